@@ -1,0 +1,1 @@
+"""Prefect flows over `pipeline.stages`: thin, replaceable, knowing no patient."""

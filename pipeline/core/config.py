@@ -1,0 +1,278 @@
+"""One `dataset.toml` decides everything: read once, checked whole, frozen."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.core.errors import ConfigError
+from pipeline.core.files import digest
+from pipeline.core.records import Phase
+
+CONFIG_NAME = "dataset.toml"
+
+
+class Section(BaseModel):
+    """A table of `dataset.toml`: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Modality(StrEnum):
+    """What one dataset holds."""
+
+    CT = "CT"
+    MR = "MR"
+
+
+class DatasetConfig(Section):
+    """`[dataset]`: what it is called and under which licence it goes out."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    modality: Modality = Modality.CT
+    license: str = "CC-BY-4.0"
+    description: str = ""
+
+
+class SourceConfig(Section):
+    """`[source]`: where the exports lie, relative to the dataset folder."""
+
+    paths: tuple[str, ...] = ("dicom/",)
+    clinical: str | None = None
+
+
+class PhasesConfig(Section):
+    """`[phases]`: which phases make a case complete, and how sites name them.
+
+    `sites` maps an InstitutionName to patterns by phase; a pattern is text found in SeriesDescription or ProtocolName.
+    """
+
+    required: tuple[Phase, ...] = (Phase.PLAIN, Phase.ARTERIAL, Phase.PORTAL_VENOUS, Phase.DELAYED)
+    missing: Literal["exclude", "allow"] = "exclude"
+    sites: dict[str, dict[Phase, tuple[str, ...]]] = {}
+
+
+class InclusionConfig(Section):
+    """`[inclusion]`: rules a series or patient must meet; a rule that is absent is not applied."""
+
+    slice_thickness_mm: tuple[float, float] | None = (1.0, 5.0)
+    slice_spacing_mm: tuple[float, float] | None = (0.5, 5.0)
+    pixel_spacing_mm: tuple[float, float] | None = None
+    matrix: tuple[int, int] | None = None
+    min_slices: Annotated[int, Field(ge=1)] = 10
+    min_coverage_mm: Annotated[float, Field(ge=0)] = 0.0
+    kvp: tuple[float, float] | None = None
+    kernels: tuple[str, ...] | None = None
+    allow_tilt: bool = False
+    min_age_years: Annotated[int, Field(ge=0)] | None = None
+    diagnosis: tuple[str, ...] | None = None
+
+    @model_validator(mode="after")
+    def _ranges_rise(self) -> Self:
+        for name in ("slice_thickness_mm", "slice_spacing_mm", "pixel_spacing_mm", "kvp"):
+            bounds = getattr(self, name)
+            if bounds is not None and bounds[0] > bounds[1]:
+                raise ValueError(f"{name} runs from {bounds[0]} to {bounds[1]}; put the lower bound first")
+        return self
+
+
+class DeidentificationOption(StrEnum):
+    """Options of the Basic Profile (PS3.15 Annex E) that a dataset may ask for."""
+
+    MODIFIED_DATES = "modified_dates"
+    PATIENT_CHARACTERISTICS = "patient_characteristics"
+    CLEAN_DESCRIPTORS = "clean_descriptors"
+    CLEAN_PIXELS = "clean_pixels"
+    DEVICE_IDENTITY = "device_identity"
+    INSTITUTION = "institution"
+
+
+class DeidentificationConfig(Section):
+    """`[deidentification]`: what may stay of a header besides what an image needs."""
+
+    options: frozenset[DeidentificationOption] = frozenset(
+        {
+            DeidentificationOption.MODIFIED_DATES,
+            DeidentificationOption.PATIENT_CHARACTERISTICS,
+            DeidentificationOption.CLEAN_DESCRIPTORS,
+            DeidentificationOption.CLEAN_PIXELS,
+        }
+    )
+
+
+class CoarseConfig(Section):
+    """`[coarse]`: the network that labels first.
+
+    `model` is a registered name or a folder in nnU-Net's layout; `sha256` pins its checkpoint (a registered model has
+    its own pin). Lesions below `min_lesion_mm3` are removed as dust.
+    """
+
+    model: str = "demo"
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    min_lesion_mm3: Annotated[float, Field(ge=0)] = 50.0
+
+
+class LabelsConfig(Section):
+    """`[labels]`: the lesion kinds a diagnosis may name."""
+
+    lesion_kinds: tuple[str, ...] = ()
+
+
+class ReviewConfig(Section):
+    """`[review]`: who reads, how many a case, and how many hidden repeats.
+
+    `raters` are codes, never names: they stand in file names.
+    """
+
+    raters: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9]{1,8}$")], ...] = ("R1", "R2", "R3")
+    per_case: Annotated[int, Field(ge=1)] = 3
+    repeats: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    seed: int = 7
+
+    @model_validator(mode="after")
+    def _enough_raters(self) -> Self:
+        if self.per_case > len(self.raters):
+            raise ValueError(f"per_case is {self.per_case} but only {len(self.raters)} raters are named")
+        if len({rater.casefold() for rater in self.raters}) != len(self.raters):
+            raise ValueError("two raters have the same code; give each one its own")
+        return self
+
+
+class AdjudicateConfig(Section):
+    """`[consensus.adjudicate]`: below or above these a case goes to the lead radiologist."""
+
+    min_dice: Annotated[float, Field(ge=0, le=1)] = 0.8
+    max_tie_fraction: Annotated[float, Field(ge=0, le=1)] = 0.01
+    max_volume_difference_ml: Annotated[float, Field(ge=0)] = 5.0
+
+
+class ConsensusConfig(Section):
+    """`[consensus]`: how several ratings become one mask."""
+
+    method: Literal["nested-majority", "plurality", "staple"] = "nested-majority"
+    ties: Literal["down", "up", "undecided"] = "down"
+    adjudicate: AdjudicateConfig = AdjudicateConfig()
+
+
+class WindowConfig(Section):
+    """`[image.window]`: what is kept of the HU scale in released images."""
+
+    level_hu: float = 0.0
+    width_hu: Annotated[float, Field(gt=0)] = 400.0
+
+
+class SlicesConfig(Section):
+    """`[image.slices]`: which slices are released: those with liver and a margin, or all."""
+
+    keep: Literal["liver", "all"] = "liver"
+    margin_mm: Annotated[float, Field(ge=0)] = 5.0
+
+
+class ImageConfig(Section):
+    """`[image]`: how released images differ from the HU volumes kept in `cases/`."""
+
+    window: WindowConfig | None = WindowConfig()
+    slices: SlicesConfig = SlicesConfig()
+
+
+class SplitsConfig(Section):
+    """`[splits]`: five folds by patient; `out_of_distribution` names one manifest column and value held out whole."""
+
+    seed: int = 7
+    folds: Annotated[int, Field(ge=2)] = 5
+    test_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    stratify: tuple[str, ...] = ("site", "cancer_type")
+    out_of_distribution: dict[str, str] = {}
+
+
+class RunConfig(Section):
+    """`[run]`: how the work is spread; changes no result."""
+
+    runner: Literal["threads", "processes", "dask", "ray"] = "threads"
+    jobs: Annotated[int, Field(ge=1)] = 2
+
+
+class Config(Section):
+    """Everything that decides a dataset; one field a table of `dataset.toml`."""
+
+    dataset: DatasetConfig
+    source: SourceConfig = SourceConfig()
+    phases: PhasesConfig = PhasesConfig()
+    inclusion: InclusionConfig = InclusionConfig()
+    deidentification: DeidentificationConfig = DeidentificationConfig()
+    coarse: CoarseConfig = CoarseConfig()
+    labels: LabelsConfig = LabelsConfig()
+    review: ReviewConfig = ReviewConfig()
+    consensus: ConsensusConfig = ConsensusConfig()
+    image: ImageConfig = ImageConfig()
+    splits: SplitsConfig = SplitsConfig()
+    run: RunConfig = RunConfig()
+
+
+def load_config(path: Path) -> Config:
+    """The configuration a file holds.
+
+    Raises:
+        ConfigError: when the file is missing or not TOML, or holds unknown keys or impossible values; all of them are
+            named at once, each with its line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"no {path.name} in this folder; make one with `liverset init FOLDER`") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path.name} cannot be read ({type(error).__name__}); expected UTF-8 text") from None
+    try:
+        return Config.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path.name} is not TOML: {error}") from None
+    except ValidationError as error:
+        raise ConfigError(_all_faults(error, text, path.name)) from None
+
+
+def config_digest(*sections: Section) -> str:
+    """SHA-256 of the sections that decide a stage's result."""
+    return digest([section_content(section) for section in sections])
+
+
+def section_content(section: Section) -> Any:
+    """A section as JSON-able values, sets in order, so that the same settings read the same."""
+    return _ordered(section.model_dump(mode="json"), section.model_dump())
+
+
+def _ordered(content: Any, original: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _ordered(value, original[key]) for key, value in content.items() if key in original}
+    return sorted(content) if isinstance(original, frozenset | set) else content
+
+
+def _all_faults(error: ValidationError, text: str, name: str) -> str:
+    faults = []
+    for fault in error.errors():
+        keys = [str(part) for part in fault["loc"]]
+        line = _line_of(keys, text)
+        where = f"{name}, line {line}" if line else name
+        what = "unknown key" if fault["type"] == "extra_forbidden" else fault["msg"].removeprefix("Value error, ")
+        faults.append(f"{where}: {'.'.join(keys) or 'file'}: {what}")
+    return "\n".join(faults)
+
+
+def _line_of(keys: list[str], text: str) -> int | None:
+    """Line on which a key stands, found by its table's header and its own name; None if it is not written."""
+    found = None
+    depth = 0
+    for number, line in enumerate(text.splitlines(), start=1):
+        header = re.match(r"\s*\[+\s*(.+?)\s*\]+\s*(#.*)?$", line)
+        if header:
+            table = [part.strip().strip("\"'") for part in header.group(1).split(".")]
+            depth = len(table) if table == keys[: len(table)] else -1
+            found = number if depth == len(keys) else found
+        elif 0 <= depth < len(keys) and re.match(rf"\s*[\"']?{re.escape(keys[depth])}[\"']?\s*=", line):
+            found = number
+    return found

@@ -1,0 +1,124 @@
+"""The only writer: whole files or none, read back as they were meant.
+
+Bytes go to a temporary name in the same folder, are flushed to the disk, and take their final name in one step
+(`os.replace`), so that a kill at any moment leaves the old file or the new one, never half of one.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from pipeline.core.errors import StorageError
+
+PRIVATE_FILE_MODE = 0o600
+PRIVATE_FOLDER_MODE = 0o700
+_CHUNK_BYTES = 1 << 20
+
+
+@contextmanager
+def atomic_writer(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
+    """A binary file that takes its name only when the block ends without an error.
+
+    Raises:
+        StorageError: when the disk is full, or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise _explained(error, path) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, data: bytes | bytearray | Iterable[bytes], *, mode: int = 0o644) -> None:
+    """Write a whole file or none, replacing what was there.
+
+    Raises:
+        StorageError: when the disk is full, or the folder cannot be written.
+    """
+    with atomic_writer(path, mode=mode) as file:
+        for chunk in (data,) if isinstance(data, bytes | bytearray) else data:
+            file.write(chunk)
+
+
+def write_text(path: Path, text: str, *, mode: int = 0o644) -> None:
+    """Write UTF-8 text with LF line ends, whole or not at all."""
+    write_atomically(path, text.encode("utf-8"), mode=mode)
+
+
+def write_json(path: Path, content: Any, *, mode: int = 0o644) -> None:
+    """Write JSON that a person can read and that is the same bytes every time."""
+    write_text(path, json_text(content), mode=mode)
+
+
+def json_text(content: Any) -> str:
+    """JSON with sorted keys, two spaces, one newline at the end; NaN is refused."""
+    return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file of ours holds.
+
+    Raises:
+        StorageError: when the file is missing, unreadable or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise _explained(error, path) from error
+    except ValueError as error:
+        raise StorageError(f"{path.name} is not readable JSON ({error}); delete it and run again") from error
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits.
+
+    Raises:
+        StorageError: when the file is missing or unreadable.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise _explained(error, path) from error
+
+
+def digest(content: Any) -> str:
+    """SHA-256 of a JSON-able value, independent of key order."""
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def make_private_folder(path: Path) -> Path:
+    """A folder that only its owner may enter (mode 0700), made if missing."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        path.chmod(PRIVATE_FOLDER_MODE)
+    except OSError as error:
+        raise _explained(error, path) from error
+    return path
+
+
+def _explained(error: OSError, path: Path) -> StorageError:
+    """One clear line for what the operating system said; only the file's own name, never its folder."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageError(f"the disk is full: {path.name} was not written; free some space and run again")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return StorageError(f"no permission for {path.name}; check who owns the dataset folder")
+    if error.errno == errno.ENOENT:
+        return StorageError(f"{path.name} is missing; run the stage that makes it again")
+    return StorageError(f"{path.name}: {error.strerror or type(error).__name__}")

@@ -1,0 +1,157 @@
+"""What a stage read, did and wrote: the receipt that decides whether it must run again.
+
+A receipt is written last, so that its presence means that the outputs are whole. A stage is current when everything
+that could change its result is as it was, and its outputs are on the disk as it left them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from pipeline.core.errors import StorageError
+from pipeline.core.files import read_json, sha256_of, write_json
+
+RECEIPT_SCHEMA = 1
+_PACKAGE_ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that may change what a stage makes.
+
+    Attributes:
+        stage: the stage's name.
+        inputs: name of each input to the SHA-256 of its content.
+        config: SHA-256 of the sections of `dataset.toml` that matter to this stage.
+        code: SHA-256 of the source of the stage's modules.
+        packages: versions of the packages that do the work.
+    """
+
+    stage: str
+    inputs: Mapping[str, str]
+    config: str
+    code: str
+    packages: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class FileStamp:
+    """A file as a stage left it; size and time say quickly that it was not touched, the hash says it surely."""
+
+    sha256: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A stage's recipe and the files it left, by their path relative to the dataset folder."""
+
+    recipe: Recipe
+    outputs: Mapping[str, FileStamp]
+
+
+def write_receipt(path: Path, recipe: Recipe, outputs: Iterable[Path], *, root: Path) -> Receipt:
+    """Record a finished stage; call it last.
+
+    Args:
+        path: where the receipt goes.
+        recipe: what the stage was made of.
+        outputs: the files it wrote.
+        root: the dataset folder; output paths are kept relative to it.
+    """
+    stamps = {str(output.relative_to(root)): stamp_of(output) for output in sorted(outputs)}
+    receipt = Receipt(recipe, stamps)
+    write_json(path, {"schema": RECEIPT_SCHEMA, **asdict(receipt)})
+    return receipt
+
+
+def read_receipt(path: Path) -> Receipt | None:
+    """The receipt a file holds; None when there is none or it cannot be understood."""
+    try:
+        content = read_json(path)
+        if content["schema"] != RECEIPT_SCHEMA:
+            return None
+        outputs = {name: FileStamp(**stamp) for name, stamp in content["outputs"].items()}
+        return Receipt(Recipe(**content["recipe"]), outputs)
+    except (StorageError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def why_stale(path: Path, recipe: Recipe, *, root: Path, verify: bool = False) -> str | None:
+    """The reason a stage must run, in words; None when its outputs are current.
+
+    Args:
+        path: the stage's receipt.
+        recipe: what the stage would be made of now.
+        root: the dataset folder.
+        verify: hash every output again instead of trusting size and time.
+    """
+    receipt = read_receipt(path)
+    if receipt is None:
+        return "never finished"
+    return _recipe_change(receipt.recipe, recipe) or _output_change(receipt, root, verify=verify)
+
+
+def stamp_of(path: Path) -> FileStamp:
+    """Hash, size and time of a file as it lies."""
+    status = path.stat()
+    return FileStamp(sha256_of(path), status.st_size, status.st_mtime_ns)
+
+
+@cache
+def code_digest(*modules: str) -> str:
+    """SHA-256 of the source of modules and folders of this package.
+
+    Args:
+        modules: paths below `pipeline/`, such as "dicom" or "image/nifti.py".
+    """
+    sources: set[Path] = set()
+    for module in modules:
+        path = _PACKAGE_ROOT / module
+        sources.update(path.rglob("*.py") if path.is_dir() else [path])
+    hashes = [f"{source.relative_to(_PACKAGE_ROOT)}:{sha256_of(source)}" for source in sorted(sources)]
+    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+
+def package_versions(*names: str) -> dict[str, str]:
+    """Installed versions of distributions; "absent" where one is not installed."""
+    return {name: _version(name) for name in sorted(names)}
+
+
+@cache
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def _recipe_change(old: Recipe, new: Recipe) -> str | None:
+    if old.inputs != new.inputs:
+        changed = {name for name in {*old.inputs, *new.inputs} if old.inputs.get(name) != new.inputs.get(name)}
+        return f"input changed: {', '.join(sorted(changed)[:3])}"
+    if old.config != new.config:
+        return "dataset.toml changed what it asks of this stage"
+    if old.code != new.code:
+        return "the program changed"
+    if old.packages != new.packages:
+        return "another version of a package is installed"
+    return None
+
+
+def _output_change(receipt: Receipt, root: Path, *, verify: bool) -> str | None:
+    for name, stamp in receipt.outputs.items():
+        path = root / name
+        if not path.is_file():
+            return f"output is missing: {path.name}"
+        status = path.stat()
+        untouched = (status.st_size, status.st_mtime_ns) == (stamp.size, stamp.mtime_ns)
+        if (verify or not untouched) and sha256_of(path) != stamp.sha256:
+            return f"output was changed: {path.name}"
+    return None

@@ -1,0 +1,210 @@
+"""What the stages hand to one another: files found, series formed, phases recognised, cases decided.
+
+Source identifiers (UIDs, patient ids, paths) stand only in `Instance` and `Series`. These two never leave the stages
+that need them, and neither is ever logged or written outside `private/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from types import MappingProxyType
+
+from pipeline.core.geometry import Geometry
+
+
+class Phase(StrEnum):
+    """Contrast phase of a CT, or sequence of an MR; the value stands in file names and tables."""
+
+    PLAIN = "P"
+    ARTERIAL = "C1"
+    PORTAL_VENOUS = "C2"
+    DELAYED = "C3"
+    HEPATOBILIARY = "HBP"
+    T1 = "T1"
+    T2 = "T2"
+    DWI = "DWI"
+
+
+class Severity(StrEnum):
+    """How much a problem weighs: worth knowing, needs a person's look, or the item cannot be used."""
+
+    NOTE = "note"
+    FLAG = "flag"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong with data, as a row of a table; collected, never raised.
+
+    Attributes:
+        code: short fixed word for grouping, such as "missing-slices".
+        severity: what follows from it.
+        message: what was found and what was expected, with no patient data and no source path.
+        cure: what a person can do about it; empty where nothing can be done.
+    """
+
+    code: str
+    severity: Severity
+    message: str
+    cure: str = ""
+
+
+class Fate(StrEnum):
+    """What became of a file that was found. used + duplicate + excluded + unreadable = found."""
+
+    USED = "used"
+    DUPLICATE = "duplicate"
+    EXCLUDED = "excluded"
+    UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """Where bytes lie: a file, or a member of an archive. Private.
+
+    Attributes:
+        path: the file, or the archive.
+        member: the name inside the archive, None for a plain file.
+    """
+
+    path: Path
+    member: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileFate:
+    """What became of one file and why; `code` and `reason` hold no patient data."""
+
+    source: SourceFile
+    fate: Fate
+    code: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Instance:
+    """One DICOM object as indexed, pixels not read. Private.
+
+    Attributes:
+        source: where its bytes lie.
+        header: the indexed attributes by DICOM keyword, top level only, in pydicom's Python types but plain (str, int,
+            float, tuple of these); text is decoded; an absent or empty attribute has no key.
+    """
+
+    source: SourceFile
+    header: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+
+    def text(self, keyword: str) -> str:
+        """An attribute as text, parts of a multi-value joined by a backslash; "" where absent."""
+        value = self.header.get(keyword, "")
+        return "\\".join(str(part) for part in value) if isinstance(value, tuple) else str(value)
+
+    def number(self, keyword: str) -> float | None:
+        """An attribute as a number; None where absent or not a number."""
+        value = self.header.get(keyword)
+        first = value[0] if isinstance(value, tuple) and value else value
+        try:
+            return float(first)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            return None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Series:
+    """Instances that form one volume, in slice order. Private.
+
+    Attributes:
+        key: unique and stable: the SeriesInstanceUID, with a suffix where one UID held several volumes.
+        instances: sorted along the normal, lowest first; a multi-frame object stands alone.
+        geometry: the grid of the volume; None where no true grid exists.
+        problems: everything noticed, all of it; any `Severity.REFUSE` means that no volume can be made.
+    """
+
+    key: str
+    instances: tuple[Instance, ...]
+    geometry: Geometry | None
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def first(self) -> Instance:
+        """The lowest slice, whose header speaks for the series."""
+        return self.instances[0]
+
+    @property
+    def is_usable(self) -> bool:
+        """True when a volume can be made of it."""
+        refused = any(problem.severity is Severity.REFUSE for problem in self.problems)
+        return self.geometry is not None and not refused
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseGuess:
+    """Which phase a series is, how sure, and why.
+
+    Attributes:
+        phase: None when nothing speaks for any phase, or the evidence disagrees.
+        confidence: 0.0 to 1.0.
+        evidence: one sentence a source (text, timing, image), without patient data.
+        needs_person: True when sources disagree; such a series is never used by default.
+    """
+
+    phase: Phase | None
+    confidence: float
+    evidence: tuple[str, ...] = ()
+    needs_person: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a series or a patient was kept out: a rule's name and what it found, without patient data."""
+
+    rule: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Screening:
+    """The verdict on one series.
+
+    Attributes:
+        series_key: private, see `Series.key`.
+        case_id: "P0001"...; None while the patient has none.
+        phase: as recognised.
+        kept: True when the series becomes this case's volume of this phase.
+        reasons: every rule that speaks against it; empty exactly when kept.
+    """
+
+    series_key: str
+    case_id: str | None
+    phase: PhaseGuess
+    kept: bool
+    reasons: tuple[Reason, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """What `clinical.csv` tells of a patient, in the words of the release; unknown is None."""
+
+    age_years: int | None = None
+    sex: str | None = None
+    diagnosis: str | None = None
+    site: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One patient's study as it enters the dataset.
+
+    Attributes:
+        case_id: "P0001"...
+        series: phase to `Series.key`, in the order of `Phase`.
+        patient: age, sex, diagnosis.
+    """
+
+    case_id: str
+    series: Mapping[Phase, str]
+    patient: Patient = Patient()

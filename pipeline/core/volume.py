@@ -1,0 +1,76 @@
+"""Voxels with a place: an image volume and a label map. Neither knows a file format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.errors import GeometryError, LabelError
+from pipeline.core.geometry import Geometry
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
+
+AIR_HU = -1024
+"""What padding outside the scanner's field of view becomes in a CT volume."""
+
+
+class Unit(StrEnum):
+    """What a voxel's number means."""
+
+    HU = "HU"
+    INTENSITY = "intensity"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Volume:
+    """An image: CT in Hounsfield units, MR in arbitrary intensity.
+
+    Attributes:
+        voxels: (slices, rows, columns), int16 where lossless, else float32; read-only.
+        geometry: the grid the voxels lie on.
+        unit: what the numbers mean.
+    """
+
+    voxels: NDArray[np.int16] | NDArray[np.float32]
+    geometry: Geometry
+    unit: Unit = Unit.HU
+
+    def __post_init__(self) -> None:
+        if self.voxels.dtype not in (np.int16, np.float32):
+            raise GeometryError(f"an image volume is int16 or float32, not {self.voxels.dtype}")
+        _require_shape(self.voxels.shape, self.geometry, "image volume")
+        object.__setattr__(self, "voxels", _read_only(self.voxels))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelMap:
+    """A mask: one label a voxel.
+
+    Attributes:
+        voxels: (slices, rows, columns), uint8; read-only.
+        geometry: the grid the voxels lie on, the same as its image's.
+    """
+
+    voxels: NDArray[np.uint8]
+    geometry: Geometry
+
+    def __post_init__(self) -> None:
+        if self.voxels.dtype != np.uint8:
+            raise LabelError(f"a label map is uint8, not {self.voxels.dtype}")
+        _require_shape(self.voxels.shape, self.geometry, "label map")
+        object.__setattr__(self, "voxels", _read_only(self.voxels))
+
+
+def _require_shape(shape: tuple[int, ...], geometry: Geometry, what: str) -> None:
+    if shape != geometry.shape:
+        raise GeometryError(f"{what} has shape {shape}, its grid {geometry.shape}")
+
+
+def _read_only(voxels: NDArray[_Scalar]) -> NDArray[_Scalar]:
+    view = voxels.view()
+    view.setflags(write=False)
+    return view

@@ -1,0 +1,225 @@
+"""The only place that spells a file name: where everything of a dataset lies, and what it is called in a release."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.core.config import CONFIG_NAME
+from pipeline.core.records import Phase
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Paths of one dataset folder.
+
+    Attributes:
+        root: the folder that holds `dataset.toml`.
+    """
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """What decides the dataset."""
+        return self.root / CONFIG_NAME
+
+    @property
+    def manifest(self) -> Path:
+        """The current manifest: one row a patient and phase."""
+        return self.root / "data_manifest.csv"
+
+    @property
+    def private(self) -> Path:
+        """Secret, crosswalk and index; mode 0700, never released."""
+        return self.root / "private"
+
+    @property
+    def secret(self) -> Path:
+        """The project secret that all pseudonyms hang on."""
+        return self.private / "project.key"
+
+    @property
+    def crosswalk(self) -> Path:
+        """Which patient is which case, encrypted."""
+        return self.private / "crosswalk.enc"
+
+    @property
+    def dicom_index(self) -> Path:
+        """Headers of all files found, so that an unchanged folder is not read again."""
+        return self.private / "dicom-index.sqlite"
+
+    @property
+    def screening(self) -> Path:
+        """Which series became which volume: holds source identifiers."""
+        return self.private / "screening.json"
+
+    @property
+    def cases(self) -> Path:
+        """One folder a case."""
+        return self.root / "cases"
+
+    @property
+    def reports(self) -> Path:
+        """Tables and pages for people."""
+        return self.root / "reports"
+
+    @property
+    def logs(self) -> Path:
+        """Logs of runs, without source identifiers."""
+        return self.root / "logs"
+
+    @property
+    def review(self) -> Path:
+        """Rounds of review."""
+        return self.root / "review"
+
+    @property
+    def releases(self) -> Path:
+        """Immutable versions."""
+        return self.root / "releases"
+
+    @property
+    def prefect_home(self) -> Path:
+        """Prefect's database and settings for this dataset."""
+        return self.root / ".prefect"
+
+    @property
+    def series_table(self) -> Path:
+        """Every series found, with its verdict."""
+        return self.reports / "series.csv"
+
+    @property
+    def exclusions_table(self) -> Path:
+        """Every series and patient kept out, one row a reason."""
+        return self.reports / "exclusions.csv"
+
+    @property
+    def files_table(self) -> Path:
+        """How many files were used, set aside, duplicate or unreadable, by reason."""
+        return self.reports / "files.csv"
+
+    @property
+    def problems_table(self) -> Path:
+        """What could not go on, with its cure."""
+        return self.reports / "problems.csv"
+
+    @property
+    def worklist_table(self) -> Path:
+        """Coarse labels, most doubtful first."""
+        return self.reports / "worklist.csv"
+
+    @property
+    def returns_table(self) -> Path:
+        """Every returned mask with its verdict."""
+        return self.reports / "returns.csv"
+
+    @property
+    def agreement_table(self) -> Path:
+        """Every pair of raters on every volume."""
+        return self.reports / "agreement.csv"
+
+    @property
+    def adjudication_table(self) -> Path:
+        """Volumes that the vote does not settle."""
+        return self.reports / "adjudication.csv"
+
+    def round(self, number: int) -> Path:
+        """One round of review: outbox, inbox and state."""
+        return self.review / f"round-{number}"
+
+    def outbox(self, number: int) -> Path:
+        """Packages to hand out, one zip a rater."""
+        return self.round(number) / "outbox"
+
+    def inbox(self, number: int) -> Path:
+        """What raters sent back."""
+        return self.round(number) / "inbox"
+
+    def release(self, version: str) -> Path:
+        """One version of the dataset."""
+        return self.releases / version
+
+    def case(self, case_id: str) -> Path:
+        """Everything of one case."""
+        return self.cases / case_id
+
+    def image(self, case_id: str, phase: Phase) -> Path:
+        """The volume in HU, uncropped."""
+        return self.case(case_id) / phase / "image.nii.gz"
+
+    def header(self, case_id: str, phase: Phase) -> Path:
+        """Allow-listed facts of the series, pseudonymous."""
+        return self.case(case_id) / phase / "header.json"
+
+    def coarse(self, case_id: str, phase: Phase) -> Path:
+        """The network's label."""
+        return self.case(case_id) / phase / "coarse.nii.gz"
+
+    def coarse_provenance(self, case_id: str, phase: Phase) -> Path:
+        """How the network's label came about."""
+        return self.case(case_id) / phase / "coarse.json"
+
+    def ratings(self, case_id: str, phase: Phase) -> Path:
+        """Returned masks, one a rater."""
+        return self.case(case_id) / phase / "ratings"
+
+    def rating(self, case_id: str, phase: Phase, rater: str) -> Path:
+        """One rater's mask."""
+        return self.ratings(case_id, phase) / f"{rater}.nii.gz"
+
+    def agreement(self, case_id: str, phase: Phase) -> Path:
+        """How far the raters agree on this volume."""
+        return self.case(case_id) / phase / "agreement.json"
+
+    def consensus(self, case_id: str, phase: Phase) -> Path:
+        """The voted mask."""
+        return self.case(case_id) / phase / "consensus.nii.gz"
+
+    def consensus_explanation(self, case_id: str, phase: Phase) -> Path:
+        """Rule, raters, votes and ties behind the voted mask."""
+        return self.case(case_id) / phase / "consensus.json"
+
+    def lesions(self, case_id: str, phase: Phase) -> Path:
+        """Measures of each lesion of the voted mask."""
+        return self.case(case_id) / phase / "lesions.json"
+
+    def prepared_image(self, case_id: str, phase: Phase) -> Path:
+        """The image as released: windowed, liver slices only."""
+        return self.case(case_id) / phase / "prepared" / "ct.nii.gz"
+
+    def prepared_labels(self, case_id: str, phase: Phase) -> Path:
+        """The voted mask on the released image's grid."""
+        return self.case(case_id) / phase / "prepared" / "labels.nii.gz"
+
+    def preparation(self, case_id: str, phase: Phase) -> Path:
+        """Which slices and which window the released image has."""
+        return self.case(case_id) / phase / "prepared" / "preparation.json"
+
+    def case_receipt(self, case_id: str, stage: str) -> Path:
+        """What a stage did for a case."""
+        return self.case(case_id) / f"{stage}.receipt.json"
+
+    def dataset_receipt(self, stage: str) -> Path:
+        """What a stage did for the whole dataset."""
+        return self.reports / f"{stage}.receipt.json"
+
+
+def image_name(case_id: str, phase: Phase) -> str:
+    """Path of an image inside a release, as PLC-CECT names it."""
+    return f"ct_files/{case_id}_ct_{phase}.nii.gz"
+
+
+def mask_name(case_id: str, phase: Phase) -> str:
+    """Path of a binary lesion mask inside a release."""
+    return f"mask_files/{case_id}_mask_{phase}.nii.gz"
+
+
+def liver_mask_name(case_id: str, phase: Phase) -> str:
+    """Path of a binary whole-liver mask inside a release."""
+    return f"liver_mask_files/{case_id}-livermask_{phase}.nii.gz"
+
+
+def label_name(case_id: str, phase: Phase) -> str:
+    """Path of the multi-label mask inside a release."""
+    return f"label_files/{case_id}_label_{phase}.nii.gz"

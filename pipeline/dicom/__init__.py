@@ -1,0 +1,1 @@
+"""The door to pydicom: scan, group, recognise, convert, de-identify, verify."""

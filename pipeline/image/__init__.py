@@ -1,0 +1,1 @@
+"""The door to SimpleITK and scikit-image: NIfTI files, windows, slices, components."""

@@ -1,0 +1,1 @@
+"""Packages for radiologists, and the checked way back."""
