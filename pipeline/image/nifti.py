@@ -7,6 +7,7 @@ Layout: NIfTI-1.1, nifti1.h; gzip: RFC 1952.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import struct
 import zlib
@@ -202,7 +203,7 @@ def _inflated(path: Path) -> bytes:
     try:
         content = path.read_bytes()
         return igzip.decompress(content) if content.startswith(_GZIP_MAGIC) else content
-    except (EOFError, zlib.error, isal_zlib.IsalError, igzip.BadGzipFile) as error:
+    except (EOFError, zlib.error, isal_zlib.IsalError, gzip.BadGzipFile) as error:
         raise StorageError(
             f"{path.name} is a damaged or truncated gzip file ({error}); copy or export it again"
         ) from None
