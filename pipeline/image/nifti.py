@@ -221,7 +221,7 @@ def inflated(content: bytes, name: str) -> bytes:
     """
     try:
         return igzip.decompress(content) if content.startswith(_GZIP_MAGIC) else content
-    except (EOFError, zlib.error, isal_zlib.error, gzip.BadGzipFile) as error:
+    except (EOFError, zlib.error, isal_zlib.error, gzip.BadGzipFile) as error:  # type: ignore[misc]  # stub says instance
         raise StorageError(f"{name} is a damaged or truncated gzip file ({error}); copy or export it again") from None
 
 
