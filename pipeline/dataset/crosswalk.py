@@ -136,9 +136,8 @@ def _parsed(text: str, *, what: str) -> bytes:
     try:
         return bytes.fromhex(text.strip())
     except ValueError:
-        raise PrivacyError(
-            f"{what} is not a secret; expected at least {2 * MIN_SECRET_BYTES} hexadecimal digits"
-        ) from None
+        expected = f"expected at least {2 * MIN_SECRET_BYTES} hexadecimal digits"
+        raise PrivacyError(f"{what} is not a secret; {expected}") from None
 
 
 def _cipher(pseudonyms: Pseudonyms) -> AESGCM:
