@@ -1,4 +1,4 @@
-"""A dataset folder at work, and what running a stage in it means: skip what is current, else do it and leave a receipt."""
+"""A dataset folder at work, and what running a stage means: skip what is current, else do it and leave a receipt."""
 
 from __future__ import annotations
 
