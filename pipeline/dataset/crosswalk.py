@@ -122,7 +122,7 @@ def _secret(path: Path, *, is_needed: bool) -> bytes:
     if is_needed:
         raise PrivacyError(
             f"{path.name} is gone, and the crosswalk cannot be opened without it: put the key file back from its "
-            f"backup, or set {SECRET_VARIABLE}. If it is lost for good, nobody can tell any more which patient is which "
+            f"backup, or set {SECRET_VARIABLE}. If it is lost for good, nobody can tell which patient is which "
             "case; releases stay valid, but new exports need a new dataset with new case ids"
         )
     secret = os.urandom(MIN_SECRET_BYTES)
