@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.core.errors import GeometryError
 from pipeline.core.geometry import Geometry
@@ -30,8 +31,12 @@ def reoriented(image: _Image, orientation: str) -> _Image:
         return image
     order = _order(found, orientation)
     flips = [axis for axis, old in enumerate(order) if found[old] != orientation[axis]]
-    voxels = np.flip(image.voxels.transpose(order), flips)
-    return replace(image, voxels=np.ascontiguousarray(voxels), geometry=_reoriented(image.geometry, order, flips))
+    voxels: NDArray[Any] = image.voxels.transpose(order)
+    return replace(
+        image,
+        voxels=np.ascontiguousarray(np.flip(voxels, tuple(flips))),
+        geometry=_reoriented(image.geometry, order, flips),
+    )
 
 
 def _order(found: str, wanted: str) -> list[int]:

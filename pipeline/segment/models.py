@@ -42,7 +42,7 @@ class Registered:
 REGISTERED = {
     "demo": Registered(
         Path(__file__).parent / "demo_model",
-        sha256="",
+        sha256="10f863f36c2d77fb45e896664889b240abe9759a2b25629660fa3de88cbcc8da",
     ),
 }
 
@@ -104,7 +104,9 @@ def check_plans(plans: Any, *, name: str) -> None:
             if architecture is not None:
                 _check_architecture(architecture, name)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"model {name}: plans.json is not in nnU-Net v2's form ({error}); export the model again") from None
+        raise ModelError(
+            f"model {name}: plans.json is not in nnU-Net v2's form ({error}); export the model again"
+        ) from None
 
 
 def output_values(dataset: Mapping[str, Any]) -> dict[str, int]:
@@ -169,7 +171,8 @@ def _checkpoints(folder: Path, name: str) -> tuple[Path, ...]:
 def _check_pin(model: Model, pin: str | None, *, allow_unpinned: bool) -> None:
     if pin is None and not allow_unpinned:
         raise ModelError(
-            f'model {model.name} is not pinned; if you trust where it came from, set sha256 = "{model.sha256}" in [coarse]'
+            f"model {model.name} is not pinned; if you trust where it came from, "
+            f'set sha256 = "{model.sha256}" in [coarse]'
         )
     if pin is not None and pin != model.sha256:
         raise ModelError(
