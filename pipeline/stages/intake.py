@@ -6,6 +6,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,18 @@ def case_of(ws: Workspace, case_id: str) -> Case:
     entry = cases[case_id]
     series = {Phase(phase): key for phase, key in entry["series"].items()}
     return Case(case_id, series, Patient(**entry["patient"]))
+
+
+def first_study_of(ws: Workspace, case_id: str) -> date | None:
+    """Day of a case's first study, of which all its days are counted; None when no header tells it. Private."""
+    from pipeline.dicom.value_rules import parsed_date
+
+    return parsed_date(_screening(ws)["cases"][case_id]["first_study_date"])
+
+
+def site_of(ws: Workspace, case_id: str) -> str:
+    """Keyed name of the hospital that scanned a case."""
+    return str(_screening(ws)["cases"][case_id]["site"])
 
 
 def phase_guess(ws: Workspace, case_id: str, phase: Phase) -> PhaseGuess:
@@ -178,10 +191,10 @@ def _series_name(ws: Workspace, key: str) -> str:
 
 def _candidate(ws: Workspace, series: Series, guess: PhaseGuess) -> Candidate:
     from pipeline.dataset.inclusion import Candidate
+    from pipeline.dicom.admission import admit
     from pipeline.dicom.convert import series_facts
-    from pipeline.dicom.deidentify import admit
 
-    against = admit(series.first)
+    against = admit(series.first, modality=ws.config.dataset.modality)
     refused = () if against is None else (Problem(against.rule, Severity.REFUSE, against.message),)
     return Candidate(
         key=series.key,
@@ -219,20 +232,25 @@ def _write_cases(
         for phase, key in case.series.items():
             save_series(layout.series_record(case.case_id, phase), series[key])
             outputs.append(layout.series_record(case.case_id, phase))
-    by_patient = defaultdict(list)
-    for one in series.values():
-        by_patient[_patient_name(ws, one)].append(one)
-    content = {
-        case.case_id: {
-            "series": dict(case.series),
-            "patient": asdict(case.patient),
-            "guesses": {p: [guesses[key].confidence, guesses[key].evidence] for p, key in case.series.items()},
-            "first_study_date": first_study_date(by_patient[_patient_name(ws, series[next(iter(case.series.values()))])]),
-        }
-        for case in cases
-    }
+    content = {case.case_id: _case_content(ws, case, series, guesses) for case in cases}
     write_json(layout.screening, {"cases": content}, mode=PRIVATE_FILE_MODE)
     return outputs
+
+
+def _case_content(
+    ws: Workspace, case: Case, series: Mapping[str, Series], guesses: Mapping[str, PhaseGuess]
+) -> dict[str, Any]:
+    """What later stages ask of a case."""
+    first = series[next(iter(case.series.values()))].first
+    patient = normalised_patient_id(first.text("PatientID"))
+    own = [one for one in series.values() if normalised_patient_id(one.first.text("PatientID")) == patient]
+    return {
+        "series": dict(case.series),
+        "patient": asdict(case.patient),
+        "guesses": {phase: [guesses[key].confidence, guesses[key].evidence] for phase, key in case.series.items()},
+        "first_study_date": first_study_date(own),
+        "site": ws.crosswalk.pseudonyms.token("site", first.text("InstitutionName"), digits=6),
+    }
 
 
 def _write_series_table(
