@@ -54,6 +54,10 @@ class Layout:
         """Which series became which volume: holds source identifiers."""
         return self.private / "screening.json"
 
+    def series_record(self, case_id: str, phase: Phase) -> Path:
+        """Which source files form a volume, and what their headers say."""
+        return self.private / "series" / f"{case_id}_{phase}.json"
+
     @property
     def cases(self) -> Path:
         """One folder a case."""
@@ -124,6 +128,11 @@ class Layout:
         """Volumes that the vote does not settle."""
         return self.reports / "adjudication.csv"
 
+    @property
+    def qc_page(self) -> Path:
+        """The quality page of everything built so far."""
+        return self.reports / "qc.html"
+
     def round(self, number: int) -> Path:
         """One round of review: outbox, inbox and state."""
         return self.review / f"round-{number}"
@@ -135,6 +144,10 @@ class Layout:
     def inbox(self, number: int) -> Path:
         """What raters sent back."""
         return self.round(number) / "inbox"
+
+    def assignment(self, number: int) -> Path:
+        """Who reads what in a round; tells the hidden repeats, so it stays at home."""
+        return self.round(number) / "assignment.json"
 
     def release(self, version: str) -> Path:
         """One version of the dataset."""
