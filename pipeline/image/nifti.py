@@ -12,7 +12,7 @@ import hashlib
 import struct
 import zlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import deflate
 import numpy as np
@@ -34,6 +34,8 @@ RELEASE_LEVEL = 3
 """libdeflate level for released files: smaller than zlib's 6 at six times its speed, and the same on every CPU."""
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_ISAL_ERROR = cast("type[Exception]", isal_zlib.IsalError)  # its stub calls the class an instance
+_DAMAGED_GZIP = (EOFError, zlib.error, _ISAL_ERROR, gzip.BadGzipFile)
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_HEADER = _GZIP_MAGIC + b"\x08\x00\x00\x00\x00\x00\x00\xff"
 _TYPE_CODES = {
@@ -221,7 +223,7 @@ def inflated(content: bytes, name: str) -> bytes:
     """
     try:
         return igzip.decompress(content) if content.startswith(_GZIP_MAGIC) else content
-    except (EOFError, zlib.error, isal_zlib.error, gzip.BadGzipFile) as error:  # type: ignore[misc]  # stub says instance
+    except _DAMAGED_GZIP as error:
         raise StorageError(f"{name} is a damaged or truncated gzip file ({error}); copy or export it again") from None
 
 
