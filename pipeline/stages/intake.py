@@ -89,6 +89,11 @@ def source_folders(ws: Workspace) -> tuple[Path, ...]:
     return found
 
 
+def source_fingerprint(ws: Workspace) -> str:
+    """Changes when a source file comes, goes, or changes its size or time."""
+    return digest([entry for folder in source_folders(ws) for entry in _listing(folder, ws.root)])
+
+
 def first_study_date(series: Sequence[Series]) -> str:
     """The earliest StudyDate of a patient's series, as "YYYYMMDD"; "" when none has one. Private."""
     return min((date for one in series if (date := one.first.text("StudyDate"))), default="")
@@ -99,8 +104,7 @@ def _sections(config: Config) -> tuple[Section, ...]:
 
 
 def _source_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
-    listing = [entry for folder in source_folders(ws) for entry in _listing(folder, ws.root)]
-    return {"sources": digest(listing)}
+    return {"sources": source_fingerprint(ws)}
 
 
 def _screen_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
