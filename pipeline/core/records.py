@@ -142,6 +142,51 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
+class SeriesFacts:
+    """What the inclusion rules ask about a series; a fact the header does not tell is "" or None.
+
+    Attributes:
+        modality: "CT", "MR"...
+        manufacturer: as the scanner writes it.
+        model: ManufacturerModelName.
+        institution: InstitutionName. Private: only for finding the site's own rules.
+        kernel: ConvolutionKernel, parts joined by a backslash.
+        kvp: tube voltage in kV.
+        slice_thickness_mm: SliceThickness, which is not the distance of the slices.
+        slice_spacing_mm: measured from the positions; None for a single slice or where no grid exists.
+        pixel_spacing_mm: (row, column).
+        matrix: (rows, columns).
+        slice_count: slices of the volume.
+        coverage_mm: from the first slice's centre to the last's, along the normal; None like slice_spacing_mm.
+        image_type: ImageType in upper case.
+        study_date: "YYYYMMDD" as in the header. Private.
+        acquisition_datetime: "YYYYMMDDHHMMSS" of the earliest slice, the part that is known. Private.
+        is_axial: True when the normal lies within 5 degrees of the patient's long axis.
+        is_tilted: True when the slices are stacked aslant, as with a tilted gantry.
+        description: SeriesDescription and ProtocolName, decoded. Private.
+    """
+
+    modality: str = ""
+    manufacturer: str = ""
+    model: str = ""
+    institution: str = ""
+    kernel: str = ""
+    kvp: float | None = None
+    slice_thickness_mm: float | None = None
+    slice_spacing_mm: float | None = None
+    pixel_spacing_mm: tuple[float, float] | None = None
+    matrix: tuple[int, int] | None = None
+    slice_count: int = 0
+    coverage_mm: float | None = None
+    image_type: tuple[str, ...] = ()
+    study_date: str = ""
+    acquisition_datetime: str = ""
+    is_axial: bool = False
+    is_tilted: bool = False
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PhaseGuess:
     """Which phase a series is, how sure, and why.
 
