@@ -13,7 +13,7 @@ from pathlib import Path
 from pipeline.core.errors import StorageError
 from pipeline.dicom.harvest import Identifiers, Kind, harvest
 from pipeline.dicom.needles import Haystack
-from pipeline.dicom.unpack import stretches
+from pipeline.dicom.unpack import Texture, stretches
 
 __all__ = ["Identifiers", "Kind", "Leak", "harvest", "search"]
 
@@ -41,11 +41,11 @@ def search(identifiers: Identifiers, paths: Sequence[Path]) -> tuple[Leak, ...]:
     haystack = Haystack(identifiers)
     found: set[Leak] = set()
     for number, (name, file) in enumerate(_files(paths), start=1):
-        in_name = haystack.kinds_in(name.encode(errors="surrogateescape"), is_text=True)
+        in_name = haystack.kinds_in(name.encode(errors="surrogateescape"), Texture.TEXT)
         shown = f"file {number}" if in_name else name
         found.update(Leak(f"{shown}: file name", kind) for kind in in_name)
         for stretch in stretches(_content(file, shown)):
-            kinds = haystack.kinds_in(stretch.content, is_text=stretch.is_text)
+            kinds = haystack.kinds_in(stretch.content, stretch.texture)
             found.update(Leak(f"{shown}: {stretch.place}", kind) for kind in kinds)
     return tuple(sorted(found))
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.dicom.harvest import Identifiers, Kind
+from pipeline.dicom.unpack import Texture
 
 LONG_BYTES = 8
 """Patterns from here on mean something in any bytes; shorter ones only where text is."""
@@ -55,17 +56,15 @@ class Haystack:
         self._long = _Index({needle for needle in needles if _is_long(needle)}, width=8)
         self._short = _Index({needle for needle in needles if not _is_long(needle)}, width=4)
 
-    def kinds_in(self, content: bytes | memoryview, *, is_text: bool) -> set[Kind]:
-        """Which kinds of identifier the bytes hold; short patterns are sought only in text."""
+    def kinds_in(self, content: bytes | memoryview, texture: Texture) -> set[Kind]:
+        """Which kinds of identifier the bytes hold; short patterns are sought where text is, not among voxels."""
         found: set[Kind] = set()
         view = memoryview(content)
         for start in range(0, max(len(view), 1), _BLOCK_BYTES):
             block = bytes(view[max(start - 512, 0) : start + _BLOCK_BYTES + 512]).translate(_LOWER)
             found |= self._long.kinds_in(block)
-            if is_text:
-                found |= self._short.kinds_in(block)
-            elif len(view) < 1 << 26:
-                found |= self._short.kinds_in(block, only_within_print=True)
+            if texture is not Texture.VOXELS:
+                found |= self._short.kinds_in(block, only_within_print=texture is Texture.PACKED)
         return found
 
 
@@ -89,10 +88,15 @@ class _Index:
         for shift in range(min(self._width, len(block) - self._width + 1)):
             windows = np.frombuffer(block, self._dtype, (len(block) - shift) // self._width, shift)
             candidates = np.flatnonzero(self._table[self._hashed(windows)])
-            candidates = candidates[np.isin(windows[candidates], self._anchors)]
+            candidates = candidates[self._are_anchors(windows[candidates])]
             for position in candidates.tolist():
                 found |= self._confirmed(block, shift + position * self._width, only_within_print=only_within_print)
         return found
+
+    def _are_anchors(self, windows: NDArray[Any]) -> NDArray[np.bool_]:
+        places = np.searchsorted(self._anchors, windows)
+        matches: NDArray[np.bool_] = self._anchors[np.minimum(places, len(self._anchors) - 1)] == windows
+        return matches
 
     def _hashed(self, windows: NDArray[Any]) -> NDArray[Any]:
         shift = self._dtype.type(self._width * 8 - _TABLE_BITS[self._width])
