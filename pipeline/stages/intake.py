@@ -119,7 +119,11 @@ def _screen_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
 
 def _listing(path: Path, root: Path) -> Iterator[tuple[str, int, int]]:
     """Name, size and time of every file below a path, in order: what a change of the sources changes."""
-    files = [path] if path.is_file() else sorted(Path(folder) / name for folder, _, names in os.walk(path) for name in names)
+    files = (
+        [path]
+        if path.is_file()
+        else sorted(Path(folder) / name for folder, _, names in os.walk(path) for name in names)
+    )
     for file in files:
         try:
             status = file.stat()
@@ -171,7 +175,9 @@ def _screen(ws: Workspace, case_id: str | None) -> Work:
     _write_exclusions(ws, candidates, inclusion)
     ws.crosswalk.save()
     note = f"{len(cases)} cases kept, {len(inclusion.left_out)} patients left out"
-    return Work((*outputs, ws.layout.series_table, ws.layout.exclusions_table), _screen_problems(inclusion, cases), note)
+    return Work(
+        (*outputs, ws.layout.series_table, ws.layout.exclusions_table), _screen_problems(inclusion, cases), note
+    )
 
 
 def _guesses(ws: Workspace, series: Sequence[Series] | Any) -> dict[str, PhaseGuess]:
@@ -216,13 +222,18 @@ def _patients(ws: Workspace, series: Any) -> dict[str, Patient]:
     from pipeline.dataset.clinical import read_clinical
 
     clinical = {} if ws.config.source.clinical is None else read_clinical(ws.root / ws.config.source.clinical)
-    known = {_patient_name(ws, one): clinical.get(normalised_patient_id(one.first.text("PatientID")), Patient()) for one in series}
+    known = {
+        _patient_name(ws, one): clinical.get(normalised_patient_id(one.first.text("PatientID")), Patient())
+        for one in series
+    }
     return known
 
 
 def _numbered(ws: Workspace, inclusion: Inclusion, series: Mapping[str, Series]) -> tuple[Case, ...]:
     """The cases with their lasting numbers in place of keyed names."""
-    sources = {case.case_id: series[next(iter(case.series.values()))].first.text("PatientID") for case in inclusion.cases}
+    sources = {
+        case.case_id: series[next(iter(case.series.values()))].first.text("PatientID") for case in inclusion.cases
+    }
     numbers = ws.crosswalk.case_ids(sources.values())
     return tuple(replace(case, case_id=numbers[sources[case.case_id]]) for case in inclusion.cases)
 
@@ -267,7 +278,9 @@ def _write_series_table(
         _series_row(ws, candidate, screening.kept, [reason.rule for reason in screening.reasons], numbers)
         for candidate, screening in zip(candidates, inclusion.screenings, strict=True)
     ]
-    write_text(ws.layout.series_table, csv_text(SERIES_COLUMNS, sorted(rows, key=lambda row: (row["patient"], row["series"]))))
+    write_text(
+        ws.layout.series_table, csv_text(SERIES_COLUMNS, sorted(rows, key=lambda row: (row["patient"], row["series"])))
+    )
 
 
 def _series_row(
