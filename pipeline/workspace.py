@@ -10,7 +10,7 @@ from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 
-from pipeline.core.config import Config, Section, config_digest, load_config
+from pipeline.core.config import Config, Modality, Section, config_digest, load_config
 from pipeline.core.errors import ConfigError, PipelineError
 from pipeline.core.files import make_private_folder, sha256_of
 from pipeline.core.receipts import (
@@ -23,6 +23,7 @@ from pipeline.core.receipts import (
     write_receipt,
 )
 from pipeline.core.records import Problem, Severity
+from pipeline.core.volume import Unit
 from pipeline.dataset.crosswalk import Crosswalk
 from pipeline.dataset.layout import Layout
 
@@ -103,6 +104,11 @@ class Workspace:
         """Which patient is which case; opened, or made with a new secret, on first use."""
         make_private_folder(self.layout.private)
         return Crosswalk.open(self.layout)
+
+    @property
+    def unit(self) -> Unit:
+        """What the numbers of this dataset's images mean."""
+        return Unit.HU if self.config.dataset.modality is Modality.CT else Unit.INTENSITY
 
     def stamps(self, case_id: str | None) -> dict[str, FileStamp]:
         """Every file that the stages of a case, or of the whole dataset, say they left."""

@@ -18,6 +18,9 @@ Box: TypeAlias = tuple[slice, slice, slice]
 STRUCTURE_NEIGHBOURS: Final = 26
 BACKGROUND_NEIGHBOURS: Final = 6
 
+_THINNEST_AXIS = 4
+"""cc3d 4.1 makes its table of labels too short for some arrays thinner than this ("maximum length exception")."""
+
 
 def bounding_box(mask: Mask) -> Box | None:
     """The smallest box that holds the mask, as slices to index with; None for an empty mask."""
@@ -33,8 +36,11 @@ def bounding_box(mask: Mask) -> Box | None:
 
 def label_components(mask: Mask) -> tuple[NDArray[np.unsignedinteger], int]:
     """Components numbered from 1 in scan order, 0 elsewhere, and how many there are."""
-    numbered, count = cc3d.connected_components(mask, connectivity=STRUCTURE_NEIGHBOURS, return_N=True)
-    return numbered, int(count)
+    padded = min(mask.shape) < _THINNEST_AXIS
+    numbered, count = cc3d.connected_components(
+        np.pad(mask, 1) if padded else mask, connectivity=STRUCTURE_NEIGHBOURS, return_N=True
+    )
+    return numbered[1:-1, 1:-1, 1:-1] if padded else numbered, int(count)
 
 
 def component_sizes(mask: Mask) -> NDArray[np.int64]:
