@@ -145,6 +145,11 @@ class Layout:
         """What raters sent back."""
         return self.round(number) / "inbox"
 
+    @property
+    def accepted(self) -> Path:
+        """Flagged masks that a person looked at and accepted, by their hash."""
+        return self.review / "accepted.json"
+
     def assignment(self, number: int) -> Path:
         """Who reads what in a round; tells the hidden repeats, so it stays at home."""
         return self.round(number) / "assignment.json"
@@ -180,6 +185,10 @@ class Layout:
     def rating(self, case_id: str, phase: Phase, rater: str) -> Path:
         """One rater's mask."""
         return self.ratings(case_id, phase) / f"{rater}.nii.gz"
+
+    def repeat_rating(self, case_id: str, phase: Phase, rater: str) -> Path:
+        """One rater's mask of a hidden repeat."""
+        return self.ratings(case_id, phase) / "repeats" / f"{rater}.nii.gz"
 
     def agreement(self, case_id: str, phase: Phase) -> Path:
         """How far the raters agree on this volume."""
