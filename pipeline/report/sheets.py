@@ -14,7 +14,7 @@ from pipeline.core.geometry import Geometry
 from pipeline.core.labels import COLORS, Label
 from pipeline.core.volume import LabelMap, Volume
 
-TILE_PX = 208
+TILE_PX = 232
 """Edge of a tile; six fill the width of a screen."""
 
 TILES = 6
