@@ -30,12 +30,12 @@ def serve_nightly(root: Path, *, cron: str) -> None:
         from prefect.schedules import Cron
         from prefect.types.entrypoint import EntrypointType
 
-        from flows.nightly import nightly
-
         try:
             CronSchedule(cron=cron)
         except ValueError:
             raise ConfigError(f'{cron!r} is no schedule; expected five fields such as "0 2 * * *"') from None
+        from flows.nightly import nightly
+
         nightly.serve(
             name=workspace.config.dataset.name,
             schedule=Cron(cron, timezone=get_localzone_name()),

@@ -99,6 +99,11 @@ class Layout:
         return self.reports / "exclusions.csv"
 
     @property
+    def consort(self) -> Path:
+        """How many series and patients fell at each rule."""
+        return self.reports / "consort.json"
+
+    @property
     def files_table(self) -> Path:
         """How many files were used, set aside, duplicate or unreadable, by reason."""
         return self.reports / "files.csv"
@@ -145,6 +150,11 @@ class Layout:
         """What raters sent back."""
         return self.round(number) / "inbox"
 
+    @property
+    def accepted(self) -> Path:
+        """Flagged masks that a person looked at and accepted, by their hash."""
+        return self.review / "accepted.json"
+
     def assignment(self, number: int) -> Path:
         """Who reads what in a round; tells the hidden repeats, so it stays at home."""
         return self.round(number) / "assignment.json"
@@ -180,6 +190,10 @@ class Layout:
     def rating(self, case_id: str, phase: Phase, rater: str) -> Path:
         """One rater's mask."""
         return self.ratings(case_id, phase) / f"{rater}.nii.gz"
+
+    def repeat_rating(self, case_id: str, phase: Phase, rater: str) -> Path:
+        """One rater's mask of a hidden repeat."""
+        return self.ratings(case_id, phase) / "repeats" / f"{rater}.nii.gz"
 
     def agreement(self, case_id: str, phase: Phase) -> Path:
         """How far the raters agree on this volume."""
