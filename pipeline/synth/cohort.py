@@ -28,8 +28,8 @@ from pipeline.synth.dicom import (
     dose_report_files,
     dose_screen_files,
     localizer_files,
-    made_up_uid,
 )
+from pipeline.synth.encode import made_up_uid
 from pipeline.synth.people import Person, make_person
 from pipeline.synth.phantom import Phantom, render
 from pipeline.synth.roster import PATHOLOGY_CODES, Bystander, Enrolled, PlannedSeries, Protocol, roster
