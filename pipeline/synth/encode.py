@@ -7,7 +7,6 @@ fast as writing each file anew, and the same bytes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import imagecodecs
 import numpy as np
