@@ -45,7 +45,8 @@ def case_progress(ws: Workspace) -> tuple[CaseProgress, ...]:
     """One row a case; none before the first build."""
     stages = (*CASE_STAGES, *REVIEW_STAGES)
     return tuple(
-        CaseProgress(case_id, {stage.name: _standing(stage, ws, case_id) for stage in stages}) for case_id in case_ids(ws)
+        CaseProgress(case_id, {stage.name: _standing(stage, ws, case_id) for stage in stages})
+        for case_id in case_ids(ws)
     )
 
 

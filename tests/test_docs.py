@@ -21,7 +21,9 @@ def blocks(language: str) -> list[tuple[str, str]]:
     """Every fenced block of a language with a name for the test's report."""
     found = []
     for page in PAGES:
-        for number, match in enumerate(re.finditer(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.S)):
+        for number, match in enumerate(
+            re.finditer(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
+        ):
             found.append((f"{page.name}-{number}", match.group(1)))
     return found
 

@@ -54,7 +54,7 @@ class SurfaceDistances:
             hd95_mean_mm=(p95_a + p95_b) / 2,
             assd_mm=float((a.sum() + b.sum()) / (len(a) + len(b))),
             masd_mm=float((a.mean() + b.mean()) / 2),
-            nsd=touching / (len(a) + len(b)),
+            nsd=float(touching / (len(a) + len(b))),
         )
 
 
@@ -129,8 +129,8 @@ def _field(edge: NDArray[np.int64], shape: tuple[int, ...], geometry: Geometry) 
     """What gives the distance of flat indices to an edge, from one exact distance transform."""
     away = np.ones(shape, dtype=bool)
     away.flat[edge] = False
-    field = edt.edt(away, anisotropy=geometry.spacing_mm, black_border=False, parallel=1).ravel()
-    return field.__getitem__
+    squared = edt.edtsq(away, anisotropy=geometry.spacing_mm, black_border=False, parallel=1).ravel()
+    return lambda flat: np.sqrt(squared[flat])
 
 
 def _sheared_field(edge: NDArray[np.int64], shape: tuple[int, ...], geometry: Geometry) -> Any:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from pipeline.core.errors import StorageError
 
 PRIVATE_FILE_MODE = 0o600
 PRIVATE_FOLDER_MODE = 0o700
+PUBLISHED_FILE_MODE = 0o444
 _CHUNK_BYTES = 1 << 20
 
 
@@ -69,6 +71,49 @@ def write_json(path: Path, content: Any, *, mode: int = 0o644) -> None:
 def json_text(content: Any) -> str:
     """JSON with sorted keys, two spaces, one newline at the end; NaN is refused."""
     return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """The same bytes under a second name: a hard link where the file system has them, else a copy.
+
+    Raises:
+        StorageError: when the source is missing, the disk is full, or the folder cannot be written.
+    """
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        try:
+            write_atomically(target, source.read_bytes())
+        except OSError as error:
+            raise _explained(error, source) from error
+
+
+def publish_folder(staging: Path, final: Path) -> None:
+    """Make every file read-only and give the folder its name in one step; an existing folder is never replaced.
+
+    Raises:
+        StorageError: when the name is taken or the disk refuses.
+    """
+    if final.exists():
+        raise StorageError(f"{final.name} exists already; it stays as it is")
+    try:
+        for file in staging.rglob("*"):
+            if file.is_file():
+                file.chmod(PUBLISHED_FILE_MODE)
+        staging.rename(final)
+    except OSError as error:
+        raise _explained(error, final) from error
+
+
+def remove_folder(path: Path) -> None:
+    """Nothing under this name any more, whatever was there."""
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _explained(error, path) from error
 
 
 def finite(content: Any) -> Any:

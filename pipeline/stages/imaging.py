@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.core.config import CoarseConfig
 from pipeline.core.errors import PipelineError
-from pipeline.core.files import finite, read_json, write_json
+from pipeline.core.files import finite, write_json
 from pipeline.core.records import Phase, Problem, Series
 from pipeline.core.series_file import load_series
-from pipeline.stages.intake import case_of, phase_guess
+from pipeline.stages.intake import case_of, first_study_of, phase_guess
 from pipeline.workspace import Stage, Work, Workspace
 
 if TYPE_CHECKING:
-    from pipeline.dicom.convert import Conversion
+    from pipeline.dicom.convert import Conversion, SliceRecord
     from pipeline.segment.models import Model
     from pipeline.segment.nnunet import NnunetSegmenter
 
@@ -85,8 +85,20 @@ def _write_volume(ws: Workspace, case: str, phase: Phase, series: Series, conver
 def _header_facts(ws: Workspace, case: str, series: Series) -> dict[str, Any]:
     from pipeline.dicom.deidentify import header_facts
 
-    first_date = read_json(ws.layout.screening)["cases"][case]["first_study_date"]
-    return header_facts(series, ws.crosswalk.pseudonyms, ws.config.deidentification, first_study_date=first_date)
+    options, first_day = ws.config.deidentification, first_study_of(ws, case)
+    return header_facts(series, ws.crosswalk.pseudonyms, options, first_study_date=first_day)
+
+
+def _slice_facts(ws: Workspace, record: SliceRecord) -> dict[str, Any]:
+    """Where a slice came from, in words that lead back only with the project's secret."""
+    return {
+        "instance": ws.crosswalk.pseudonyms.token("instance", record.sop_instance_sha256),
+        "frame": record.frame,
+        "position_lps_mm": record.position_lps_mm,
+        "slope": record.slope,
+        "intercept": record.intercept,
+        "padded_pixels": record.padded_pixels,
+    }
 
 
 def _named(problem: Problem, what: str) -> Problem:

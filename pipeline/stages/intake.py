@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from pipeline.core.series_file import save_series
 from pipeline.workspace import Stage, Waiting, Work, Workspace
 
 if TYPE_CHECKING:
-    from pipeline.dataset.inclusion import Candidate, Inclusion
+    from pipeline.dataset.inclusion import Candidate, FlowStep, Inclusion
     from pipeline.dicom.scan import ScanResult
 
 FILES_COLUMNS = ("fate", "code", "reason", "files")
@@ -57,10 +58,29 @@ def case_of(ws: Workspace, case_id: str) -> Case:
     return Case(case_id, series, Patient(**entry["patient"]))
 
 
+def first_study_of(ws: Workspace, case_id: str) -> date | None:
+    """Day of a case's first study, of which all its days are counted; None when no header tells it. Private."""
+    from pipeline.dicom.value_rules import parsed_date
+
+    return parsed_date(_screening(ws)["cases"][case_id]["first_study_date"])
+
+
+def site_of(ws: Workspace, case_id: str) -> str:
+    """Keyed name of the hospital that scanned a case."""
+    return str(_screening(ws)["cases"][case_id]["site"])
+
+
 def phase_guess(ws: Workspace, case_id: str, phase: Phase) -> PhaseGuess:
     """How the phase of a case's volume was recognised."""
     confidence, evidence = _screening(ws)["cases"][case_id]["guesses"][phase]
     return PhaseGuess(phase, confidence, tuple(evidence))
+
+
+def read_consort(ws: Workspace) -> tuple[FlowStep, ...]:
+    """How many series and patients fell at each rule."""
+    from pipeline.dataset.inclusion import FlowStep
+
+    return tuple(FlowStep(**step) for step in read_json(ws.layout.consort))
 
 
 def source_folders(ws: Workspace) -> tuple[Path, ...]:
@@ -76,6 +96,11 @@ def source_folders(ws: Workspace) -> tuple[Path, ...]:
     return found
 
 
+def source_fingerprint(ws: Workspace) -> str:
+    """Changes when a source file comes, goes, or changes its size or time."""
+    return digest([entry for folder in source_folders(ws) for entry in _listing(folder, ws.root)])
+
+
 def first_study_date(series: Sequence[Series]) -> str:
     """The earliest StudyDate of a patient's series, as "YYYYMMDD"; "" when none has one. Private."""
     return min((date for one in series if (date := one.first.text("StudyDate"))), default="")
@@ -86,8 +111,7 @@ def _sections(config: Config) -> tuple[Section, ...]:
 
 
 def _source_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
-    listing = [entry for folder in source_folders(ws) for entry in _listing(folder, ws.root)]
-    return {"sources": digest(listing)}
+    return {"sources": source_fingerprint(ws)}
 
 
 def _screen_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
@@ -102,7 +126,11 @@ def _screen_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
 
 def _listing(path: Path, root: Path) -> Iterator[tuple[str, int, int]]:
     """Name, size and time of every file below a path, in order: what a change of the sources changes."""
-    files = [path] if path.is_file() else sorted(Path(folder) / name for folder, _, names in os.walk(path) for name in names)
+    files = (
+        [path]
+        if path.is_file()
+        else sorted(Path(folder) / name for folder, _, names in os.walk(path) for name in names)
+    )
     for file in files:
         try:
             status = file.stat()
@@ -141,7 +169,7 @@ def _write_files_table(ws: Workspace, set_aside: Sequence[FileFate], series: Seq
 
 
 def _screen(ws: Workspace, case_id: str | None) -> Work:
-    from pipeline.dataset.inclusion import screen_cohort
+    from pipeline.dataset.inclusion import consort, screen_cohort
     from pipeline.dicom.series import group_series
 
     series = {one.key: one for one in group_series(_found(ws).instances).series}
@@ -152,12 +180,15 @@ def _screen(ws: Workspace, case_id: str | None) -> Work:
     outputs = _write_cases(ws, cases, series, guesses)
     _write_series_table(ws, candidates, inclusion, cases)
     _write_exclusions(ws, candidates, inclusion)
+    write_json(ws.layout.consort, [asdict(step) for step in consort(inclusion)])
     ws.crosswalk.save()
     note = f"{len(cases)} cases kept, {len(inclusion.left_out)} patients left out"
-    return Work((*outputs, ws.layout.series_table, ws.layout.exclusions_table), _screen_problems(inclusion, cases), note)
+    return Work(
+        (*outputs, ws.layout.series_table, ws.layout.exclusions_table), _screen_problems(inclusion, cases), note
+    )
 
 
-def _guesses(ws: Workspace, series: Sequence[Series] | Any) -> dict[str, PhaseGuess]:
+def _guesses(ws: Workspace, series: Iterable[Series]) -> dict[str, PhaseGuess]:
     from pipeline.dicom.phase import guess_phases
 
     studies: dict[str, list[Series]] = defaultdict(list)
@@ -178,10 +209,10 @@ def _series_name(ws: Workspace, key: str) -> str:
 
 def _candidate(ws: Workspace, series: Series, guess: PhaseGuess) -> Candidate:
     from pipeline.dataset.inclusion import Candidate
+    from pipeline.dicom.admission import admit
     from pipeline.dicom.convert import series_facts
-    from pipeline.dicom.deidentify import admit
 
-    against = admit(series.first)
+    against = admit(series.first, modality=ws.config.dataset.modality)
     refused = () if against is None else (Problem(against.rule, Severity.REFUSE, against.message),)
     return Candidate(
         key=series.key,
@@ -194,18 +225,20 @@ def _candidate(ws: Workspace, series: Series, guess: PhaseGuess) -> Candidate:
     )
 
 
-def _patients(ws: Workspace, series: Any) -> dict[str, Patient]:
-    """Clinical facts by keyed patient name; of those without any in the table only what the header tells."""
+def _patients(ws: Workspace, series: Iterable[Series]) -> dict[str, Patient]:
+    """Clinical facts by keyed patient name; a patient who is not in the table is unknown."""
     from pipeline.dataset.clinical import read_clinical
 
     clinical = {} if ws.config.source.clinical is None else read_clinical(ws.root / ws.config.source.clinical)
-    known = {_patient_name(ws, one): clinical.get(normalised_patient_id(one.first.text("PatientID")), Patient()) for one in series}
-    return known
+    ids = {_patient_name(ws, one): normalised_patient_id(one.first.text("PatientID")) for one in series}
+    return {name: clinical.get(patient_id, Patient()) for name, patient_id in ids.items()}
 
 
 def _numbered(ws: Workspace, inclusion: Inclusion, series: Mapping[str, Series]) -> tuple[Case, ...]:
     """The cases with their lasting numbers in place of keyed names."""
-    sources = {case.case_id: series[next(iter(case.series.values()))].first.text("PatientID") for case in inclusion.cases}
+    sources = {
+        case.case_id: series[next(iter(case.series.values()))].first.text("PatientID") for case in inclusion.cases
+    }
     numbers = ws.crosswalk.case_ids(sources.values())
     return tuple(replace(case, case_id=numbers[sources[case.case_id]]) for case in inclusion.cases)
 
@@ -219,20 +252,25 @@ def _write_cases(
         for phase, key in case.series.items():
             save_series(layout.series_record(case.case_id, phase), series[key])
             outputs.append(layout.series_record(case.case_id, phase))
-    by_patient = defaultdict(list)
-    for one in series.values():
-        by_patient[_patient_name(ws, one)].append(one)
-    content = {
-        case.case_id: {
-            "series": dict(case.series),
-            "patient": asdict(case.patient),
-            "guesses": {p: [guesses[key].confidence, guesses[key].evidence] for p, key in case.series.items()},
-            "first_study_date": first_study_date(by_patient[_patient_name(ws, series[next(iter(case.series.values()))])]),
-        }
-        for case in cases
-    }
+    content = {case.case_id: _case_content(ws, case, series, guesses) for case in cases}
     write_json(layout.screening, {"cases": content}, mode=PRIVATE_FILE_MODE)
     return outputs
+
+
+def _case_content(
+    ws: Workspace, case: Case, series: Mapping[str, Series], guesses: Mapping[str, PhaseGuess]
+) -> dict[str, Any]:
+    """What later stages ask of a case."""
+    first = series[next(iter(case.series.values()))].first
+    patient = normalised_patient_id(first.text("PatientID"))
+    own = [one for one in series.values() if normalised_patient_id(one.first.text("PatientID")) == patient]
+    return {
+        "series": dict(case.series),
+        "patient": asdict(case.patient),
+        "guesses": {phase: [guesses[key].confidence, guesses[key].evidence] for phase, key in case.series.items()},
+        "first_study_date": first_study_date(own),
+        "site": ws.crosswalk.pseudonyms.token("site", first.text("InstitutionName"), digits=6),
+    }
 
 
 def _write_series_table(
@@ -245,7 +283,9 @@ def _write_series_table(
         _series_row(ws, candidate, screening.kept, [reason.rule for reason in screening.reasons], numbers)
         for candidate, screening in zip(candidates, inclusion.screenings, strict=True)
     ]
-    write_text(ws.layout.series_table, csv_text(SERIES_COLUMNS, sorted(rows, key=lambda row: (row["patient"], row["series"]))))
+    write_text(
+        ws.layout.series_table, csv_text(SERIES_COLUMNS, sorted(rows, key=lambda row: (row["patient"], row["series"])))
+    )
 
 
 def _series_row(

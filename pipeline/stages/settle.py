@@ -63,7 +63,9 @@ def _vote(ws: Workspace, case_id: str | None) -> Work:
         write_json(explanation, finite(consensus.to_json()))
         outputs += [mask, explanation]
         problems += [
-            Problem(f"adjudicate-{reason.rule}", Severity.FLAG, f"{case} {phase}: {reason.message}", "see adjudication.csv")
+            Problem(
+                f"adjudicate-{reason.rule}", Severity.FLAG, f"{case} {phase}: {reason.message}", "see adjudication.csv"
+            )
             for reason in consensus.needs_adjudication
         ]
     return Work(tuple(outputs), tuple(problems))
@@ -122,7 +124,9 @@ def _prepare_volume(ws: Workspace, case: str, phase: Phase) -> tuple[list[Path],
     window = image_config.window.model_dump() if image_config.window else None
     facts = {"first_slice": kept.start, "scan_slices": whole.stop, "slices": kept.stop - kept.start, "window": window}
     write_json(layout.preparation(case, phase), facts)
-    missing = Problem("no-liver", Severity.FLAG, f"{case} {phase}: the voted mask holds no liver", "look at the ratings")
+    missing = Problem(
+        "no-liver", Severity.FLAG, f"{case} {phase}: the voted mask holds no liver", "look at the ratings"
+    )
     outputs = [layout.prepared_image(case, phase), layout.prepared_labels(case, phase), layout.preparation(case, phase)]
     return outputs, [missing] if found is None else []
 

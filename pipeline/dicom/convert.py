@@ -1,0 +1,280 @@
+"""A series as a volume: Hounsfield units for CT, intensity for anything else, each slice by its own rescale.
+
+int16 where that loses nothing, else float32. Values are never inverted (MONOCHROME1 tells how to show them, not what
+they mean) and never resampled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.errors import DicomError, GeometryError
+from pipeline.core.geometry import Geometry
+from pipeline.core.records import Instance, Problem, Series, SeriesFacts, Severity, SourceFile
+from pipeline.core.volume import AIR_HU, Unit, Volume
+from pipeline.dicom import header as words
+from pipeline.dicom.grid import TILTED, vector
+from pipeline.dicom.pixels import SliceError, read_slice
+from pipeline.dicom.sources import ARCHIVE_FAULTS, opened
+
+AXIAL_TOLERANCE_DEG = 5.0
+"""A normal this near to the patient's long axis makes an axial series."""
+
+TISSUE_HU = (-900.0, 3000.0)
+"""A padding value that means something between these could also be tissue: such a series is flagged."""
+
+_INT16 = np.iinfo(np.int16)
+
+
+@dataclass(frozen=True, slots=True)
+class SliceRecord:
+    """Where one slice of a volume came from.
+
+    Attributes:
+        source: its file. Private.
+        frame: number of the frame in a multi-frame object, from 0; None in a plain one.
+        sop_instance_sha256: SHA-256 of its SOPInstanceUID.
+        position_lps_mm: centre of its first pixel.
+        slope: RescaleSlope as applied.
+        intercept: RescaleIntercept as applied.
+        padded_pixels: pixels that were padding and became air.
+    """
+
+    source: SourceFile
+    frame: int | None
+    sop_instance_sha256: str
+    position_lps_mm: tuple[float, float, float]
+    slope: float
+    intercept: float
+    padded_pixels: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Conversion:
+    """A volume with its provenance.
+
+    Attributes:
+        volume: the voxels and their grid.
+        slices: one record a slice, in the volume's order.
+        problems: those of the series, and what its pixels added.
+    """
+
+    volume: Volume
+    slices: tuple[SliceRecord, ...]
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rescale:
+    slope: float
+    intercept: float
+
+    @property
+    def is_whole(self) -> bool:
+        return self.slope.is_integer() and self.intercept.is_integer()
+
+
+def read_series(series: Series, *, allow_tilt: bool = False) -> Conversion:
+    """The volume of a series, with where each slice came from and everything doubtful about it.
+
+    Args:
+        series: from `group_series`.
+        allow_tilt: keep a tilted series with its true, sheared grid.
+
+    Raises:
+        DicomError: when the series is refused (the message tells all its problems) or pixels cannot be read.
+        GeometryError: when it is tilted and tilt is not allowed.
+    """
+    geometry = _usable_geometry(series, allow_tilt=allow_tilt)
+    rescales = [_rescale(slice_) for slice_ in series.instances]
+    is_ct = series.first.text("Modality") == "CT"
+    whole = all(rescale.is_whole for rescale in rescales)
+    voxels, padded, fits = _filled(series.instances, rescales, geometry, whole=whole, is_ct=is_ct)
+    if not fits:
+        voxels, padded, _ = _filled(series.instances, rescales, geometry, whole=False, is_ct=is_ct)
+    records = tuple(map(_record, series.instances, rescales, padded))
+    problems = (*series.problems, *_value_problems(series.instances, rescales, sum(padded)))
+    return Conversion(Volume(voxels, geometry, Unit.HU if is_ct else Unit.INTENSITY), records, problems)
+
+
+def _usable_geometry(series: Series, *, allow_tilt: bool) -> Geometry:
+    refusals = [problem.message for problem in series.problems if problem.severity is Severity.REFUSE]
+    if refusals or series.geometry is None:
+        raise DicomError("; ".join(refusals) or "the slices form no grid")
+    tilted = [problem for problem in series.problems if problem.code == TILTED]
+    if tilted and not allow_tilt:
+        raise GeometryError(f"{tilted[0].message}; {tilted[0].cure}")
+    return series.geometry
+
+
+def _rescale(slice_: Instance) -> _Rescale:
+    slope, intercept = slice_.number("RescaleSlope"), slice_.number("RescaleIntercept")
+    rescale = _Rescale(1.0 if slope is None else slope, 0.0 if intercept is None else intercept)
+    if not np.isfinite([rescale.slope, rescale.intercept]).all() or rescale.slope == 0:
+        raise SliceError("RescaleSlope or RescaleIntercept is no usable number", slice_.source)
+    return rescale
+
+
+def _filled(
+    slices: Sequence[Instance], rescales: Sequence[_Rescale], geometry: Geometry, *, whole: bool, is_ct: bool
+) -> tuple[NDArray[np.int16] | NDArray[np.float32], list[int], bool]:
+    """Voxels, padding by slice, and False as soon as a value does not fit into int16."""
+    voxels = np.empty(geometry.shape, np.int16 if whole else np.float32)
+    padded = [0] * len(slices)
+    for index, stored in _read_all(slices):
+        padding = _padding(stored, slices[index]) if is_ct else None
+        values = _rescaled(stored, rescales[index], whole=whole)
+        if padding is not None:
+            values[padding] = AIR_HU
+            padded[index] = int(np.count_nonzero(padding))
+        if whole and (values.min() < _INT16.min or values.max() > _INT16.max):
+            return voxels, padded, False
+        voxels[index] = values
+    return voxels, padded, True
+
+
+def _read_all(slices: Sequence[Instance]) -> Iterator[tuple[int, NDArray[np.integer]]]:
+    """Stored values of each slice with its index; each file is opened once for all its frames."""
+    for source, group in groupby(enumerate(slices), key=lambda item: item[1].source):
+        try:
+            with opened(source) as file:
+                for index, slice_ in group:
+                    yield index, read_slice(slice_, file)
+        except ARCHIVE_FAULTS as error:
+            raise SliceError(f"a slice cannot be opened ({type(error).__name__})", source) from None
+
+
+def _rescaled(
+    stored: NDArray[np.integer], rescale: _Rescale, *, whole: bool
+) -> NDArray[np.int64] | NDArray[np.float64]:
+    if whole:
+        return stored.astype(np.int64) * int(rescale.slope) + int(rescale.intercept)
+    return stored.astype(np.float64) * rescale.slope + rescale.intercept
+
+
+def _padding(stored: NDArray[np.integer], slice_: Instance) -> NDArray[np.bool_] | None:
+    """Pixels that the header calls padding; None where it names no padding value."""
+    bounds = [_as_stored(slice_.number(word), slice_) for word in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+    low, high = bounds[0], bounds[1] if bounds[1] is not None else bounds[0]
+    if low is None or high is None:
+        return None
+    return (stored >= min(low, high)) & (stored <= max(low, high))
+
+
+def _as_stored(value: float | None, slice_: Instance) -> int | None:
+    """A padding value as its pixels read, whichever sign its own VR gave it."""
+    if value is None:
+        return None
+    bits = int(slice_.number("BitsStored") or 16)
+    signed = bool(slice_.number("PixelRepresentation"))
+    low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+    number = int(value)
+    return number if low <= number <= high else _wrapped(number, bits, signed=signed)
+
+
+def _wrapped(number: int, bits: int, *, signed: bool) -> int:
+    number &= (1 << bits) - 1
+    return number - (1 << bits) if signed and number >= 1 << (bits - 1) else number
+
+
+def _record(slice_: Instance, rescale: _Rescale, padded: int) -> SliceRecord:
+    frame = slice_.number(words.FRAME_INDEX)
+    position = vector(slice_, "ImagePositionPatient", 3)
+    x, y, z = (0.0, 0.0, 0.0) if position is None else map(float, position)
+    return SliceRecord(
+        source=slice_.source,
+        frame=None if frame is None else int(frame),
+        sop_instance_sha256=hashlib.sha256(slice_.text("SOPInstanceUID").encode()).hexdigest(),
+        position_lps_mm=(x, y, z),
+        slope=rescale.slope,
+        intercept=rescale.intercept,
+        padded_pixels=padded,
+    )
+
+
+def _value_problems(slices: Sequence[Instance], rescales: Sequence[_Rescale], padded: int) -> list[Problem]:
+    first = slices[0]
+    problems = []
+    if padded:
+        message = f"{padded} voxels were padding and became air ({AIR_HU} HU)"
+        problems.append(Problem("padding", Severity.NOTE, message))
+        if any(_padding_could_be_tissue(slice_, rescale) for slice_, rescale in zip(slices, rescales, strict=True)):
+            problems.append(Problem("padding-in-tissue", Severity.FLAG, "the padding value could also be tissue"))
+    if first.text("PhotometricInterpretation") == "MONOCHROME1":
+        problems.append(Problem("monochrome1", Severity.NOTE, "shown inverted by viewers; values are kept as stored"))
+    if first.text("Modality") == "CT":
+        problems.extend(_unit_problems(slices))
+    return problems
+
+
+def _padding_could_be_tissue(slice_: Instance, rescale: _Rescale) -> bool:
+    value = _as_stored(slice_.number("PixelPaddingValue"), slice_)
+    return value is not None and TISSUE_HU[0] < value * rescale.slope + rescale.intercept < TISSUE_HU[1]
+
+
+def _unit_problems(slices: Sequence[Instance]) -> Iterator[Problem]:
+    kinds = {slice_.text("RescaleType").upper() for slice_ in slices} - {"", "HU", "HU_MOD"}
+    if kinds:
+        yield Problem("not-hounsfield", Severity.FLAG, "RescaleType says that the values are no Hounsfield units")
+    if any("RescaleIntercept" not in slice_.header for slice_ in slices):
+        message = "CT without RescaleIntercept; stored values were taken for Hounsfield units"
+        yield Problem("no-rescale", Severity.FLAG, message)
+
+
+def series_facts(series: Series) -> SeriesFacts:
+    """What the inclusion rules ask about a series; what the header does not tell stays empty."""
+    first, geometry = series.first, series.geometry
+    spacing = vector(first, "PixelSpacing", 2)
+    rows, columns = first.number("Rows"), first.number("Columns")
+    count = len(series.instances)
+    between = _spacing_along_normal(geometry) if geometry is not None and count > 1 else None
+    kinds = first.header.get("ImageType", ())
+    return SeriesFacts(
+        modality=first.text("Modality"),
+        manufacturer=first.text("Manufacturer"),
+        model=first.text("ManufacturerModelName"),
+        institution=first.text("InstitutionName"),
+        kernel=first.text("ConvolutionKernel"),
+        kvp=first.number("KVP"),
+        slice_thickness_mm=first.number("SliceThickness"),
+        slice_spacing_mm=between,
+        pixel_spacing_mm=None if spacing is None else (float(spacing[0]), float(spacing[1])),
+        matrix=(int(rows), int(columns)) if rows and columns else None,
+        slice_count=count,
+        coverage_mm=None if between is None else between * (count - 1),
+        image_type=tuple(str(kind).upper() for kind in (kinds if isinstance(kinds, tuple) else (kinds,))),
+        study_date=first.text("StudyDate"),
+        acquisition_datetime=min(filter(None, map(acquired, series.instances)), default=""),
+        is_axial=geometry is not None and _is_axial(geometry),
+        is_tilted=any(problem.code == TILTED for problem in series.problems),
+        description=" ".join(filter(None, (first.text("SeriesDescription"), first.text("ProtocolName")))),
+    )
+
+
+def acquired(slice_: Instance) -> str:
+    """When a slice was acquired, "YYYYMMDDHHMMSS" as far as the header tells; "" where it does not. Private."""
+    stamp = slice_.text("AcquisitionDateTime")
+    if stamp:
+        return stamp[:14]
+    date = slice_.text("AcquisitionDate") or slice_.text("SeriesDate") or slice_.text("StudyDate")
+    time = slice_.text("AcquisitionTime") or slice_.text("SeriesTime") or slice_.text("StudyTime")
+    return (date + time[:6]) if date else ""
+
+
+def _normal(geometry: Geometry) -> NDArray[np.float64]:
+    normal: NDArray[np.float64] = np.cross(geometry.directions[2], geometry.directions[1])
+    return normal
+
+
+def _spacing_along_normal(geometry: Geometry) -> float:
+    return float(abs(geometry.affine[:3, 0] @ _normal(geometry)))
+
+
+def _is_axial(geometry: Geometry) -> bool:
+    return bool(abs(_normal(geometry)[2]) >= np.cos(np.radians(AXIAL_TOLERANCE_DEG)))

@@ -1,0 +1,172 @@
+"""Stored pixel values of one slice: decoded, masked to the bits that count, sign extended.
+
+Free decoders only: imagecodecs for JPEG, JPEG-LS, JPEG 2000 and RLE. What they decode is checked against the header,
+so that a damaged codestream never passes as an image of another size.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any, BinaryIO
+
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.encaps import generate_fragments, get_frame
+
+from pipeline.core.errors import DicomError
+from pipeline.core.records import Instance, SourceFile
+from pipeline.dicom import header as words
+from pipeline.dicom.slow import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, READ_FAULTS, read_inflated_pixels
+from pipeline.dicom.sources import ARCHIVE_FAULTS, MAX_FILE_BYTES, opened
+
+Decoder = Callable[[bytes], NDArray[Any]]
+
+MAX_SLICE_PIXELS = 1 << 26
+"""8192 x 8192: no tomographic slice is larger; a header that claims more is not believed."""
+
+_NATIVE = frozenset({IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED, "1.2.840.113619.5.2"})
+_RLE = "1.2.840.10008.1.2.5"
+_JPEG = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70))
+_JPEG_LS = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (80, 81))
+_JPEG_2000 = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (90, 91, 201, 202, 203))
+_JPEG_FRAME_MARKERS = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xF7})
+_DECODE_FAULTS: tuple[type[Exception], ...] = (*READ_FAULTS, *ARCHIVE_FAULTS, imagecodecs.DelayedImportError)
+
+
+class SliceError(DicomError):
+    """One slice cannot be read.
+
+    Attributes:
+        source: which file. Private: never part of the message.
+    """
+
+    def __init__(self, message: str, source: SourceFile) -> None:
+        super().__init__(message)
+        self.source = source
+
+
+def read_slice(slice_: Instance, file: BinaryIO | None = None) -> NDArray[Any]:
+    """Stored values of one slice, (rows, columns), as the header means them: masked and sign extended.
+
+    Args:
+        slice_: a single-frame object, or one frame.
+        file: its bytes, where they are already open.
+
+    Raises:
+        SliceError: when the file vanished or changed, is truncated, damaged, or encoded in no free way.
+    """
+    try:
+        if file is not None:
+            return _meaning(_stored(slice_, file), slice_)
+        with opened(slice_.source) as own:
+            return _meaning(_stored(slice_, own), slice_)
+    except SliceError:
+        raise
+    except _DECODE_FAULTS as error:
+        raise SliceError(f"its pixels cannot be read ({type(error).__name__})", slice_.source) from None
+
+
+def same_pixels(one: Instance, other: Instance) -> bool:
+    """True when two objects hold the same stored values, however encoded."""
+    try:
+        return bool(np.array_equal(read_slice(one), read_slice(other)))
+    except SliceError:
+        return False
+
+
+def _stored(slice_: Instance, file: BinaryIO) -> tuple[NDArray[Any], int]:
+    """Values as decoded, unsigned, and how many bits of them count."""
+    rows, columns, allocated = (int(slice_.number(word) or 0) for word in ("Rows", "Columns", "BitsAllocated"))
+    stored_bits = int(slice_.number("BitsStored") or allocated)
+    if not 0 < rows * columns <= MAX_SLICE_PIXELS or allocated not in (8, 16, 32) or not 0 < stored_bits <= allocated:
+        raise SliceError(f"impossible image of {rows} x {columns} pixels of {allocated} bits", slice_.source)
+    syntax = slice_.text(words.TRANSFER_SYNTAX)
+    if syntax in _NATIVE:
+        high = int(slice_.number("HighBit") or stored_bits - 1)
+        values = _native(slice_, file, rows * columns, allocated)
+        return values.reshape(rows, columns) >> max(0, high + 1 - stored_bits), stored_bits
+    codestream = _codestream(slice_, file)
+    values, precision = _decoded(codestream, syntax, slice_.source, (rows, columns, allocated))
+    if values.shape != (rows, columns):
+        message = f"its codestream holds {values.shape}, the header says {(rows, columns)}"
+        raise SliceError(message, slice_.source)
+    return values.view(f"u{values.dtype.itemsize}"), min(stored_bits, precision)
+
+
+def _meaning(stored: tuple[NDArray[Any], int], slice_: Instance) -> NDArray[Any]:
+    values, bits = stored
+    width = values.dtype.itemsize * 8
+    if not slice_.number("PixelRepresentation"):
+        return values if bits == width else values & ((1 << bits) - 1)
+    signed = values.view(f"i{values.dtype.itemsize}")
+    return signed if bits == width else (signed << (width - bits)) >> (width - bits)
+
+
+def _native(slice_: Instance, file: BinaryIO, count: int, allocated: int) -> NDArray[Any]:
+    syntax = slice_.text(words.TRANSFER_SYNTAX)
+    frame = int(slice_.number(words.FRAME_INDEX) or 0)
+    size = count * allocated // 8
+    if syntax == DEFLATED:
+        content = read_inflated_pixels(file)[frame * size : (frame + 1) * size]
+    else:
+        file.seek(int(slice_.number(words.PIXEL_OFFSET) or 0) + frame * size)
+        content = file.read(size)
+    if len(content) < size:
+        raise SliceError("it is cut short: pixels are missing", slice_.source)
+    order = ">" if syntax == BIG_ENDIAN else "<"
+    if order == ">" and allocated == 8:
+        raise SliceError("8-bit pixels in big endian words are not supported", slice_.source)
+    return np.frombuffer(content, f"{order}u{allocated // 8}").astype(f"u{allocated // 8}", copy=False)
+
+
+def _codestream(slice_: Instance, file: BinaryIO) -> bytes:
+    file.seek(int(slice_.number(words.PIXEL_OFFSET) or 0))
+    buffer = file.read(MAX_FILE_BYTES)
+    count = int(slice_.number("NumberOfFrames") or 1)
+    if count > 1:
+        return get_frame(buffer, int(slice_.number(words.FRAME_INDEX) or 0), number_of_frames=count)
+    return b"".join(_fragments(buffer))
+
+
+def _fragments(buffer: bytes) -> list[bytes]:
+    """Fragments after the basic offset table, which is the first item."""
+    length = struct.unpack_from("<I", buffer, 4)[0]
+    return list(generate_fragments(BytesIO(buffer[8 + length :])))
+
+
+def _decoded(
+    codestream: bytes, syntax: str, source: SourceFile, image: tuple[int, int, int]
+) -> tuple[NDArray[Any], int]:
+    if syntax == _RLE:
+        rows, columns, allocated = image
+        dtype = np.dtype(f"<u{allocated // 8}")
+        return np.frombuffer(imagecodecs.dicomrle_decode(codestream, dtype), dtype).reshape(rows, columns), allocated
+    if syntax in _JPEG:
+        return imagecodecs.jpeg8_decode(codestream), _jpeg_precision(codestream)
+    if syntax in _JPEG_LS:
+        return imagecodecs.jpegls_decode(codestream), _jpeg_precision(codestream)
+    if syntax in _JPEG_2000:
+        return imagecodecs.jpeg2k_decode(codestream), _jpeg_2000_precision(codestream)
+    raise SliceError("its transfer syntax has no free decoder here", source)
+
+
+def _jpeg_precision(codestream: bytes) -> int:
+    """Bits a sample, from the frame header (ISO 10918-1 B.2.2, ISO 14495-1 C.2.2)."""
+    place = 2
+    while place + 5 < len(codestream):
+        if codestream[place] != 0xFF:
+            raise ValueError("no marker where one must be")
+        marker = codestream[place + 1]
+        if marker in _JPEG_FRAME_MARKERS:
+            return codestream[place + 4]
+        place += 1 if marker == 0xFF else 2 + struct.unpack_from(">H", codestream, place + 2)[0]
+    raise ValueError("no frame header")
+
+
+def _jpeg_2000_precision(codestream: bytes) -> int:
+    """Bits a sample, from the SIZ marker segment (ISO 15444-1 A.5.1)."""
+    start = codestream.index(b"\xff\x4f\xff\x51")
+    return (codestream[start + 42] & 0x7F) + 1

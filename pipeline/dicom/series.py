@@ -1,0 +1,198 @@
+"""DICOM objects grouped into series that form one volume each; whatever is no slice is set aside with a reason."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from pipeline.core.records import Fate, FileFate, Instance, Problem, Series, Severity
+from pipeline.dicom import header as words
+from pipeline.dicom.grid import stack
+from pipeline.dicom.kinds import REASONS, why_no_slice
+from pipeline.dicom.pixels import same_pixels
+from pipeline.dicom.split import Part, by_geometry, into_volumes, time_s
+
+_WHERE_NOT_WHAT = frozenset({words.PIXEL_OFFSET, words.PIXEL_LENGTH, words.TRANSFER_SYNTAX})
+"""Header keys that may differ between two copies of one image."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """Series, and the objects that belong to none.
+
+    Attributes:
+        series: in order of key.
+        set_aside: localizers, reports, captures, duplicates and the like, each with code and reason.
+    """
+
+    series: tuple[Series, ...]
+    set_aside: tuple[FileFate, ...]
+
+
+def group_series(instances: Sequence[Instance]) -> Grouping:
+    """Series of one volume each, in slice order, with everything that is wrong with them.
+
+    The same objects give the same series in the same order, whatever the order they come in. Files are opened only
+    where two objects claim to be the same image.
+    """
+    aside: list[FileFate] = []
+    families: dict[tuple[str, ...], Part] = defaultdict(list)
+    for instance in sorted(instances, key=_identity):
+        code = why_no_slice(instance)
+        if code:
+            aside.append(FileFate(instance.source, Fate.EXCLUDED, code, REASONS[code]))
+        else:
+            families[_family(instance)].append(instance)
+    series: list[Series] = []
+    for family in families.values():
+        kept, duplicates, problems = _without_duplicates(family)
+        aside.extend(FileFate(copy.source, Fate.DUPLICATE, "duplicate", REASONS["duplicate"]) for copy in duplicates)
+        series.extend(_series_of(kept, problems))
+    series.sort(key=lambda one: one.key)
+    return Grouping(_with_unique_keys(series), tuple(sorted(aside, key=lambda fate: _place(fate.source))))
+
+
+def _identity(instance: Instance) -> tuple[str, float, str, str]:
+    number = instance.number("InstanceNumber")
+    place = _place(instance.source)
+    return instance.text("SOPInstanceUID"), -1.0 if number is None else number, *place
+
+
+def _place(source: object) -> tuple[str, str]:
+    return str(getattr(source, "path", "")), getattr(source, "member", None) or ""
+
+
+def _family(instance: Instance) -> tuple[str, ...]:
+    """Objects of one patient, study and SeriesInstanceUID; without a UID, of one SeriesNumber and description."""
+    patient = instance.text("PatientID"), instance.text("StudyInstanceUID")
+    uid = instance.text("SeriesInstanceUID")
+    if uid:
+        return *patient, uid
+    rest = ("StudyDate", "Modality", "SeriesNumber", "SeriesDescription", "SeriesTime", "FrameOfReferenceUID")
+    return *patient, "", *(instance.text(keyword) for keyword in rest)
+
+
+def _without_duplicates(family: Part) -> tuple[Part, Part, tuple[Problem, ...]]:
+    """Each image once, its copies, and a problem where two different images have one SOPInstanceUID."""
+    firsts: dict[str, Instance] = {}
+    kept, copies, conflicts = [], [], 0
+    for instance in family:
+        uid = instance.text("SOPInstanceUID")
+        first = firsts.setdefault(uid, instance) if uid else instance
+        if first is instance:
+            kept.append(instance)
+        elif _same_header(first, instance) and same_pixels(first, instance):
+            copies.append(instance)
+        else:
+            kept.append(instance)
+            conflicts += 1
+    if not conflicts:
+        return kept, copies, ()
+    message = f"{conflicts} SOPInstanceUIDs stand for two images that differ"
+    return kept, copies, (Problem("conflicting-duplicates", Severity.REFUSE, message, "export the series again"),)
+
+
+def _same_header(one: Instance, other: Instance) -> bool:
+    keys = (set(one.header) | set(other.header)) - _WHERE_NOT_WHAT
+    return all(one.header.get(key) == other.header.get(key) for key in keys)
+
+
+def _series_of(family: Part, problems: tuple[Problem, ...]) -> list[Series]:
+    slices = [slice_ for instance in family for slice_ in frames_of(instance)]
+    volumes = [(slices, problems)] if problems else []
+    if not problems:
+        volumes = [volume for part in by_geometry(slices) for volume in into_volumes(part)]
+    volumes.sort(key=lambda volume: _first_of(volume[0]))
+    many = len(volumes) > 1
+    return [
+        _series(part, found, f"{_key(family[0])}#{number}" if many else _key(family[0]))
+        for number, (part, found) in enumerate(volumes, start=1)
+    ]
+
+
+def _series(slices: Part, problems: tuple[Problem, ...], key: str) -> Series:
+    stacked = stack(slices)
+    ordered = tuple(slices[index] for index in stacked.order)
+    found = (*problems, *stacked.problems, *_pixel_problems(ordered))
+    return Series(key, ordered, stacked.geometry, found)
+
+
+def _key(instance: Instance) -> str:
+    return instance.text("SeriesInstanceUID") or f"no-uid-{_digest(_family(instance))}"
+
+
+def _digest(words_: Sequence[str]) -> str:
+    return hashlib.sha256("\0".join(words_).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _with_unique_keys(series: Sequence[Series]) -> tuple[Series, ...]:
+    """Series of two patients or studies that share one UID get the patient and study into their keys, as a digest."""
+    counts: dict[str, int] = defaultdict(int)
+    for one in series:
+        counts[one.key] += 1
+    unique = []
+    for one in series:
+        if counts[one.key] > 1:
+            message = "one SeriesInstanceUID in two patients or studies"
+            shared = Problem("shared-uid", Severity.FLAG, message, "find out which of them it belongs to")
+            key = f"{one.key}@{_digest(_family(one.first))}"
+            unique.append(Series(key, one.instances, one.geometry, (*one.problems, shared)))
+        else:
+            unique.append(one)
+    return tuple(sorted(unique, key=lambda one: one.key))
+
+
+def _first_of(slices: Part) -> tuple[float, str]:
+    times = [time for time in map(time_s, slices) if time is not None]
+    return min(times, default=0.0), min(slice_.text("SOPInstanceUID") for slice_ in slices)
+
+
+def frames_of(instance: Instance) -> list[Instance]:
+    """One instance a frame of a multi-frame object, each with its own header; a plain object is its only frame."""
+    frames = instance.header.get(words.FRAMES)
+    count = instance.number("NumberOfFrames") or 1
+    if not isinstance(frames, tuple) or (len(frames) == 1 and count == 1):
+        frame = frames[0] if isinstance(frames, tuple) and frames else {}
+        return [Instance(instance.source, MappingProxyType({**instance.header, **frame}))]
+    common = {key: value for key, value in instance.header.items() if key != words.FRAMES}
+    return [
+        Instance(instance.source, MappingProxyType({**common, **frame, words.FRAME_INDEX: index}))
+        for index, frame in enumerate(frames)
+    ]
+
+
+def _pixel_problems(slices: Sequence[Instance]) -> list[Problem]:
+    """Slices without pixels or with fewer than their header promises."""
+    checks: tuple[tuple[str, Callable[[Instance], bool], str], ...] = (
+        ("no-pixel-data", _has_no_pixels, "have no PixelData"),
+        ("truncated", _is_truncated, "are cut short: PixelData holds fewer bytes than Rows x Columns"),
+        ("frames-without-place", _has_loose_frames, "hold several frames without a position of their own"),
+    )
+    problems = []
+    for code, is_wrong, words_ in checks:
+        wrong = [number for number, slice_ in enumerate(slices, start=1) if is_wrong(slice_)]
+        if wrong:
+            message = f"{len(wrong)} of {len(slices)} slices {words_} (the first is slice {wrong[0]})"
+            problems.append(Problem(code, Severity.REFUSE, message, "export the series again"))
+    return problems
+
+
+def _has_no_pixels(slice_: Instance) -> bool:
+    deflated = slice_.text(words.TRANSFER_SYNTAX) == "1.2.840.10008.1.2.1.99"
+    return not deflated and words.PIXEL_OFFSET not in slice_.header
+
+
+def _is_truncated(slice_: Instance) -> bool:
+    there = slice_.number(words.PIXEL_LENGTH)
+    if there is None or there < 0:
+        return False
+    facts = [slice_.number(keyword) or 0 for keyword in ("Rows", "Columns", "BitsAllocated")]
+    frames = slice_.number("NumberOfFrames") or 1
+    return there < facts[0] * facts[1] * facts[2] / 8 * frames
+
+
+def _has_loose_frames(slice_: Instance) -> bool:
+    return (slice_.number("NumberOfFrames") or 1) > 1 and words.FRAME_INDEX not in slice_.header

@@ -1,0 +1,189 @@
+"""Where DICOM files come from: folders of any depth, and members of zip and tar archives.
+
+Everything found is told, nothing is followed twice, and every read has a bound: archives may lie about sizes, contain
+paths that lead outside, or unpack to terabytes.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, BinaryIO, cast
+
+from pipeline.core.records import Fate, FileFate, SourceFile
+
+HEAD_BYTES = 8192
+"""What one read takes in: holds nearly every header whole."""
+
+MAX_FILE_BYTES = 4 << 30
+"""A DICOM value cannot be longer; a longer file or member is not read."""
+
+MAX_MEMBERS = 1_000_000
+MAX_ARCHIVE_BYTES = 256 << 30
+"""What one archive may unpack to; several of the largest studies there are."""
+
+MAX_EXPANSION = 1000
+"""Deflate cannot exceed about 1032:1 and images stay under 20:1: more is a bomb, not a scan."""
+
+ARCHIVE_FAULTS: tuple[type[Exception], ...] = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    OSError,
+    ValueError,
+)
+"""What the standard library raises on archives that are damaged, encrypted or dishonest."""
+
+Stamp = tuple[int, int, int, int]
+"""Device, inode, size and time of change (ns): a file with the same four is the same file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """One folder's files: (name, stamp) in order of name."""
+
+    path: Path
+    files: tuple[tuple[str, Stamp], ...]
+
+
+def walk(paths: Iterable[Path]) -> Iterator[Folder | FileFate]:
+    """Every regular file below the given paths, folder by folder, each folder once however many links lead to it.
+
+    What is no file (a socket, a dangling link) and what may not be entered comes as a fate with its reason.
+    """
+    visited: set[tuple[int, int]] = set()
+    for path in paths:
+        try:
+            status = path.stat()
+        except OSError as error:
+            yield _fate(path, "unreachable", f"cannot be opened ({type(error).__name__})")
+            continue
+        if stat.S_ISDIR(status.st_mode):
+            yield from _walk_folder(path, visited)
+        else:
+            yield Folder(path.parent, ((path.name, _stamp(status)),))
+
+
+def _walk_folder(root: Path, visited: set[tuple[int, int]]) -> Iterator[Folder | FileFate]:
+    pending = [root]
+    while pending:
+        folder = pending.pop()
+        try:
+            status = folder.stat()
+            if (status.st_dev, status.st_ino) in visited:
+                continue
+            visited.add((status.st_dev, status.st_ino))
+            with os.scandir(folder) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError as error:
+            yield _fate(folder, "unreachable", f"the folder cannot be listed ({type(error).__name__})")
+            continue
+        files = []
+        for entry in entries:
+            try:
+                status = entry.stat()
+            except OSError:
+                yield _fate(folder / entry.name, "dangling-link", "vanished, or a link to nothing")
+                continue
+            if stat.S_ISREG(status.st_mode):
+                files.append((entry.name, _stamp(status)))
+            elif stat.S_ISDIR(status.st_mode):
+                pending.append(folder / entry.name)
+            else:
+                yield _fate(folder / entry.name, "not-a-file", "a device, socket or pipe, not a file")
+        if files:
+            yield Folder(folder, tuple(files))
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _fate(path: Path, code: str, reason: str) -> FileFate:
+    return FileFate(SourceFile(path), Fate.UNREADABLE, code, reason)
+
+
+def is_archive(head: bytes) -> bool:
+    """True when a file begins like a zip, a tar, or a gzipped tar."""
+    if head.startswith(b"\x1f\x8b"):
+        with suppress(zlib.error):
+            head = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, 512)
+    return head.startswith((b"PK\x03\x04", b"PK\x05\x06")) or head[257:262] == b"ustar"
+
+
+class ArchiveError(Exception):
+    """An archive is damaged, encrypted, or larger than anything honest; the text holds no names."""
+
+
+def members(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Every file inside an archive with its content, in the archive's order, one in memory at a time.
+
+    Names are labels only: nothing is unpacked to the disk, so a name with ".." or a leading slash leads nowhere.
+
+    Raises:
+        ArchiveError: when the archive is damaged or beyond the bounds above.
+    """
+    total = 0
+    try:
+        for count, (name, file, size) in enumerate(_opened_members(path)):
+            content = _bounded(file, size)
+            total += len(content)
+            if count >= MAX_MEMBERS or total > MAX_ARCHIVE_BYTES:
+                raise ArchiveError("unpacks to more than any honest export")
+            yield name, content
+    except ARCHIVE_FAULTS as error:
+        raise ArchiveError(f"a damaged or encrypted archive ({type(error).__name__})") from None
+
+
+def _opened_members(path: Path) -> Iterator[tuple[str, IO[bytes], int]]:
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            for info in archive.infolist():
+                if not info.is_dir():
+                    if info.file_size > MAX_EXPANSION * max(info.compress_size, 1):
+                        raise ArchiveError("holds a member that expands like a bomb")
+                    with archive.open(info) as file:
+                        yield info.filename, file, info.file_size
+        return
+    with tarfile.open(path, "r:*") as tape:
+        for entry in tape:
+            content = tape.extractfile(entry) if entry.isreg() and not entry.issparse() else None
+            if content is not None:
+                yield entry.name, content, entry.size
+
+
+def _bounded(file: IO[bytes], declared: int) -> bytes:
+    if declared > MAX_FILE_BYTES:
+        raise ArchiveError("holds a member that claims more than 4 GiB")
+    content = file.read(declared + 1)
+    if len(content) != declared:
+        raise ArchiveError("holds a member of another size than it claims")
+    return content
+
+
+@contextmanager
+def opened(source: SourceFile) -> Iterator[BinaryIO]:
+    """A plain file, or a member of a zip or tar, opened for reading."""
+    if source.member is None:
+        with source.path.open("rb") as file:
+            yield file
+    elif zipfile.is_zipfile(source.path):
+        with zipfile.ZipFile(source.path) as archive, archive.open(source.member) as member:
+            yield cast("BinaryIO", member)
+    else:
+        with tarfile.open(source.path, "r:*") as tape:
+            entry = tape.extractfile(source.member)
+            if entry is None:
+                raise FileNotFoundError("the member is not a file")
+            with entry:
+                yield cast("BinaryIO", entry)

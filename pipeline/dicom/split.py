@@ -1,0 +1,287 @@
+"""Slices of one SeriesInstanceUID told apart into volumes.
+
+One UID can hold several phases, echoes, b-values or reconstructions. What belongs to a series as a whole (its
+description, its start, its contrast agent) tells volumes apart by itself. What also changes inside one scan (an
+acquisition number in step-and-shoot, a time in every slice) does so only where the slices it separates cover the same
+part of the body: a scan goes along the patient once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.records import Instance, Problem, Severity
+from pipeline.dicom.grid import RESIDUAL_TOLERANCE_MM, SAME_PLACE_MM, axes, in_plane, vector
+
+MIN_SLICES = 3
+"""Fewer slices show no spacing: what splits off less than this is an oddity of one slice, not a volume."""
+
+SHARED_COVERAGE = 0.5
+"""Two sets of slices cover the same part of the body when they share this much of the shorter one."""
+
+PAUSE_S = 3.0
+"""A pause in the times of slices that may separate two scans; a table moves on within less."""
+
+LONG_PAUSE_S = 15.0
+"""A pause between two blocks that lie one behind the other, too long for one breath-held scan."""
+
+ORIENTATION_TOLERANCE = 1e-3
+PIXEL_SPACING_TOLERANCE = 1e-3
+"""Slices of one volume agree in direction cosines, and in pixel spacing (relative), up to rounding."""
+
+Part = list[Instance]
+Discriminator = Callable[[Sequence[Instance]], list[str]]
+"""A name for each slice; slices with one name belong together."""
+
+_OF_THE_SERIES = (
+    "SeriesNumber",
+    "SeriesDescription",
+    "ProtocolName",
+    "SeriesDate",
+    "SeriesTime",
+    "ContrastBolusAgent",
+    "ContrastBolusStartTime",
+    "ConvolutionKernel",
+    "StackID",
+)
+_OF_THE_SCAN = (
+    "TemporalPositionIdentifier",
+    "EchoNumbers",
+    "EchoTime",
+    "DiffusionBValue",
+    "ImageType",
+    "InversionTime",
+    "FlipAngle",
+    "ScanningSequence",
+    "KVP",
+)
+_OF_THE_SWEEP = ("AcquisitionNumber", "TriggerTime")
+"""MR acquires odd and even slices in turn, so there these mean something only where positions repeat."""
+
+
+def by_geometry(slices: Sequence[Instance]) -> list[Part]:
+    """Slices by matrix, pixel spacing, orientation, frame of reference and modality.
+
+    A slice without orientation or spacing joins the slices of its matrix, so that they are refused together instead of
+    silently lacking it.
+    """
+    groups: dict[tuple[object, ...], Part] = {}
+    incomplete: Part = []
+    planes: list[tuple[NDArray[np.float64], float, float]] = []
+    for slice_ in slices:
+        directions, plane = axes(slice_), in_plane(slice_)
+        if directions is None or plane is None:
+            incomplete.append(slice_)
+            continue
+        key = (*_matrix(slice_), slice_.text("FrameOfReferenceUID"), _plane_class(planes, directions, plane[2:]))
+        groups.setdefault(key, []).append(slice_)
+    for slice_ in incomplete:
+        same = [group for key, group in groups.items() if key[:3] == _matrix(slice_)]
+        home = max(same, key=len, default=None)
+        if home is None:
+            home = groups.setdefault((*_matrix(slice_), "", -1), [])
+        home.append(slice_)
+    return list(groups.values())
+
+
+def _matrix(slice_: Instance) -> tuple[object, ...]:
+    return slice_.text("Modality"), slice_.number("Rows"), slice_.number("Columns")
+
+
+def _plane_class(
+    known: list[tuple[NDArray[np.float64], float, float]],
+    directions: NDArray[np.float64],
+    spacing: tuple[float, float],
+) -> int:
+    """Number of the plane a slice is parallel to, a new one where none is."""
+    for number, (other, row_mm, column_mm) in enumerate(known):
+        parallel = np.abs(directions - other).max() <= ORIENTATION_TOLERANCE
+        if parallel and np.allclose(spacing, (row_mm, column_mm), rtol=PIXEL_SPACING_TOLERANCE, atol=0):
+            return number
+    known.append((directions, *spacing))
+    return len(known) - 1
+
+
+def into_volumes(slices: Part) -> list[tuple[Part, tuple[Problem, ...]]]:
+    """Slices of one geometry as volumes, each with what is doubtful about telling them apart."""
+    if any(vector(slice_, "ImagePositionPatient", 3) is None for slice_ in slices):
+        return [(slices, ())]
+    volumes = []
+    for part in _by_series(slices):
+        volumes.extend(_by_scan(part))
+    return volumes
+
+
+def _by_series(slices: Part) -> list[Part]:
+    parts = [slices]
+    for keyword in _OF_THE_SERIES:
+        parts = [piece for part in parts for piece in _solid_classes(part, keyword)]
+    return parts
+
+
+def _solid_classes(slices: Part, keyword: str) -> list[Part]:
+    classes = _classes(slices, _named(keyword)(slices))
+    return classes if min(map(len, classes)) >= MIN_SLICES else [slices]
+
+
+def _by_scan(slices: Part) -> list[tuple[Part, tuple[Problem, ...]]]:
+    heights = _heights(slices)
+    if np.ptp(heights) < SAME_PLACE_MM:
+        return [(slices, ())]
+    sweeps = _OF_THE_SWEEP if slices[0].text("Modality") == "CT" or _repeats(heights) > 1 else ()
+    names = [_named(keyword) for keyword in (*_OF_THE_SCAN, *sweeps)]
+    for discriminator in (*names, *([_pauses] if sweeps else [])):
+        classes = _classes(slices, discriminator(slices))
+        if len(classes) > 1 and _tell_apart(classes, heights, slices):
+            return [volume for part in classes for volume in _by_scan(part)]
+    return _by_number(slices, heights)
+
+
+def _tell_apart(classes: list[Part], heights: NDArray[np.float64], slices: Part) -> bool:
+    """True when the classes are volumes of their own that cover the same part of the body."""
+    if min(map(len, classes)) < MIN_SLICES:
+        return False
+    height_of = dict(zip(map(id, slices), heights, strict=True))
+    spans = [np.array([height_of[id(slice_)] for slice_ in part]) for part in classes]
+    if _repeats(heights) > 1:
+        return max(map(_repeats, spans)) < _repeats(heights)
+    return all(any(_share_coverage(one, other) for other in spans if other is not one) for one in spans)
+
+
+def _share_coverage(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
+    shared = min(one.max(), other.max()) - max(one.min(), other.min())
+    return bool(shared > SHARED_COVERAGE * min(np.ptp(one), np.ptp(other)))
+
+
+def _by_number(slices: Part, heights: NDArray[np.float64]) -> list[tuple[Part, tuple[Problem, ...]]]:
+    """What only InstanceNumber can tell apart; always flagged."""
+    times = _repeats(heights)
+    if times > 1 and len(slices) == times * len(_places(heights)):
+        parts = _by_occurrence(slices, heights)
+        message = f"{times} volumes at the same positions, told apart by InstanceNumber alone"
+        return [(part, (Problem("told-apart-by-number", Severity.FLAG, message),)) for part in parts]
+    runs = _sweeps(slices, heights) if slices[0].text("Modality") == "CT" and times == 1 else []
+    if len(runs) > 1 and _tell_apart(runs, heights, slices):
+        message = f"{len(runs)} passes along the patient, told apart by InstanceNumber alone"
+        return [(part, (Problem("told-apart-by-number", Severity.FLAG, message),)) for part in runs]
+    return [(slices, _doubts(slices, heights))]
+
+
+def _by_occurrence(slices: Part, heights: NDArray[np.float64]) -> list[Part]:
+    order = sorted(range(len(slices)), key=lambda i: (_place_of(float(heights[i])), _instance_number(slices[i]), i))
+    places = Counter[int]()
+    parts: dict[int, Part] = defaultdict(list)
+    for index in order:
+        place = _place_of(float(heights[index]))
+        parts[places[place]].append(slices[index])
+        places[place] += 1
+    return list(parts.values())
+
+
+def _sweeps(slices: Part, heights: NDArray[np.float64]) -> list[Part]:
+    """Slices in order of InstanceNumber, cut where the way along the patient starts anew."""
+    order = sorted(range(len(slices)), key=lambda i: _instance_number(slices[i]))
+    numbers = [_instance_number(slices[index]) for index in order]
+    if len(set(numbers)) < len(numbers):
+        return []
+    steps = np.diff(heights[order])
+    usual = np.sign(np.median(steps))
+    runs: list[Part] = [[slices[order[0]]]]
+    for index, step in zip(order[1:], steps, strict=True):
+        if np.sign(step) == usual:
+            runs[-1].append(slices[index])
+        else:
+            runs.append([slices[index]])
+    return runs
+
+
+def _doubts(slices: Part, heights: NDArray[np.float64]) -> tuple[Problem, ...]:
+    """Two blocks one behind the other that look like two scans, although nothing solid says so."""
+    classes = _classes(slices, _named("AcquisitionNumber")(slices))
+    if len(classes) != 2 or slices[0].text("Modality") != "CT" or min(map(len, classes)) < MIN_SLICES:
+        return ()
+    times = [[time for time in map(time_s, part) if time is not None] for part in classes]
+    if not all(times):
+        return ()
+    first, second = sorted(times, key=min)
+    pause = min(second) - max(first)
+    if pause < LONG_PAUSE_S:
+        return ()
+    message = f"two acquisitions one behind the other, {pause:.0f} s apart; they may be two phases"
+    return (Problem("two-acquisitions", Severity.FLAG, message, "look whether contrast changes between them"),)
+
+
+def _pauses(slices: Sequence[Instance]) -> list[str]:
+    """Slices by scan, where a pause in their times separates the scans."""
+    times = [time_s(slice_) for slice_ in slices]
+    known = sorted({time for time in times if time is not None})
+    if len(known) < 2 or None in times:
+        return [""] * len(slices)
+    gaps = np.diff(known)
+    limit = max(PAUSE_S, 5 * float(np.median(gaps)) if len(gaps) > MIN_SLICES else 0.0)
+    starts = [later for earlier, later in pairwise(known) if later - earlier > limit]
+    return [str(sum(start <= time for start in starts)) for time in times if time is not None]
+
+
+def time_s(slice_: Instance) -> float | None:
+    """Seconds into the day at which a slice was acquired; None where the header does not tell."""
+    stamp = slice_.text("AcquisitionDateTime")
+    text = stamp[8:] if len(stamp) >= 14 else slice_.text("AcquisitionTime") or slice_.text("ContentTime")
+    return clock_s(text)
+
+
+def clock_s(text: str) -> float | None:
+    """Seconds into the day of a DICOM time (TM); None when it is none."""
+    digits = text.replace(":", "").split("+")[0].split("-")[0].strip()
+    try:
+        hours, minutes, seconds = int(digits[:2]), int(digits[2:4] or 0), float(digits[4:] or 0)
+    except ValueError:
+        return None
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def _named(keyword: str) -> Discriminator:
+    return lambda slices: [_rounded(slice_, keyword) for slice_ in slices]
+
+
+def _rounded(slice_: Instance, keyword: str) -> str:
+    value = slice_.header.get(keyword)
+    return f"{value:.3f}" if isinstance(value, float) else slice_.text(keyword).upper()
+
+
+def _classes(slices: Sequence[Instance], names: Iterable[str]) -> list[Part]:
+    classes: dict[str, Part] = defaultdict(list)
+    for slice_, name in zip(slices, names, strict=True):
+        classes[name].append(slice_)
+    return [classes[name] for name in sorted(classes)]
+
+
+def _heights(slices: Sequence[Instance]) -> NDArray[np.float64]:
+    directions = axes(slices[0])
+    points = np.array([vector(slice_, "ImagePositionPatient", 3) for slice_ in slices])
+    normal = np.array([0.0, 0.0, 1.0]) if directions is None else directions[0]
+    heights: NDArray[np.float64] = points @ normal
+    return heights
+
+
+def _place_of(height: float) -> int:
+    return round(height / RESIDUAL_TOLERANCE_MM)
+
+
+def _places(heights: NDArray[np.float64]) -> Counter[int]:
+    return Counter(map(_place_of, heights.tolist()))
+
+
+def _repeats(heights: NDArray[np.float64]) -> int:
+    """How many slices share the most crowded position."""
+    return max(_places(heights).values())
+
+
+def _instance_number(slice_: Instance) -> float:
+    number = slice_.number("InstanceNumber")
+    return float("inf") if number is None else number
