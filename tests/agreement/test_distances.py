@@ -8,10 +8,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pipeline.agreement.distances import edge_voxels, surface_distances
+from pipeline.agreement.distances import surface_distances
 from pipeline.agreement.joint import join
 from pipeline.core.geometry import Geometry
 from pipeline.core.volume import LabelMap
+from pipeline.image.surface import edge_voxels
 from tests.agreement.brute import scores as brute_scores
 
 SPACING = (5.0, 0.8, 0.7)
