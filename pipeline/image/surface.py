@@ -1,7 +1,7 @@
 """The surface of a mask, and distances to it in millimetres.
 
-A surface is the mask's edge: the voxels with a face neighbour outside, where beyond the image's border counts as outside.
-Distances run from voxel centre to voxel centre.
+A surface is the mask's edge: the voxels with a face neighbour outside, where beyond the image's border counts as
+outside. Distances run from voxel centre to voxel centre.
 """
 
 from __future__ import annotations
