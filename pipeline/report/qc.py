@@ -49,7 +49,8 @@ class QcVolume:
         facts: name to value, shown as given: scanner, spacing, diagnosis...
         liver_dice: "R1 R2" to Dice of the whole liver; None where there was nothing to compare.
         lesion_dice: the same for lesions.
-        disputed: voxels the raters do not agree on (`sheets.disputed_voxels`), on the same grid.
+        disagreement: slice of the image to number of voxels the raters do not agree on.
+        disputed: these voxels themselves (`sheets.disputed_voxels`), on the same grid; drawn, and counted instead.
         problems: noticed for this volume.
     """
 
@@ -61,6 +62,7 @@ class QcVolume:
     facts: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     liver_dice: Mapping[str, float | None] = field(default_factory=lambda: MappingProxyType({}))
     lesion_dice: Mapping[str, float | None] = field(default_factory=lambda: MappingProxyType({}))
+    disagreement: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({}))
     disputed: NDArray[np.bool_] | None = None
     problems: tuple[Problem, ...] = ()
 
@@ -140,6 +142,8 @@ def make_card(volume: QcVolume) -> QcCard:
     whole, lesion = volume.labels.voxels != Label.BACKGROUND, volume.labels.voxels == Label.LESION
     disputed = np.zeros_like(whole) if volume.disputed is None else volume.disputed
     per_slice = {name: mask.sum(axis=(1, 2)).tolist() for name, mask in _named(whole, lesion, disputed).items()}
+    if volume.disputed is None:
+        per_slice["disputed"] = [volume.disagreement.get(index, 0) for index in range(len(per_slice["liver"]))]
     tiles = choose_tiles(volume.labels, dict(enumerate(per_slice["disputed"])))
     frame, shown = frame_of(volume.labels), [tile.slice for tile in tiles]
     voxel_ml = volume.labels.geometry.voxel_volume_ml

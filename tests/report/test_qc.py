@@ -132,6 +132,18 @@ def test_disputed_and_largest_slices_are_shown():
     assert list(tiles) == sorted(tiles)
 
 
+def test_dispute_is_shown_from_counts_or_from_voxels():
+    counted = make_card(volume(disagreement={3: 9}))
+    voxels = np.zeros(SHAPE, dtype=bool)
+    voxels[3, 10:13, 10:13] = True
+    seen = make_card(volume(disputed=voxels))
+    assert (3, "most disputed") in counted.tiles
+    assert counted.tiles == seen.tiles
+    assert counted.profile == seen.profile
+    assert "disputed" in seen.outlines
+    assert "disputed" not in counted.outlines
+
+
 def test_every_slice_of_a_thin_liver_is_shown_once():
     voxels = np.zeros(SHAPE, dtype=np.uint8)
     voxels[3:5, 10:20, 10:20] = 1
