@@ -99,6 +99,11 @@ class Layout:
         return self.reports / "exclusions.csv"
 
     @property
+    def consort(self) -> Path:
+        """How many series and patients fell at each rule."""
+        return self.reports / "consort.json"
+
+    @property
     def files_table(self) -> Path:
         """How many files were used, set aside, duplicate or unreadable, by reason."""
         return self.reports / "files.csv"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import threading
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.core.config import CoarseConfig
+from pipeline.core.config import CoarseConfig, config_digest
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import finite, write_json
 from pipeline.core.records import Phase, Problem, Series
@@ -16,11 +15,12 @@ from pipeline.stages.intake import case_of, first_study_of, phase_guess
 from pipeline.workspace import Stage, Work, Workspace
 
 if TYPE_CHECKING:
-    from pipeline.dicom.convert import Conversion
+    from pipeline.dicom.convert import Conversion, SliceRecord
     from pipeline.segment.models import Model
     from pipeline.segment.nnunet import NnunetSegmenter
 
 _loading = threading.Lock()
+_segmenters: dict[tuple[str, str], NnunetSegmenter] = {}
 
 
 def phases_of(ws: Workspace, case_id: str | None) -> tuple[str, tuple[Phase, ...]]:
@@ -89,14 +89,26 @@ def _header_facts(ws: Workspace, case: str, series: Series) -> dict[str, Any]:
     return header_facts(series, ws.crosswalk.pseudonyms, options, first_study_date=first_day)
 
 
+def _slice_facts(ws: Workspace, record: SliceRecord) -> dict[str, Any]:
+    """Where a slice came from, in words that lead back only with the project's secret."""
+    return {
+        "instance": ws.crosswalk.pseudonyms.token("instance", record.sop_instance_sha256),
+        "frame": record.frame,
+        "position_lps_mm": record.position_lps_mm,
+        "slope": record.slope,
+        "intercept": record.intercept,
+        "padded_pixels": record.padded_pixels,
+    }
+
+
 def _named(problem: Problem, what: str) -> Problem:
     return Problem(problem.code, problem.severity, f"{what}: {problem.message}", problem.cure)
 
 
 def _label_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
     case, phases = phases_of(ws, case_id)
-    model = model_of(ws)
-    return {**ws.hashes([ws.layout.image(case, phase) for phase in phases], case), **model.hashes}
+    images = ws.hashes([ws.layout.image(case, phase) for phase in phases], case)
+    return {**images, "model": model_of(ws).sha256}
 
 
 def _label(ws: Workspace, case_id: str | None) -> Work:
@@ -132,17 +144,15 @@ def _write_label(ws: Workspace, case: str, phase: Phase) -> list[Path]:
 
 
 def _segmenter(coarse: CoarseConfig, root: Path) -> NnunetSegmenter:
-    """One network a process: loading it costs more than a small case, and the lock makes sure it loads once."""
-    with _loading:
-        return _loaded_segmenter(coarse, root)
-
-
-@cache
-def _loaded_segmenter(coarse: CoarseConfig, root: Path) -> NnunetSegmenter:
+    """One network a process for the same settings: loading it costs more than a small case."""
     from pipeline.segment.models import find_model
     from pipeline.segment.nnunet import NnunetSegmenter
 
-    return NnunetSegmenter(find_model(coarse, root), coarse.device)
+    model = find_model(coarse, root)
+    with _loading:
+        return _segmenters.setdefault(
+            (model.sha256, config_digest(coarse)), NnunetSegmenter(model, coarse.device, coarse)
+        )
 
 
 CONVERT = Stage(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
@@ -27,7 +27,7 @@ from pipeline.core.series_file import save_series
 from pipeline.workspace import Stage, Waiting, Work, Workspace
 
 if TYPE_CHECKING:
-    from pipeline.dataset.inclusion import Candidate, Inclusion
+    from pipeline.dataset.inclusion import Candidate, FlowStep, Inclusion
     from pipeline.dicom.scan import ScanResult
 
 FILES_COLUMNS = ("fate", "code", "reason", "files")
@@ -74,6 +74,13 @@ def phase_guess(ws: Workspace, case_id: str, phase: Phase) -> PhaseGuess:
     """How the phase of a case's volume was recognised."""
     confidence, evidence = _screening(ws)["cases"][case_id]["guesses"][phase]
     return PhaseGuess(phase, confidence, tuple(evidence))
+
+
+def read_consort(ws: Workspace) -> tuple[FlowStep, ...]:
+    """How many series and patients fell at each rule."""
+    from pipeline.dataset.inclusion import FlowStep
+
+    return tuple(FlowStep(**step) for step in read_json(ws.layout.consort))
 
 
 def source_folders(ws: Workspace) -> tuple[Path, ...]:
@@ -162,7 +169,7 @@ def _write_files_table(ws: Workspace, set_aside: Sequence[FileFate], series: Seq
 
 
 def _screen(ws: Workspace, case_id: str | None) -> Work:
-    from pipeline.dataset.inclusion import screen_cohort
+    from pipeline.dataset.inclusion import consort, screen_cohort
     from pipeline.dicom.series import group_series
 
     series = {one.key: one for one in group_series(_found(ws).instances).series}
@@ -173,6 +180,7 @@ def _screen(ws: Workspace, case_id: str | None) -> Work:
     outputs = _write_cases(ws, cases, series, guesses)
     _write_series_table(ws, candidates, inclusion, cases)
     _write_exclusions(ws, candidates, inclusion)
+    write_json(ws.layout.consort, [asdict(step) for step in consort(inclusion)])
     ws.crosswalk.save()
     note = f"{len(cases)} cases kept, {len(inclusion.left_out)} patients left out"
     return Work(
@@ -180,7 +188,7 @@ def _screen(ws: Workspace, case_id: str | None) -> Work:
     )
 
 
-def _guesses(ws: Workspace, series: Sequence[Series] | Any) -> dict[str, PhaseGuess]:
+def _guesses(ws: Workspace, series: Iterable[Series]) -> dict[str, PhaseGuess]:
     from pipeline.dicom.phase import guess_phases
 
     studies: dict[str, list[Series]] = defaultdict(list)
@@ -217,16 +225,13 @@ def _candidate(ws: Workspace, series: Series, guess: PhaseGuess) -> Candidate:
     )
 
 
-def _patients(ws: Workspace, series: Any) -> dict[str, Patient]:
-    """Clinical facts by keyed patient name; of those without any in the table only what the header tells."""
+def _patients(ws: Workspace, series: Iterable[Series]) -> dict[str, Patient]:
+    """Clinical facts by keyed patient name; a patient who is not in the table is unknown."""
     from pipeline.dataset.clinical import read_clinical
 
     clinical = {} if ws.config.source.clinical is None else read_clinical(ws.root / ws.config.source.clinical)
-    known = {
-        _patient_name(ws, one): clinical.get(normalised_patient_id(one.first.text("PatientID")), Patient())
-        for one in series
-    }
-    return known
+    ids = {_patient_name(ws, one): normalised_patient_id(one.first.text("PatientID")) for one in series}
+    return {name: clinical.get(patient_id, Patient()) for name, patient_id in ids.items()}
 
 
 def _numbered(ws: Workspace, inclusion: Inclusion, series: Mapping[str, Series]) -> tuple[Case, ...]:

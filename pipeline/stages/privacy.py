@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.core.errors import LeakError
-from pipeline.stages.intake import source_folders, source_fingerprint
+from pipeline.stages.intake import source_fingerprint, source_folders
 from pipeline.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -48,7 +48,9 @@ def review_status(ws: Workspace) -> list[dict[str, Any]]:
     rows = []
     for number, assignment in _assignments(ws).items():
         for rater, items in assignment.lists.items():
-            back = sum(_rating_of(ws, item.case_id, item.phase, rater, is_repeat=item.is_repeat).is_file() for item in items)
+            back = sum(
+                _rating_of(ws, item.case_id, item.phase, rater, is_repeat=item.is_repeat).is_file() for item in items
+            )
             rows.append({"round": number, "rater": rater, "assigned": len(items), "returned": back})
     return rows
 
@@ -130,9 +132,7 @@ def _doubt(ws: Workspace, volume: Volume) -> dict[str, Any]:
     return content
 
 
-def _package(
-    ws: Workspace, number: int, rater: str, assignment: Assignment, priority: Mapping[Volume, float]
-) -> Path:
+def _package(ws: Workspace, number: int, rater: str, assignment: Assignment, priority: Mapping[Volume, float]) -> Path:
     from pipeline.review.package import PackageItem, build_package
 
     items: list[PackageItem] = [
