@@ -139,6 +139,31 @@ def test_unchanged_files_are_links_and_the_difference_is_told(make_inputs, tmp_p
     assert json.loads((new / "PROVENANCE.json").read_text())["previous"]["sums"] == sha256_of(old / "SHA256SUMS")
 
 
+@pytest.mark.parametrize(
+    ("version", "patients", "wanted"),
+    [("1.0.1", 6, "1.1.0"), ("1.1.0", 6, None), ("1.9.0", 4, "2.0.0"), ("2.0.0", 4, None), ("1.0.1", 5, None)],
+)
+def test_the_number_must_rise_as_far_as_the_content_changed(make_inputs, tmp_path, version, patients, wanted):
+    releases = tmp_path / "releases"
+    cut(make_inputs(patients=5), releases, leak_check=no_leak)
+    if wanted:
+        with pytest.raises(ReleaseError, match=f"call it {wanted}"):
+            cut(make_inputs(version, patients=patients), releases, leak_check=no_leak)
+    else:
+        assert cut(make_inputs(version, patients=patients), releases, leak_check=no_leak).name == version
+
+
+def test_a_release_with_other_columns_can_still_be_compared(make_inputs, tmp_path):
+    old = writable_copy(cut(make_inputs(patients=2), tmp_path / "a", leak_check=no_leak), tmp_path / "old")
+    table = pd.read_csv(old / "patient_data.csv", dtype=str).rename(columns={"kernel": "reconstruction"})
+    table.to_csv(old / "patient_data.csv", index=False)
+    new = cut(make_inputs("2.0.0", patients=2), tmp_path / "b", leak_check=no_leak)
+    difference = diff(old, new)
+    assert (difference.columns_added, difference.columns_removed) == (("kernel",), ("reconstruction",))
+    assert difference.step == 0
+    assert not difference.changed
+
+
 def test_a_leak_stops_the_release_and_leaves_nothing(make_inputs, tmp_path):
     def search(folder: Path) -> list[str]:
         return [str(p.relative_to(folder)) for p in files_of(folder) if b"Zhang" in p.read_bytes()]
