@@ -22,9 +22,10 @@ ALLOWED = {
     "report": {"core", "image", "dataset", "agreement", "lesions"},
 }
 WORKING_PARTS = set(ALLOWED) - {"synth"}
-ALLOWED["stages"] = WORKING_PARTS
-ALLOWED["plan"] = WORKING_PARTS | {"stages"}
-ALLOWED["cli"] = WORKING_PARTS | {"stages", "plan", "synth"}
+ALLOWED["workspace"] = {"core", "dataset"}
+ALLOWED["stages"] = WORKING_PARTS | {"workspace"}
+ALLOWED["plan"] = WORKING_PARTS | {"workspace", "stages"}
+ALLOWED["cli"] = WORKING_PARTS | {"workspace", "stages", "plan", "synth"}
 
 DOORS = {
     "pydicom": {"dicom", "synth"},

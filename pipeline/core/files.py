@@ -9,8 +9,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,12 +21,18 @@ from pipeline.core.errors import StorageError
 
 PRIVATE_FILE_MODE = 0o600
 PRIVATE_FOLDER_MODE = 0o700
+PUBLISHED_FILE_MODE = 0o444
 _CHUNK_BYTES = 1 << 20
 
 
 @contextmanager
-def atomic_writer(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
+def atomic_writer(path: Path, *, mode: int = 0o644, durable: bool = True) -> Iterator[BinaryIO]:
     """A binary file that takes its name only when the block ends without an error.
+
+    Args:
+        path: where to.
+        mode: permissions of the file.
+        durable: wait until the disk has it; False only for what can be made again at will, in thousands of files.
 
     Raises:
         StorageError: when the disk is full, or the folder cannot be written.
@@ -35,8 +43,9 @@ def atomic_writer(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with os.fdopen(descriptor, "wb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
         raise _explained(error, path) from error
@@ -44,13 +53,15 @@ def atomic_writer(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
 
 
-def write_atomically(path: Path, data: bytes | bytearray | Iterable[bytes], *, mode: int = 0o644) -> None:
-    """Write a whole file or none, replacing what was there.
+def write_atomically(
+    path: Path, data: bytes | bytearray | Iterable[bytes], *, mode: int = 0o644, durable: bool = True
+) -> None:
+    """Write a whole file or none, replacing what was there; arguments as of `atomic_writer`.
 
     Raises:
         StorageError: when the disk is full, or the folder cannot be written.
     """
-    with atomic_writer(path, mode=mode) as file:
+    with atomic_writer(path, mode=mode, durable=durable) as file:
         for chunk in (data,) if isinstance(data, bytes | bytearray) else data:
             file.write(chunk)
 
@@ -68,6 +79,58 @@ def write_json(path: Path, content: Any, *, mode: int = 0o644) -> None:
 def json_text(content: Any) -> str:
     """JSON with sorted keys, two spaces, one newline at the end; NaN is refused."""
     return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """The same bytes under a second name: a hard link where the file system has them, else a copy.
+
+    Raises:
+        StorageError: when the source is missing, the disk is full, or the folder cannot be written.
+    """
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        try:
+            write_atomically(target, source.read_bytes())
+        except OSError as error:
+            raise _explained(error, source) from error
+
+
+def publish_folder(staging: Path, final: Path) -> None:
+    """Make every file read-only and give the folder its name in one step; an existing folder is never replaced.
+
+    Raises:
+        StorageError: when the name is taken or the disk refuses.
+    """
+    if final.exists():
+        raise StorageError(f"{final.name} exists already; it stays as it is")
+    try:
+        for file in staging.rglob("*"):
+            if file.is_file():
+                file.chmod(PUBLISHED_FILE_MODE)
+        staging.rename(final)
+    except OSError as error:
+        raise _explained(error, final) from error
+
+
+def remove_folder(path: Path) -> None:
+    """Nothing under this name any more, whatever was there."""
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _explained(error, path) from error
+
+
+def finite(content: Any) -> Any:
+    """The same content with null for every number that is undefined (NaN) or infinite, which JSON cannot hold."""
+    if isinstance(content, Mapping):
+        return {key: finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def read_json(path: Path) -> Any:

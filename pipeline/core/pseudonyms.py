@@ -14,8 +14,12 @@ from dataclasses import dataclass, field
 from pipeline.core.errors import PrivacyError
 
 MIN_SECRET_BYTES = 32
-DATE_SHIFT_WEEKS = (52, 520)
-"""Dates move back by one to ten years, in whole weeks so that weekdays stay."""
+DATE_SHIFT_WEEKS = (6261, 6783)
+"""Dates move back by 120 to 130 years, in whole weeks so that weekdays stay.
+
+So far back that nobody takes a shifted date for a true one, and that it never meets a true date of another patient by
+chance, which would blind the search for leaks. Archives move dates to an obviously false time for the same reason.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,15 @@ class Pseudonyms:
         if not source_uid:
             return ""
         return f"2.25.{int.from_bytes(self._mac('uid', source_uid.strip())[:16], 'big')}"
+
+    def patient(self, patient_id: str) -> str:
+        """A patient's name outside a dataset: "S" and twelve hexadecimal digits, one for all spellings of the id."""
+        return "S" + self.token("patient", normalised_patient_id(patient_id))
+
+    @property
+    def key_id(self) -> str:
+        """Eight hexadecimal digits that name the secret without telling anything of it."""
+        return self.token("key", "id", digits=8)
 
     def date_shift_days(self, patient_id: str) -> int:
         """How many days all dates of a patient move, always back and the same for all of them."""

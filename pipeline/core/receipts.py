@@ -1,7 +1,8 @@
 """What a stage read, did and wrote: the receipt that decides whether it must run again.
 
-A receipt is written last, so that its presence means that the outputs are whole. A stage is current when everything
-that could change its result is as it was, and its outputs are on the disk as it left them.
+A receipt is written last, so that a finished one means that the outputs are whole. A stage is current when everything
+that could change its result is as it was, and its outputs are on the disk as it left them. A stage that could not go on
+leaves an unfinished receipt that says why.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from pipeline.core.errors import StorageError
 from pipeline.core.files import read_json, sha256_of, write_json
+from pipeline.core.records import Problem, Severity
 
 RECEIPT_SCHEMA = 1
 _PACKAGE_ROOT = Path(__file__).resolve().parents[1]
@@ -54,19 +56,31 @@ class Receipt:
 
     recipe: Recipe
     outputs: Mapping[str, FileStamp]
+    problems: tuple[Problem, ...] = ()
+    finished: bool = True
 
 
-def write_receipt(path: Path, recipe: Recipe, outputs: Iterable[Path], *, root: Path) -> Receipt:
-    """Record a finished stage; call it last.
+def write_receipt(
+    path: Path,
+    recipe: Recipe,
+    outputs: Iterable[Path],
+    *,
+    root: Path,
+    problems: tuple[Problem, ...] = (),
+    finished: bool = True,
+) -> Receipt:
+    """Record what a stage did; call it last.
 
     Args:
         path: where the receipt goes.
         recipe: what the stage was made of.
         outputs: the files it wrote.
         root: the dataset folder; output paths are kept relative to it.
+        problems: what it noticed, or why it could not go on.
+        finished: False when it could not go on; such a stage runs again.
     """
-    stamps = {str(output.relative_to(root)): stamp_of(output) for output in sorted(outputs)}
-    receipt = Receipt(recipe, stamps)
+    stamps = {output.relative_to(root).as_posix(): stamp_of(output) for output in sorted(outputs)}
+    receipt = Receipt(recipe, stamps, problems, finished)
     write_json(path, {"schema": RECEIPT_SCHEMA, **asdict(receipt)})
     return receipt
 
@@ -78,8 +92,11 @@ def read_receipt(path: Path) -> Receipt | None:
         if content["schema"] != RECEIPT_SCHEMA:
             return None
         outputs = {name: FileStamp(**stamp) for name, stamp in content["outputs"].items()}
-        return Receipt(Recipe(**content["recipe"]), outputs)
-    except (StorageError, KeyError, TypeError, AttributeError):
+        problems = tuple(
+            Problem(**{**problem, "severity": Severity(problem["severity"])}) for problem in content["problems"]
+        )
+        return Receipt(Recipe(**content["recipe"]), outputs, problems, content["finished"])
+    except (StorageError, KeyError, TypeError, ValueError, AttributeError):
         return None
 
 
@@ -94,7 +111,9 @@ def why_stale(path: Path, recipe: Recipe, *, root: Path, verify: bool = False) -
     """
     receipt = read_receipt(path)
     if receipt is None:
-        return "never finished"
+        return "never done"
+    if not receipt.finished:
+        return "could not go on last time"
     return _recipe_change(receipt.recipe, recipe) or _output_change(receipt, root, verify=verify)
 
 

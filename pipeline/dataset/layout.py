@@ -54,6 +54,10 @@ class Layout:
         """Which series became which volume: holds source identifiers."""
         return self.private / "screening.json"
 
+    def series_record(self, case_id: str, phase: Phase) -> Path:
+        """Which source files form a volume, and what their headers say."""
+        return self.private / "series" / f"{case_id}_{phase}.json"
+
     @property
     def cases(self) -> Path:
         """One folder a case."""
@@ -95,6 +99,11 @@ class Layout:
         return self.reports / "exclusions.csv"
 
     @property
+    def consort(self) -> Path:
+        """How many series and patients fell at each rule."""
+        return self.reports / "consort.json"
+
+    @property
     def files_table(self) -> Path:
         """How many files were used, set aside, duplicate or unreadable, by reason."""
         return self.reports / "files.csv"
@@ -124,6 +133,11 @@ class Layout:
         """Volumes that the vote does not settle."""
         return self.reports / "adjudication.csv"
 
+    @property
+    def qc_page(self) -> Path:
+        """The quality page of everything built so far."""
+        return self.reports / "qc.html"
+
     def round(self, number: int) -> Path:
         """One round of review: outbox, inbox and state."""
         return self.review / f"round-{number}"
@@ -135,6 +149,15 @@ class Layout:
     def inbox(self, number: int) -> Path:
         """What raters sent back."""
         return self.round(number) / "inbox"
+
+    @property
+    def accepted(self) -> Path:
+        """Flagged masks that a person looked at and accepted, by their hash."""
+        return self.review / "accepted.json"
+
+    def assignment(self, number: int) -> Path:
+        """Who reads what in a round; tells the hidden repeats, so it stays at home."""
+        return self.round(number) / "assignment.json"
 
     def release(self, version: str) -> Path:
         """One version of the dataset."""
@@ -167,6 +190,10 @@ class Layout:
     def rating(self, case_id: str, phase: Phase, rater: str) -> Path:
         """One rater's mask."""
         return self.ratings(case_id, phase) / f"{rater}.nii.gz"
+
+    def repeat_rating(self, case_id: str, phase: Phase, rater: str) -> Path:
+        """One rater's mask of a hidden repeat."""
+        return self.ratings(case_id, phase) / "repeats" / f"{rater}.nii.gz"
 
     def agreement(self, case_id: str, phase: Phase) -> Path:
         """How far the raters agree on this volume."""
@@ -223,3 +250,104 @@ def liver_mask_name(case_id: str, phase: Phase) -> str:
 def label_name(case_id: str, phase: Phase) -> str:
     """Path of the multi-label mask inside a release."""
     return f"label_files/{case_id}_label_{phase}.nii.gz"
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseLayout:
+    """Paths of one release.
+
+    Attributes:
+        root: the folder named by the version.
+    """
+
+    root: Path
+
+    @property
+    def manifest(self) -> Path:
+        """One row a patient and phase."""
+        return self.root / "patient_data.csv"
+
+    @property
+    def manifest_parquet(self) -> Path:
+        """The same rows with their types."""
+        return self.root / "patient_data.parquet"
+
+    @property
+    def schema(self) -> Path:
+        """What each column means, as JSON Schema."""
+        return self.root / "schema.json"
+
+    @property
+    def splits(self) -> Path:
+        """Where each patient stands."""
+        return self.root / "splits.json"
+
+    @property
+    def nnunet_splits(self) -> Path:
+        """The folds as nnU-Net reads them."""
+        return self.root / "splits_final.json"
+
+    @property
+    def table1(self) -> Path:
+        """The cohort in figures."""
+        return self.root / "table1.csv"
+
+    @property
+    def agreement(self) -> Path:
+        """Every pair of raters on every volume."""
+        return self.root / "agreement.csv"
+
+    @property
+    def lesions(self) -> Path:
+        """Every lesion of every volume."""
+        return self.root / "lesions.csv"
+
+    @property
+    def classification(self) -> Path:
+        """Classes of each patient."""
+        return self.root / "classification.csv"
+
+    @property
+    def enhancement(self) -> Path:
+        """How lesions take up contrast over the phases."""
+        return self.root / "enhancement.csv"
+
+    @property
+    def detection(self) -> Path:
+        """Boxes around lesions, slice by slice, as COCO."""
+        return self.root / "detection" / "coco.json"
+
+    @property
+    def label_names(self) -> Path:
+        """Names and colours of the labels, as ITK-SNAP reads them."""
+        return self.root / "labels.label"
+
+    @property
+    def datacard(self) -> Path:
+        """What the dataset is, for people."""
+        return self.root / "datacard.md"
+
+    @property
+    def croissant(self) -> Path:
+        """What the dataset is, for machines."""
+        return self.root / "croissant.json"
+
+    @property
+    def changes(self) -> Path:
+        """What is new against the version before."""
+        return self.root / "CHANGES.md"
+
+    @property
+    def provenance(self) -> Path:
+        """What the release was made of."""
+        return self.root / "PROVENANCE.json"
+
+    @property
+    def sums(self) -> Path:
+        """SHA-256 of every other file, as `sha256sum --check` reads them."""
+        return self.root / "SHA256SUMS"
+
+    @property
+    def qc_page(self) -> Path:
+        """The page to look at."""
+        return self.root / "qc" / "index.html"

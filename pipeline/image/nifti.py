@@ -116,20 +116,34 @@ def read_nifti(path: Path) -> tuple[NDArray[Any], Geometry]:
         StorageError: when the file is missing, truncated or not NIfTI-1.
         GeometryError: when it is not three-dimensional, or has no place in space.
     """
-    content = _inflated(path)
+    return decode_nifti(_contents(path), path.name)
+
+
+def decode_nifti(file: bytes, name: str) -> tuple[NDArray[Any], Geometry]:
+    """Voxels and grid of a file's bytes, compressed or not, as `read_nifti` gives them.
+
+    Args:
+        file: the whole file; a gzip stream must be complete and its checksum right.
+        name: what to call the file in a message.
+
+    Raises:
+        StorageError: when the bytes are truncated or not NIfTI-1.
+        GeometryError: when it is not three-dimensional, or has no place in space.
+    """
+    content = inflated(file, name)
     if len(content) < HEADER_BYTES:
-        raise StorageError(f"{path.name} is {len(content)} bytes long, too short for NIfTI; export it again")
-    order = _byte_order(content, path)
-    shape = _shape(content, order, path)
+        raise StorageError(f"{name} is {len(content)} bytes long, too short for NIfTI; export it again")
+    order = _byte_order(content, name)
+    shape = _shape(content, order, name)
     code, offset = struct.unpack_from(order + "h", content, 70)[0], _offset(content, order)
     if code not in _TYPES:
-        raise StorageError(f"{path.name} stores voxels as NIfTI type {code}, which is not supported")
+        raise StorageError(f"{name} stores voxels as NIfTI type {code}, which is not supported")
     dtype = _TYPES[code].newbyteorder(order)
     count = int(np.prod(shape))
     if len(content) < offset + count * dtype.itemsize:
-        raise StorageError(f"{path.name} is cut short: voxels are missing; copy or export it again")
+        raise StorageError(f"{name} is cut short: voxels are missing; copy or export it again")
     stored = np.frombuffer(content, dtype=dtype, count=count, offset=offset).reshape(shape)
-    return _scaled(stored, content, order), Geometry(shape, _affine(content, order, path))
+    return _scaled(stored, content, order), Geometry(shape, _affine(content, order, name))
 
 
 def _header(geometry: Geometry, dtype: np.dtype[Any]) -> bytes:
@@ -201,30 +215,37 @@ def _gzip(content: bytes) -> bytes:
     return _GZIP_HEADER + body + struct.pack("<II", zlib.crc32(content), len(content) & 0xFFFFFFFF)
 
 
-def _inflated(path: Path) -> bytes:
+def inflated(content: bytes, name: str) -> bytes:
+    """The bytes inside a gzip stream, checked against its CRC; bytes that are no gzip stream come back as they are.
+
+    Raises:
+        StorageError: when the stream is damaged or truncated.
+    """
     try:
-        content = path.read_bytes()
         return igzip.decompress(content) if content.startswith(_GZIP_MAGIC) else content
     except _DAMAGED_GZIP as error:
-        raise StorageError(
-            f"{path.name} is a damaged or truncated gzip file ({error}); copy or export it again"
-        ) from None
+        raise StorageError(f"{name} is a damaged or truncated gzip file ({error}); copy or export it again") from None
+
+
+def _contents(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
     except OSError as error:
         raise StorageError(f"{path.name} cannot be read: {error.strerror or error}") from None
 
 
-def _byte_order(content: bytes, path: Path) -> Literal["<", ">"]:
+def _byte_order(content: bytes, name: str) -> Literal["<", ">"]:
     orders: tuple[Literal["<"], Literal[">"]] = ("<", ">")
     for order in orders:
         if struct.unpack_from(order + "i", content, 0)[0] == 348 and content[344:347] == b"n+1":
             return order
-    raise StorageError(f"{path.name} is not a single-file NIfTI-1; export it as .nii or .nii.gz")
+    raise StorageError(f"{name} is not a single-file NIfTI-1; export it as .nii or .nii.gz")
 
 
-def _shape(content: bytes, order: str, path: Path) -> tuple[int, int, int]:
+def _shape(content: bytes, order: str, name: str) -> tuple[int, int, int]:
     rank, *sizes = struct.unpack_from(order + "8h", content, 40)
     if not 3 <= rank <= 7 or any(n != 1 for n in sizes[3:rank]) or min(sizes[:3]) < 1:
-        raise GeometryError(f"{path.name} has dimensions {tuple(sizes[: max(rank, 0)])}, expected three")
+        raise GeometryError(f"{name} has dimensions {tuple(sizes[: max(rank, 0)])}, expected three")
     return sizes[2], sizes[1], sizes[0]
 
 
@@ -240,7 +261,7 @@ def _scaled(stored: NDArray[Any], content: bytes, order: str) -> NDArray[Any]:
     return native * np.float64(slope) + np.float64(intercept)
 
 
-def _affine(content: bytes, order: str, path: Path) -> NDArray[np.float64]:
+def _affine(content: bytes, order: str, name: str) -> NDArray[np.float64]:
     qform, sform = struct.unpack_from(order + "hh", content, 252)
     ras = np.eye(4)
     if sform > 0:
@@ -248,7 +269,7 @@ def _affine(content: bytes, order: str, path: Path) -> NDArray[np.float64]:
     elif qform > 0:
         ras[:3] = _affine_of_quaternion(content, order)
     else:
-        raise GeometryError(f"{path.name} has no place in space (sform and qform are 0); export it with its geometry")
+        raise GeometryError(f"{name} has no place in space (sform and qform are 0); export it with its geometry")
     affine: NDArray[np.float64] = (_LPS_TO_RAS @ ras)[:, [2, 1, 0, 3]]
     return affine
 

@@ -1,1 +1,1 @@
-"""The door to nnU-Net and torch, imported only when a network runs."""
+"""Coarse labels by nnU-Net: the only part that knows torch and nnunetv2, and it imports them only when it computes."""

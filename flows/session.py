@@ -1,0 +1,120 @@
+"""The three flows, run here and now: the door through which the command line reaches Prefect."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.server import Server, prefect_server, wait_until_recorded
+from pipeline.workspace import Outcome, Workspace
+
+if TYPE_CHECKING:
+    from prefect import Flow
+    from prefect.client.schemas.objects import State
+
+    from flows.tasks import StageRun
+
+SERVER_LOG = "prefect.log"
+
+
+@contextmanager
+def flow_session(root: Path, *, report: Callable[[Outcome], None]) -> Iterator[FlowSession]:
+    """Flows of one dataset on a Prefect server that lives as long as the block.
+
+    Args:
+        root: the dataset folder.
+        report: is told each outcome as its stage ends.
+
+    Raises:
+        ConfigError: when the folder is no dataset.
+        StorageError: when Prefect's folder or log cannot be written.
+    """
+    workspace = Workspace.open(root)
+    layout = workspace.layout
+    with prefect_server(layout.prefect_home, layout.logs / SERVER_LOG) as server:
+        session = FlowSession(workspace, server, report)
+        yield session
+        with session.timed():
+            session.wait_until_recorded()
+        stopping = time.monotonic()
+    session.overhead_seconds += time.monotonic() - stopping
+
+
+class FlowSession:
+    """Runs the flows of one dataset in this process, on a server that may still be coming up.
+
+    Attributes:
+        overhead_seconds: time that Prefect itself took so far, by the monotonic clock: to wait for the server, import
+            Prefect and stop it again, and of the flows all time in which no stage was at work. The little that Prefect
+            does in one thread while a stage works in another is not seen.
+    """
+
+    def __init__(self, workspace: Workspace, server: Server, report: Callable[[Outcome], None]) -> None:
+        self.overhead_seconds = 0.0
+        self._workspace = workspace
+        self._server = server
+        self._report = report
+        self._runs: list[StageRun] = []
+        self._flow_run_ids: list[str] = []
+
+    def build(self) -> tuple[Outcome, ...]:
+        """Outcomes of `flows.build.build_dataset`, in the order they ended."""
+        with self.timed():
+            from flows.build import build_dataset
+
+            return self._run(build_dataset)
+
+    def collect_reviews(self) -> tuple[Outcome, ...]:
+        """Outcomes of `flows.review.collect_reviews`, in the order they ended."""
+        with self.timed():
+            from flows.review import collect_reviews
+
+            return self._run(collect_reviews)
+
+    def publish_release(self, version: str) -> tuple[Outcome, ...]:
+        """Outcomes of `flows.release.publish_release`, in the order they ended."""
+        with self.timed():
+            from flows.release import publish_release
+
+            return self._run(publish_release, version)
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Add to the overhead what the block takes while no stage is at work."""
+        began, known = time.monotonic(), len(self._runs)
+        try:
+            yield
+        finally:
+            self.overhead_seconds += time.monotonic() - began - busy_seconds(self._runs[known:])
+
+    def wait_until_recorded(self) -> None:
+        """Come back when the history of all runs so far is in the database of a server of ours."""
+        if self._server.pid is not None and self._runs:
+            wait_until_recorded(self._server, self._flow_run_ids, len(self._runs))
+
+    def _run(self, flow: Flow[..., State[Any]], *arguments: str) -> tuple[Outcome, ...]:
+        from flows.tasks import listening, outcomes_of, task_runner
+
+        self._server.wait()
+        with listening(self._heard):
+            spread = flow.with_options(task_runner=task_runner(self._workspace.config.run))
+            state = spread(self._workspace.root, *arguments, return_state=True)
+        self._flow_run_ids.append(str(state.state_details.flow_run_id))
+        return outcomes_of(state)
+
+    def _heard(self, run: StageRun) -> None:
+        self._runs.append(run)
+        self._report(run.outcome)
+
+
+def busy_seconds(runs: Iterable[StageRun]) -> float:
+    """Time in which at least one stage was at work; overlaps count once."""
+    busy, until = 0.0, -math.inf
+    for run in sorted(runs, key=lambda run: run.began):
+        busy += max(0.0, run.ended - max(run.began, until))
+        until = max(until, run.ended)
+    return busy

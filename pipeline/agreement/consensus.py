@@ -1,0 +1,230 @@
+"""One mask from several ratings, with what speaks for it and what a person must still settle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.agreement.agree import DEFINITIONS, disagreement_slices
+from pipeline.agreement.decision import Decision, entropy_bits, nested_majority, plurality
+from pipeline.agreement.detection import JointLesion, joint_lesions, lesion_maps
+from pipeline.agreement.joint import LIVER_STRUCTURES, Joint, join
+from pipeline.agreement.scores import overlap_of, overlaps
+from pipeline.agreement.staple import staple
+from pipeline.core.config import AdjudicateConfig, ConsensusConfig
+from pipeline.core.files import finite
+from pipeline.core.labels import Label, Structure
+from pipeline.core.records import Reason
+from pipeline.core.volume import LabelMap
+from pipeline.image.nifti import content_sha256
+
+RULES = {
+    "nested-majority": "liver where more than half of the raters say liver or lesion, lesion where more than half say "
+    "lesion; ties are exactly half",
+    "plurality": "the most frequent label; ties are labels equally frequent",
+    "staple": "STAPLE over the whole grid for the liver and for the lesions in it, each from a probability of one half",
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Consensus:
+    """One mask from several ratings. Maps of the whole grid are made when asked for.
+
+    Attributes:
+        labels: the mask; 255 where the policy left a tie undecided.
+        joint: what every rater said.
+        decision: what the rule made of each pattern of labels.
+        config: the rule, its tie policy and what sends a volume to a person.
+        rating_sha256: content hash of each rating, by rater.
+        lesions: every region that anybody marked as lesion, what the vote keeps of it included.
+        needs_adjudication: everything the vote does not settle; empty when a person need not look.
+    """
+
+    labels: LabelMap
+    joint: Joint
+    decision: Decision
+    config: ConsensusConfig
+    rating_sha256: Mapping[str, str]
+    lesions: tuple[JointLesion, ...]
+    needs_adjudication: tuple[Reason, ...]
+
+    @property
+    def ties(self) -> NDArray[np.bool_]:
+        """True where the votes alone did not decide."""
+        return self.joint.painted(self.decision.ties)
+
+    @property
+    def entropy(self) -> NDArray[np.float32]:
+        """Shannon entropy of the raters' labels in bits, 0 where all agree."""
+        return self.joint.painted(entropy_bits(self.joint.patterns))
+
+    def votes(self, structure: Structure) -> NDArray[np.uint8]:
+        """How many raters marked the structure."""
+        by_pattern = self.joint.members(structure.values).sum(axis=1)
+        return self.joint.painted(by_pattern.astype(np.uint8))
+
+    @property
+    def kind(self) -> str:
+        """What the mask may be called: two raters give an intersection for joint review, never a consensus."""
+        names = {1: "single rating", 2: "intersection of two ratings, for joint review"}
+        return names.get(len(self.joint.raters), "consensus")
+
+    def to_json(self) -> dict[str, Any]:
+        """The explanation of the mask: rule, raters, votes, ties, slices to look at, lesions, hashes."""
+        tied = self.joint.slice_counts @ self.decision.ties
+        return dict(
+            finite(
+                {
+                    "kind": self.kind,
+                    "method": self.config.method,
+                    "rule": RULES[self.config.method],
+                    "ties": self.config.ties,
+                    "raters": self.joint.raters,
+                    "rating_sha256": dict(self.rating_sha256),
+                    "labels_sha256": content_sha256(self.labels),
+                    "voxels": {int(value): int(count) for value, count in _voxels(self.decision, self.joint)},
+                    "votes": {name: _vote_counts(self.joint, values) for name, values in LIVER_STRUCTURES.items()},
+                    "tied_voxels": int(tied.sum()),
+                    "tied_slices": _by_slice(self.joint, tied),
+                    "slices_to_look_at": slices_to_look_at(self.joint),
+                    "lesions": [asdict(lesion) for lesion in self.lesions],
+                    "needs_adjudication": [asdict(reason) for reason in self.needs_adjudication],
+                    "definitions": {name: DEFINITIONS[name] for name in ("lesion", "slice")},
+                }
+            )
+        )
+
+
+def vote(ratings: Mapping[str, LabelMap], config: ConsensusConfig) -> Consensus:
+    """One mask from several ratings of a volume, explained.
+
+    Two raters give their intersection, which is no consensus and asks for joint review where they differ; one rater
+    gives his own mask.
+
+    Args:
+        ratings: rater to mask, on one grid.
+        config: the rule, its tie policy, and the limits beyond which a person must settle the volume.
+
+    Raises:
+        GeometryError: when two masks lie on different grids.
+        LabelError: when there is no rating.
+    """
+    joint = join(ratings)
+    decision = _decide(joint, config)
+    lesions = joint_lesions(lesion_maps(joint, Structure.LESION.values))
+    return Consensus(
+        labels=LabelMap(joint.painted(decision.labels), joint.geometry),
+        joint=joint,
+        decision=decision,
+        config=config,
+        rating_sha256={rater: content_sha256(ratings[rater]) for rater in joint.raters},
+        lesions=lesions,
+        needs_adjudication=tuple(_doubts(joint, decision, lesions, config.adjudicate)),
+    )
+
+
+def slices_to_look_at(joint: Joint, most: int = 10) -> list[int]:
+    """The slices on which raters differ most about lesions, or about the liver where no lesion is in dispute."""
+    for structure in (Structure.LESION, Structure.WHOLE_LIVER):
+        found = disagreement_slices(joint, structure, structure.values)
+        if found:
+            worst = sorted(found, key=lambda here: (-here.disagreeing_voxels, here.slice))[:most]
+            return sorted(here.slice for here in worst)
+    return []
+
+
+def _decide(joint: Joint, config: ConsensusConfig) -> Decision:
+    if config.method == "staple":
+        return _staple_decision(joint)
+    rule = {"nested-majority": nested_majority, "plurality": plurality}[config.method]
+    return rule(joint.patterns, config.ties)
+
+
+def _staple_decision(joint: Joint) -> Decision:
+    liver, lesion = (
+        staple(joint.members(structure.values), joint.counts).probability
+        for structure in (Structure.WHOLE_LIVER, Structure.LESION)
+    )
+    labels = (liver > 0.5) * (int(Label.LIVER) + (lesion > 0.5))
+    return Decision(labels.astype(np.uint8), (liver == 0.5) | (lesion == 0.5))
+
+
+def _doubts(
+    joint: Joint, decision: Decision, lesions: tuple[JointLesion, ...], limits: AdjudicateConfig
+) -> list[Reason]:
+    """Everything that keeps the vote from being the last word."""
+    found = [_joint_review(joint), _ties(joint, decision, limits), _volume_spread(joint, limits)]
+    found += [_low_dice(joint, structure, limits) for structure in (Structure.WHOLE_LIVER, Structure.LESION)]
+    found += [_minority_lesion(lesion, len(joint.raters)) for lesion in lesions]
+    return [reason for reason in found if reason is not None]
+
+
+def _joint_review(joint: Joint) -> Reason | None:
+    differing = int(joint.counts[(joint.patterns != joint.patterns[:, :1]).any(axis=1)].sum())
+    if len(joint.raters) != 2 or not differing:
+        return None
+    return Reason("two-raters", f"{differing} voxels differ between the two raters; review them together")
+
+
+def _ties(joint: Joint, decision: Decision, limits: AdjudicateConfig) -> Reason | None:
+    tied = int(joint.counts[decision.ties].sum())
+    union = int(joint.counts[(joint.patterns > 0).any(axis=1)].sum())
+    if len(joint.raters) < 3 or tied <= limits.max_tie_fraction * union:
+        return None
+    return Reason("ties", f"{tied} of {union} marked voxels are tied, at most {limits.max_tie_fraction:.2%} may be")
+
+
+def _volume_spread(joint: Joint, limits: AdjudicateConfig) -> Reason | None:
+    sizes = np.diag(overlaps(joint, joint.members(Structure.LESION.values))) * joint.geometry.voxel_volume_ml
+    spread = float(sizes.max() - sizes.min())
+    if spread <= limits.max_volume_difference_ml:
+        return None
+    limit = limits.max_volume_difference_ml
+    return Reason("volume-difference", f"lesion volumes differ by {spread:.1f} ml, at most {limit:.1f} ml may be")
+
+
+def _low_dice(joint: Joint, structure: Structure, limits: AdjudicateConfig) -> Reason | None:
+    common = overlaps(joint, joint.members(structure.values))
+    pairs = {(a, b): overlap_of(common, a, b).dice for a, b in combinations(range(len(joint.raters)), 2)}
+    low = {pair: dice for pair, dice in pairs.items() if dice < limits.min_dice}
+    if not low:
+        return None
+    a, b = min(low, key=low.__getitem__)
+    return Reason(
+        "low-dice",
+        f"{structure}: Dice {low[a, b]:.3f} between {joint.raters[a]} and {joint.raters[b]}, "
+        f"expected at least {limits.min_dice:.3f}",
+    )
+
+
+def _minority_lesion(lesion: JointLesion, raters: int) -> Reason | None:
+    if 2 * lesion.seen_by > raters:
+        return None
+    return Reason(
+        "minority-lesion",
+        f"lesion {lesion.number} of {lesion.union_ml:.3g} ml on slices {lesion.first_slice} to {lesion.last_slice} was "
+        f"marked by {lesion.seen_by} of {raters} raters ({lesion.pattern})",
+    )
+
+
+def _voxels(decision: Decision, joint: Joint) -> list[tuple[int, int]]:
+    values = np.unique(decision.labels).tolist()
+    return [(value, int(joint.counts[decision.labels == value].sum())) for value in values]
+
+
+def _vote_counts(joint: Joint, values: tuple[int, ...]) -> list[int]:
+    """How many voxels got 0, 1, 2, ... votes."""
+    votes = joint.members(values).sum(axis=1)
+    counts = np.bincount(votes, weights=joint.counts, minlength=len(joint.raters) + 1)
+    return [int(count) for count in counts]
+
+
+def _by_slice(joint: Joint, voxels: NDArray[np.int64]) -> list[dict[str, int]]:
+    return [
+        {"slice": joint.start[0] + index, "voxels": int(voxels[index])} for index in np.flatnonzero(voxels).tolist()
+    ]

@@ -1,0 +1,67 @@
+"""How reliable a group of raters is: chance-corrected agreement on voxels, from the histogram of votes."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def fleiss_kappa(votes: NDArray[np.integer], weights: NDArray[np.integer]) -> float:
+    """Agreement beyond chance of raters who all judged every item, at most 1.0.
+
+    NaN with fewer than two raters, no item, or when all raters always chose one category (nothing was left to chance).
+
+    Args:
+        votes: (rows, categories), how many raters chose each category; every row sums to the number of raters.
+        weights: (rows), how many items show this row.
+
+    Source: Fleiss 1971, Psychological Bulletin 76(5).
+    """
+    items, raters = int(weights.sum()), int(votes[0].sum()) if len(votes) else 0
+    if items == 0 or raters < 2:
+        return math.nan
+    by_row = (votes * (votes - 1)).sum(axis=1) / (raters * (raters - 1))
+    observed = float(by_row @ weights) / items
+    shares = (weights @ votes) / (items * raters)
+    expected = float((shares**2).sum())
+    return (observed - expected) / (1 - expected) if expected < 1 else math.nan
+
+
+def krippendorff_alpha(
+    votes: NDArray[np.integer],
+    weights: NDArray[np.integer],
+    level: Literal["nominal", "ordinal"] = "nominal",
+) -> float:
+    """Agreement beyond chance where not every rater judged every item, at most 1.0.
+
+    NaN when no item was judged twice, or all judgements are the same category.
+
+    Args:
+        votes: (rows, categories), how many raters chose each category; rows may differ in their sum.
+        weights: (rows), how many items show this row.
+        level: "ordinal" when the categories stand in order and far ones differ more.
+
+    Source: Krippendorff 2011, Computing Krippendorff's Alpha-Reliability.
+    """
+    judged = votes.sum(axis=1) >= 2
+    votes, weights = votes[judged].astype(np.float64), weights[judged]
+    per_value = weights / (votes.sum(axis=1) - 1)
+    coincidences = (votes * per_value[:, np.newaxis]).T @ votes - np.diag(per_value @ votes)
+    totals = coincidences.sum(axis=1)
+    apart = _apart(totals, level)
+    expected = float((np.outer(totals, totals) * apart).sum())
+    if expected == 0:
+        return math.nan
+    return 1 - (float(totals.sum()) - 1) * float((coincidences * apart).sum()) / expected
+
+
+def _apart(totals: NDArray[np.float64], level: str) -> NDArray[np.float64]:
+    """(categories, categories) squared difference between categories."""
+    if level == "nominal":
+        return 1.0 - np.eye(len(totals))
+    middle = np.cumsum(totals) - totals / 2
+    apart: NDArray[np.float64] = (middle[:, np.newaxis] - middle) ** 2
+    return apart

@@ -1,0 +1,115 @@
+"""What a person or a machine sees: lines, tables, JSON, progress, and the exit code that goes with it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.core.errors import PipelineError
+from pipeline.core.records import Problem, Severity
+
+if TYPE_CHECKING:
+    from pipeline.workspace import Outcome
+
+Report = Callable[["Outcome"], None]
+
+EXIT_PROBLEMS = 1
+
+MOST_ALIKE = 3
+"""Problems of one kind that are told one by one; `reports/problems.csv` holds all."""
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document for machines.")
+folder_argument = click.argument(
+    "folder", type=click.Path(path_type=Path, file_okay=False), default=Path(), required=False
+)
+
+
+class PipelineGroup(click.Group):
+    """A group whose commands end with one clear line, never a traceback, when a `PipelineError` stops them."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; tell what stopped it on standard error and exit with its code."""
+        try:
+            return super().invoke(ctx)
+        except PipelineError as error:
+            click.echo(f"liverset: {error}", err=True)
+            ctx.exit(error.exit_code)
+
+
+def show(content: dict[str, Any], lines: Sequence[str], *, as_json: bool) -> None:
+    """Print a result: as JSON for machines, or as lines for people."""
+    click.echo(json.dumps(content, indent=2, ensure_ascii=False, default=str) if as_json else "\n".join(lines))
+
+
+def finish(problems: Sequence[Problem]) -> None:
+    """Exit with 1 when something needs a person, else return."""
+    if any(problem.severity is not Severity.NOTE for problem in problems):
+        click.get_current_context().exit(EXIT_PROBLEMS)
+
+
+def problem_lines(problems: Sequence[Problem], *, most: int = MOST_ALIKE) -> list[str]:
+    """One line a problem: how much it weighs, what was found, what to do; of many alike, the first few and how many."""
+    alike: dict[tuple[str, str], list[Problem]] = {}
+    for problem in problems:
+        alike.setdefault((problem.severity, problem.code), []).append(problem)
+    lines = []
+    for (severity, code), group in alike.items():
+        lines += [f"  {severity}: {one.message}" + (f"; {one.cure}" if one.cure else "") for one in group[:most]]
+        lines += [f"  {severity}: and {len(group) - most} more of {code}"] if len(group) > most else []
+    return lines
+
+
+def table_lines(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    """A plain table with aligned columns; nothing for no rows."""
+    if not rows:
+        return []
+    cells = [[str(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+
+
+@contextmanager
+def progress(*, quiet: bool) -> Iterator[Report]:
+    """A function to call with each outcome: a moving line on a terminal, plain lines in a log, nothing if quiet."""
+    if quiet:
+        yield lambda outcome: None
+    elif sys.stderr.isatty():
+        with _moving_line() as report:
+            yield report
+    else:
+        lock = threading.Lock()
+
+        def say(outcome: Outcome) -> None:
+            with lock:
+                click.echo(outcome_line(outcome), err=True)
+
+        yield say
+
+
+def outcome_line(outcome: Outcome) -> str:
+    """One outcome as a line of a log."""
+    note = f" ({outcome.note})" if outcome.note else ""
+    return f"{outcome.stage} {outcome.case_id or 'dataset'}: {outcome.status} in {outcome.seconds:.1f} s{note}"
+
+
+@contextmanager
+def _moving_line() -> Iterator[Report]:
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.completed:>4} steps"),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+        yield lambda outcome: bar.update(task, advance=1, description=outcome_line(outcome))

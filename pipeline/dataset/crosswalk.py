@@ -1,0 +1,187 @@
+"""Which patient is which case: the project's secret, and the encrypted list that only its holder can read.
+
+The secret lies in `private/` (mode 0600) or comes from the environment; the list is sealed with AES-256-GCM
+(NIST SP 800-38D) under a key derived from it (HKDF-SHA256, RFC 5869), so that a wrong secret or a changed byte is
+refused and never half read.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import stat
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from pipeline.core.errors import PrivacyError, StorageError
+from pipeline.core.files import PRIVATE_FILE_MODE, json_text, make_private_folder, write_atomically
+from pipeline.core.pseudonyms import MIN_SECRET_BYTES, Pseudonyms, normalised_patient_id
+from pipeline.dataset.layout import Layout
+
+SECRET_VARIABLE = "LIVERSET_SECRET"
+"""Environment variable that holds the secret as hexadecimal digits, for machines that keep keys elsewhere."""
+
+_MAGIC = b"liverset crosswalk 1\n"
+_NONCE_BYTES = 12
+_CASE_ID = re.compile(r"P(\d{4,})")
+_log = logging.getLogger(__name__)
+
+
+class Crosswalk:
+    """Patients and their case ids under one secret; a case id, once given, never changes and is never given again.
+
+    Attributes:
+        pseudonyms: replacements for everything else, under the same secret.
+    """
+
+    def __init__(self, path: Path, pseudonyms: Pseudonyms, cases: Mapping[str, str] = MappingProxyType({})) -> None:
+        self.pseudonyms = pseudonyms
+        self._path = path
+        self._cases = dict(cases)
+        self._saved = dict(cases)
+
+    @classmethod
+    def open(cls, layout: Layout) -> Crosswalk:
+        """The crosswalk of a dataset; a new one, with a new secret, where there is none yet.
+
+        Raises:
+            PrivacyError: when the secret is lost, unreadable, open to others, or not the one that sealed the list.
+        """
+        sealed = layout.crosswalk
+        pseudonyms = Pseudonyms(secret_of(layout.secret, is_needed=sealed.exists()))
+        cases = _unsealed(sealed, pseudonyms) if sealed.exists() else {}
+        return cls(sealed, pseudonyms, cases)
+
+    def case_ids(self, patient_ids: Iterable[str]) -> dict[str, str]:
+        """Each source patient id with its case id; spellings of one id share a case.
+
+        New patients take the next free numbers in the order of a keyed token, so that the numbers do not tell in which
+        order patients came or how their ids sort.
+
+        Raises:
+            PrivacyError: when an id is blank, since two patients without an id must not become one case.
+        """
+        normal = {patient_id: normalised_patient_id(patient_id) for patient_id in patient_ids}
+        if not all(normal.values()):
+            raise PrivacyError("a patient has no id, so cases cannot be told apart; give the export its patient ids")
+        new = set(normal.values()) - set(self._cases)
+        taken = max((_number(case_id) for case_id in self._cases.values()), default=0)
+        ordered = sorted(new, key=lambda patient: self.pseudonyms.token("case-order", patient, digits=64))
+        self._cases.update({patient: f"P{taken + n:04d}" for n, patient in enumerate(ordered, start=1)})
+        return {patient_id: self._cases[patient] for patient_id, patient in normal.items()}
+
+    def patient_of(self, case_id: str) -> str:
+        """The source id (normalised) of a case, for who may know it; the look-up is logged, its answer is not.
+
+        Raises:
+            PrivacyError: when no such case was ever given.
+        """
+        _log.warning("crosswalk: the patient of one case was looked up: %s", _logged(case_id))
+        for patient, given in self._cases.items():
+            if given == case_id:
+                return patient
+        raise PrivacyError("the crosswalk holds no such case; case ids look like P0001")
+
+    def save(self) -> None:
+        """Seal and write the list; nothing is written when nothing changed."""
+        if self._cases == self._saved:
+            return
+        make_private_folder(self._path.parent)
+        write_atomically(self._path, _sealed(self._cases, self.pseudonyms), mode=PRIVATE_FILE_MODE)
+        self._saved = dict(self._cases)
+
+
+def read_secret(path: Path) -> bytes:
+    """The secret a key file holds, as 64 or more hexadecimal digits.
+
+    Raises:
+        PrivacyError: when others may read the file, or it holds no secret.
+    """
+    try:
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            raise PrivacyError(f"{path.name} can be read by others; close it with `chmod 600` and run again")
+        return _parsed(path.read_text(encoding="ascii"), what=path.name)
+    except (OSError, UnicodeDecodeError) as error:
+        raise PrivacyError(f"{path.name} cannot be read as a key file ({type(error).__name__})") from None
+
+
+def secret_of(path: Path, *, is_needed: bool = False) -> bytes:
+    """The project's secret: from the environment, else from its file, which is made when there is none.
+
+    Args:
+        path: the key file.
+        is_needed: True when something is sealed with it already, so that a new secret would be of no use.
+
+    Raises:
+        PrivacyError: when the secret is lost, unreadable, or open to others.
+    """
+    from_environment = os.environ.get(SECRET_VARIABLE)
+    if from_environment:
+        return _parsed(from_environment, what=SECRET_VARIABLE)
+    if path.exists():
+        return read_secret(path)
+    if is_needed:
+        raise PrivacyError(
+            f"{path.name} is gone, and the crosswalk cannot be opened without it: put the key file back from its "
+            f"backup, or set {SECRET_VARIABLE}. If it is lost for good, nobody can tell which patient is which "
+            "case; releases stay valid, but new exports need a new dataset with new case ids"
+        )
+    secret = os.urandom(MIN_SECRET_BYTES)
+    make_private_folder(path.parent)
+    write_atomically(path, secret.hex().encode() + b"\n", mode=PRIVATE_FILE_MODE)
+    _log.warning("a new project secret was made in %s; keep a copy in a safe place", path.name)
+    return secret
+
+
+def _parsed(text: str, *, what: str) -> bytes:
+    try:
+        return bytes.fromhex(text.strip())
+    except ValueError:
+        expected = f"expected at least {2 * MIN_SECRET_BYTES} hexadecimal digits"
+        raise PrivacyError(f"{what} is not a secret; {expected}") from None
+
+
+def _cipher(pseudonyms: Pseudonyms) -> AESGCM:
+    key = HKDF(algorithm=SHA256(), length=32, salt=None, info=_MAGIC).derive(pseudonyms.secret)
+    return AESGCM(key)
+
+
+def _sealed(cases: Mapping[str, str], pseudonyms: Pseudonyms) -> bytes:
+    nonce = os.urandom(_NONCE_BYTES)
+    return _MAGIC + nonce + _cipher(pseudonyms).encrypt(nonce, json_text(dict(cases)).encode(), _MAGIC)
+
+
+def _unsealed(path: Path, pseudonyms: Pseudonyms) -> dict[str, str]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise StorageError(f"{path.name} cannot be read ({type(error).__name__})") from None
+    nonce, body = content[len(_MAGIC) :][:_NONCE_BYTES], content[len(_MAGIC) + _NONCE_BYTES :]
+    if not content.startswith(_MAGIC) or not body:
+        raise PrivacyError(f"{path.name} is damaged or no crosswalk; put it back from a backup")
+    try:
+        plain = _cipher(pseudonyms).decrypt(nonce, body, _MAGIC)
+    except InvalidTag:
+        raise PrivacyError(
+            f"the secret does not open {path.name}: it is another project's secret, or the file was changed; "
+            "use the key file that was made with this dataset. Nothing was changed"
+        ) from None
+    cases: dict[str, str] = json.loads(plain)
+    return cases
+
+
+def _number(case_id: str) -> int:
+    return int(case_id.removeprefix("P"))
+
+
+def _logged(case_id: str) -> str:
+    """The case id if it looks like one: whatever else was typed might be a patient's own number."""
+    return case_id if _CASE_ID.fullmatch(case_id) else "not a case id"

@@ -1,0 +1,89 @@
+"""`datacard.md`: what the dataset is, how it came about and how to use it, for whoever downloads it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.core.config import Config
+from pipeline.dataset.inclusion import FlowStep
+from pipeline.dataset.manifest import ManifestRow
+
+
+def datacard_text(rows: Sequence[ManifestRow], config: Config, version: str, flow: Sequence[FlowStep]) -> str:
+    """The card in Markdown; every figure comes from the tables of the same release."""
+    patients = {row.patient_id for row in rows}
+    parts = [
+        f"# {config.dataset.name} {version}",
+        config.dataset.description or "Liver imaging with masks of liver and lesions, checked by radiologists.",
+        f"{len(patients)} patients, {len(rows)} volumes, {sum(row.slices for row in rows)} slices. "
+        f"Licence: {config.dataset.license}.",
+        _files(),
+        _making(rows, config),
+        _inclusion(flow),
+        _privacy(config),
+        _use(config),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _files() -> str:
+    return """## Files
+
+| file | holds |
+|---|---|
+| `patient_data.csv`, `.parquet` | one row a patient and phase; `schema.json` says what each column means |
+| `ct_files/` | images, NIfTI |
+| `mask_files/`, `liver_mask_files/` | binary masks of all lesions, and of the whole liver |
+| `label_files/` | both in one mask: 0 background, 1 liver, 2 lesion; colours in `labels.label` |
+| `lesions.csv`, `enhancement.csv` | every lesion measured, and its contrast uptake over the phases |
+| `classification.csv`, `detection/coco.json` | classes of each patient, boxes around lesions slice by slice |
+| `splits.json`, `splits_final.json` | train, test and folds by patient; the second as nnU-Net reads it |
+| `agreement.csv`, `table1.csv` | how far the radiologists agreed; the cohort in figures |
+| `SHA256SUMS`, `PROVENANCE.json`, `CHANGES.md` | what to check, what it was made of, what is new |"""
+
+
+def _making(rows: Sequence[ManifestRow], config: Config) -> str:
+    adjudicated = sum(row.review_status == "adjudicated" for row in rows)
+    window, slices = config.image.window, config.image.slices
+    shown = (
+        f"clipped to {window.level_hu - window.width_hu / 2:g} to {window.level_hu + window.width_hu / 2:g} HU"
+        if window
+        else "in full HU range"
+    )
+    kept = (
+        f"slices with liver and {slices.margin_mm:g} mm on both sides; `first_slice` tells where they lay in the scan"
+        if slices.keep == "liver"
+        else "all slices"
+    )
+    return f"""## How the labels came about
+
+A network ({", ".join(sorted({row.coarse_model or "none" for row in rows}))}) drew first. Radiologists corrected its
+masks without seeing one another's: {config.review.per_case} a volume. Their masks became one by
+{config.consensus.method};
+{adjudicated} of {len(rows)} volumes were settled by a further reader. Images are {shown}; kept are {kept}."""
+
+
+def _inclusion(flow: Sequence[FlowStep]) -> str:
+    if not flow:
+        return ""
+    lines = [f"| {step.of} | {step.rule} | {step.fell or ''} | {step.remaining} |" for step in flow]
+    return "\n".join(["## Who is in it", "", "| of | rule | left out | remaining |", "|---|---|---|---|", *lines])
+
+
+def _privacy(config: Config) -> str:
+    options = ", ".join(sorted(config.deidentification.options)) or "none"
+    return f"""## Privacy
+
+Headers were rebuilt from an allow-list under DICOM PS3.15 Annex E, Basic Profile, with the options {options}. Ages over
+89 are "90+", dates became days since the first study, and patients, series and hospitals have keyed pseudonyms."""
+
+
+def _use(config: Config) -> str:
+    return f"""## Use
+
+```python
+import pandas as pd
+rows = pd.read_csv("patient_data.csv", dtype={{"age": str}})
+```
+
+Test patients stay test patients in every version. Cite the version you used: {config.dataset.name}, with its number."""

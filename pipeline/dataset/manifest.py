@@ -1,0 +1,193 @@
+"""`patient_data.csv`: one row a patient and phase, the eight columns of PLC-CECT first, every column documented.
+
+A row holds no clock and nothing of the machine it was made on, so that the same inputs give the same bytes; numbers are
+rounded where they are made, which also hides the last bit in which two CPUs may differ.
+Columns: PLC-CECT, Scientific Data 2025, doi of the data 10.57760/sciencedb.12207.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.core.errors import ReleaseError
+from pipeline.core.records import Phase, Problem, Severity
+
+OLDEST_EXACT_AGE = 89
+"""Ages above are released as "90+": 45 CFR 164.514(b)(2)(i)(C)."""
+
+PLC_COLUMNS = ("patient_id", "age", "gender", "phase", "cancer_type", "ct_path", "mask_path", "liver_mask_path")
+PATIENT_COLUMNS = ("age", "gender", "cancer_type", "site", "split", "fold")
+"""What must be the same in every row of one patient."""
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Dice = Annotated[float | None, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+Length = Annotated[float | None, Field(ge=0)]
+
+
+class ManifestRow(BaseModel):
+    """One volume of a release; an empty cell is unknown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    patient_id: str = Field(pattern=r"^P\d{4,}$", description="Pseudonymous patient, the same in every version.")
+    age: str | None = Field(pattern=r"^(\d{1,2}(-\d{1,2})?|90\+)$", description='Whole years, or "90+".')
+    gender: Literal["M", "F", "O"] | None = Field(description="Male, female, other.")
+    phase: Phase = Field(description="P plain, C1 arterial, C2 portal venous, C3 delayed.")
+    cancer_type: str | None = Field(description="Diagnosis of the patient.")
+    ct_path: str = Field(description="Image inside the release.")
+    mask_path: str = Field(description="Binary mask of all lesions.")
+    liver_mask_path: str = Field(description="Binary mask of the whole liver, lesions included.")
+    label_path: str = Field(description="Mask of both: 0 background, 1 liver, 2 lesion.")
+    release: str = Field(description="Version this row belongs to.")
+    split: Literal["train", "test", "test-ood"] = Field(description="Frozen by patient.")
+    fold: Count | None = Field(description="Fold in which the patient validates; empty for test patients.")
+    site: str | None = Field(description="Pseudonymous hospital.")
+    days_from_first_study: int | None = Field(description="In place of a date.")
+    series: str = Field(description="Pseudonymous SeriesInstanceUID.")
+    phase_confidence: float | None = Field(ge=0, le=1, description="How sure the recognition of the phase was.")
+    manufacturer: str | None = Field(description="Scanner's maker.")
+    model: str | None = Field(description="Scanner's model.")
+    kernel: str | None = Field(description="Reconstruction kernel.")
+    kvp: float | None = Field(description="Tube voltage in kV.")
+    slice_thickness_mm: Length = Field(description="SliceThickness; not the distance of the slices.")
+    slices: Count = Field(description="Slices of the released image.")
+    rows: Count = Field(description="Rows of a slice.")
+    columns: Count = Field(description="Columns of a slice.")
+    slice_spacing_mm: Length = Field(description="Distance of neighbouring slices, measured.")
+    row_spacing_mm: Length = Field(description="Distance of neighbouring rows.")
+    column_spacing_mm: Length = Field(description="Distance of neighbouring columns.")
+    orientation: str = Field(pattern=r"^[LRPASI]{3}$", description="Where slices, rows and columns grow to (LPS).")
+    scan_slices: Count = Field(description="Slices of the scan before those without liver were dropped.")
+    first_slice: Count = Field(description="Index in the scan of the first released slice.")
+    window_level_hu: float | None = Field(description="Centre of the HU kept; empty where all are.")
+    window_width_hu: float | None = Field(description="Width of the HU kept; empty where all are.")
+    liver_slices: Count = Field(description="Slices with liver.")
+    lesion_slices: Count = Field(description="Slices with lesion.")
+    liver_volume_ml: float = Field(ge=0, description="Whole liver, lesions included.")
+    lesion_volume_ml: float = Field(ge=0, description="All lesions together.")
+    lesion_count: Count = Field(description="Lesions, separate in three dimensions (26 neighbours).")
+    largest_lesion_mm: Length = Field(description="Largest diameter of the largest lesion; empty without one.")
+    raters: str = Field(description="Codes of the radiologists who drew this volume.")
+    liver_dice_mean: Dice = Field(description="Whole liver, mean over pairs of raters.")
+    liver_dice_min: Dice = Field(description="Whole liver, lowest pair.")
+    lesion_dice_mean: Dice = Field(description="Lesions, mean over pairs that drew any.")
+    lesion_dice_min: Dice = Field(description="Lesions, lowest pair.")
+    consensus_method: str = Field(description="Rule by which the drawings became one.")
+    review_status: Literal["voted", "adjudicated"] = Field(description="Whether the vote sufficed.")
+    adjudicator: str | None = Field(description="Code of the reader who decided what the vote did not.")
+    coarse_model: str | None = Field(description="Network that drew first.")
+    coarse_sha256: Sha256 | None = Field(description="SHA-256 of its weights.")
+    ct_content_sha256: Sha256 = Field(description="SHA-256 of the image file before compression.")
+    mask_content_sha256: Sha256 = Field(description="Same of the lesion mask.")
+    liver_mask_content_sha256: Sha256 = Field(description="Same of the liver mask.")
+    label_content_sha256: Sha256 = Field(description="Same of the multi-label mask.")
+    license: str = Field(description="Licence of the row's files, as an SPDX identifier.")
+
+
+COLUMNS = tuple(ManifestRow.model_fields)
+
+
+def released_age(years: int | None) -> str | None:
+    """An age as it may be published: whole years up to 89, then "90+"; None stays None."""
+    if years is None:
+        return None
+    return str(years) if years <= OLDEST_EXACT_AGE else "90+"
+
+
+def manifest_text(rows: Iterable[ManifestRow]) -> str:
+    """The table as CSV, sorted by patient and phase, with LF line ends."""
+    ordered = sorted(rows, key=row_order)
+    return csv_text(COLUMNS, [row.model_dump(mode="json") for row in ordered])
+
+
+def read_manifest(path: Path) -> tuple[ManifestRow, ...]:
+    """The rows of a `patient_data.csv`.
+
+    Raises:
+        ReleaseError: when the table is missing, or columns or cells are not as documented; all of them are named.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise ReleaseError(f"{path.name} cannot be read; take the release again from where it was published") from None
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    if tuple(reader.fieldnames or ()) != COLUMNS:
+        wrong = set(reader.fieldnames or ()) ^ set(COLUMNS)
+        raise ReleaseError(
+            f"{path.name} has other columns than documented: {', '.join(sorted(wrong)) or 'their order'}"
+        )
+    rows, faults = [], []
+    for line, cells in enumerate(reader, start=2):
+        try:
+            rows.append(ManifestRow.model_validate({name: cell or None for name, cell in cells.items()}))
+        except ValidationError as error:
+            faults += [f"{path.name}, line {line}: {fault['loc'][0]}: {fault['msg']}" for fault in error.errors()]
+    if faults:
+        raise ReleaseError("\n".join(faults))
+    return tuple(rows)
+
+
+def check_table(rows: Sequence[ManifestRow]) -> tuple[Problem, ...]:
+    """What is wrong between rows: a volume listed twice, or a patient who is not the same in all of them."""
+    problems = []
+    seen: set[tuple[str, Phase]] = set()
+    first: dict[str, ManifestRow] = {}
+    for row in rows:
+        if (row.patient_id, row.phase) in seen:
+            problems.append(_problem("duplicate-row", f"{row.patient_id} {row.phase} stands in two rows"))
+        seen.add((row.patient_id, row.phase))
+        other = first.setdefault(row.patient_id, row)
+        problems += [
+            _problem("patient-differs", f"{row.patient_id} has two values of {column} in different rows")
+            for column in PATIENT_COLUMNS
+            if getattr(row, column) != getattr(other, column)
+        ]
+    if list(rows) != sorted(rows, key=row_order):
+        problems.append(_problem("unsorted", "rows are not sorted by patient and phase"))
+    return tuple(problems)
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of a row, with what each column means."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **ManifestRow.model_json_schema()}
+
+
+def parquet_bytes(rows: Iterable[ManifestRow]) -> bytes:
+    """The same table as Parquet, with the types that a row declares."""
+    ordered = sorted(rows, key=row_order)
+    table = pd.DataFrame([row.model_dump(mode="json") for row in ordered], columns=list(COLUMNS))
+    buffer = io.BytesIO()
+    table.convert_dtypes().to_parquet(buffer, index=False, engine="pyarrow")
+    return buffer.getvalue()
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
+    """A table as CSV with LF line ends; None and NaN are empty, true and false lower case."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
+    return buffer.getvalue()
+
+
+def row_order(row: ManifestRow) -> tuple[int, str, int]:
+    """Sorts rows by the patient's number, then by phase in the order of `Phase`."""
+    return len(row.patient_id), row.patient_id, list(Phase).index(row.phase)
+
+
+def _cell(value: object) -> str:
+    if value is None or value != value:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _problem(code: str, message: str) -> Problem:
+    return Problem(code, Severity.REFUSE, message, "cut the release again")

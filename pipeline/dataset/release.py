@@ -1,0 +1,396 @@
+"""Cut a release: everything written aside, checked, then given its name in one step; no version ever changes.
+
+The same inputs give the same bytes. Files that the version before already has become hard links to it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+
+from pipeline.core.errors import LeakError, ReleaseError
+from pipeline.core.files import (
+    json_text,
+    link_or_copy,
+    publish_folder,
+    read_json,
+    remove_folder,
+    sha256_of,
+    write_atomically,
+    write_json,
+    write_text,
+)
+from pipeline.core.geometry import require_same_space
+from pipeline.core.labels import Label, LabelScheme
+from pipeline.core.records import Patient, Problem, Severity
+from pipeline.core.volume import LabelMap, Volume
+from pipeline.dataset.datacard import datacard_text
+from pipeline.dataset.difference import ReleaseDifference, diff
+from pipeline.dataset.layout import ReleaseLayout, image_name, label_name, liver_mask_name, mask_name
+from pipeline.dataset.manifest import (
+    ManifestRow,
+    manifest_text,
+    parquet_bytes,
+    released_age,
+    row_order,
+    schema,
+)
+from pipeline.dataset.release_inputs import (
+    ReleaseInputs,
+    ReleaseVolume,
+    ReviewFacts,
+    Row,
+    ScanFacts,
+    public_config,
+)
+from pipeline.dataset.splits import Splits, assign_splits, nnunet_folds
+from pipeline.dataset.sums import read_sums, write_sums
+from pipeline.dataset.tables import (
+    AGREEMENT_COLUMNS,
+    ENHANCEMENT_COLUMNS,
+    LESION_COLUMNS,
+    classification_text,
+    coco,
+    label_names_text,
+    lesion_boxes,
+    rows_text,
+    table1_text,
+)
+from pipeline.dataset.verify import figures, verify
+from pipeline.image.nifti import content_sha256, read_labels, read_volume, write_nifti
+
+__all__ = [
+    "LeakCheck",
+    "ReleaseDifference",
+    "ReleaseInputs",
+    "ReleaseVolume",
+    "ReviewFacts",
+    "ScanFacts",
+    "cut",
+    "diff",
+    "latest_version",
+    "refusals",
+    "split_facts",
+    "verify",
+]
+
+LeakCheck = Callable[[Path], Sequence[str]]
+"""Looks through a folder for source identifiers and tells the places, never the values."""
+
+VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
+
+
+def cut(inputs: ReleaseInputs, releases: Path, *, leak_check: LeakCheck) -> Path:
+    """The folder of the new version, whole and read-only.
+
+    Cutting a version again from the same inputs changes nothing and gives the same folder.
+
+    Args:
+        inputs: everything that goes out.
+        releases: where the versions lie.
+        leak_check: gates the release; one place stops it.
+
+    Raises:
+        ReleaseError: when labels are undecided or unchecked, the version exists with other content, or a check fails;
+            all faults are named.
+        LeakError: when a source identifier was found.
+    """
+    require_ready(inputs)
+    final = releases / inputs.version
+    staging = releases / f".{inputs.version}.partial"
+    previous = latest_version(releases, before=inputs.version)
+    remove_folder(staging)
+    try:
+        _fill(ReleaseLayout(staging), inputs, previous)
+        _require_clean(staging, leak_check)
+        _share_with(previous, staging)
+        write_sums(staging)
+        if final.exists():
+            return _same_as_before(staging, final)
+        _require_sound(staging)
+        publish_folder(staging, final)
+    finally:
+        remove_folder(staging)
+    return final
+
+
+def refusals(inputs: ReleaseInputs) -> tuple[Problem, ...]:
+    """Why these inputs may not go out; empty when they may."""
+    messages = []
+    if not VERSION.fullmatch(inputs.version):
+        messages.append(("version", f"{inputs.version} is no version; use three numbers such as 1.0.0"))
+    if not inputs.volumes:
+        messages.append(("empty", "there is no volume to release"))
+    names = [volume.name for volume in inputs.volumes]
+    messages += [("twice", f"{name} comes twice") for name in sorted({n for n in names if names.count(n) > 1})]
+    for volume in inputs.volumes:
+        messages += [(code, f"{volume.name}: {message}") for code, message in _open_points(volume, inputs.min_raters)]
+        if volume.case_id not in inputs.patients:
+            messages.append(("no-patient", f"{volume.name}: no clinical facts, not even unknown ones"))
+    return tuple(Problem(code, Severity.REFUSE, message, "finish the review first") for code, message in messages)
+
+
+def require_ready(inputs: ReleaseInputs) -> None:
+    """Raise a `ReleaseError` that names every reason why these inputs may not go out."""
+    problems = refusals(inputs)
+    if problems:
+        raise ReleaseError("not released:\n" + "\n".join(problem.message for problem in problems))
+
+
+def latest_version(releases: Path, *, before: str | None = None) -> Path | None:
+    """Folder of the highest version, or of the highest below another; None where there is none."""
+    found = [path for path in releases.glob("*") if path.is_dir() and VERSION.fullmatch(path.name)]
+    lower = [path for path in found if before is None or _numbers(path.name) < _numbers(before)]
+    return max(lower, key=lambda path: _numbers(path.name), default=None)
+
+
+def split_facts(inputs: ReleaseInputs) -> dict[str, dict[str, str | None]]:
+    """What splits may be stratified by or held out on, by patient: of the scan and of the clinical table."""
+    facts: dict[str, dict[str, str | None]] = {}
+    for volume in sorted(inputs.volumes, key=lambda volume: volume.name):
+        patient = inputs.patients[volume.case_id]
+        facts.setdefault(
+            volume.case_id,
+            {
+                "site": volume.scan.site,
+                "manufacturer": volume.scan.manufacturer,
+                "model": volume.scan.model,
+                "cancer_type": patient.diagnosis,
+                "gender": patient.sex,
+            },
+        )
+    return facts
+
+
+def _open_points(volume: ReleaseVolume, min_raters: int) -> list[tuple[str, str]]:
+    review = volume.review
+    points = []
+    if len(review.raters) < min_raters:
+        points.append(("missing-reviews", f"{len(review.raters)} of {min_raters} reviews are there"))
+    if review.undecided_voxels:
+        points.append(("undecided", f"{review.undecided_voxels} voxels are undecided"))
+    if review.open_reasons and not review.adjudicator:
+        points.append(("adjudication", f"waits for adjudication ({', '.join(review.open_reasons)})"))
+    return points
+
+
+def _fill(layout: ReleaseLayout, inputs: ReleaseInputs, previous: Path | None) -> None:
+    """Write every file but the checksums."""
+    old = Splits.from_json(read_json(ReleaseLayout(previous).splits)) if previous else None
+    splits = assign_splits(split_facts(inputs), inputs.config.splits, old)
+    volumes = sorted(inputs.volumes, key=lambda volume: volume.name)
+    released = [_release_volume(layout.root, volume, inputs, splits) for volume in volumes]
+    rows = sorted((row for row, _ in released), key=row_order)
+    write_text(layout.manifest, manifest_text(rows))
+    write_atomically(layout.manifest_parquet, parquet_bytes(rows))
+    write_json(layout.schema, schema())
+    write_json(layout.splits, splits.to_json())
+    write_json(layout.nnunet_splits, nnunet_folds(splits, [(row.patient_id, str(row.phase)) for row in rows]))
+    write_text(layout.table1, table1_text(rows))
+    write_text(layout.classification, classification_text(rows, inputs.config.labels.lesion_kinds))
+    write_json(layout.detection, coco(sorted(released, key=lambda pair: row_order(pair[0]))))
+    write_text(layout.lesions, rows_text(LESION_COLUMNS, _lesion_rows(volumes)))
+    write_text(layout.agreement, rows_text(AGREEMENT_COLUMNS, inputs.agreement))
+    write_text(layout.enhancement, rows_text(ENHANCEMENT_COLUMNS, inputs.enhancement))
+    write_text(layout.label_names, label_names_text(LabelScheme(inputs.config.labels.lesion_kinds)))
+    write_text(layout.datacard, datacard_text(rows, inputs.config, inputs.version, inputs.flow))
+    write_text(layout.provenance, json_text(_provenance(inputs, previous)))
+    difference = diff(previous, layout.root)
+    _require_version(inputs.version, difference)
+    write_text(layout.changes, difference.to_markdown())
+    for name, text in inputs.pages.items():
+        write_text(layout.root / name, text)
+
+
+def _release_volume(
+    root: Path, volume: ReleaseVolume, inputs: ReleaseInputs, splits: Splits
+) -> tuple[ManifestRow, Sequence[Row]]:
+    """Write the four files of a volume; its manifest row and its lesion boxes."""
+    image, labels = read_volume(volume.image), read_labels(volume.labels)
+    require_same_space(image.geometry, labels.geometry, what=f"mask of {volume.name}")
+    LabelScheme().check(labels.voxels, what=f"mask of {volume.name}")
+    contents: dict[str, Volume | LabelMap] = {
+        "ct": image,
+        "mask": LabelMap((labels.voxels == Label.LESION).astype(np.uint8), labels.geometry),
+        "liver_mask": LabelMap((labels.voxels != Label.BACKGROUND).astype(np.uint8), labels.geometry),
+        "label": labels,
+    }
+    names = (image_name, mask_name, liver_mask_name, label_name)
+    paths = {f"{kind}_path": name(volume.case_id, volume.phase) for kind, name in zip(contents, names, strict=True)}
+    for path, content in zip(paths.values(), contents.values(), strict=True):
+        write_nifti(root / path, content, for_release=True)
+    hashes = {f"{kind}_content_sha256": content_sha256(content) for kind, content in contents.items()}
+    columns = {
+        "patient_id": volume.case_id,
+        "phase": volume.phase,
+        "release": inputs.version,
+        "license": inputs.config.dataset.license,
+        **paths,
+        **hashes,
+        **_patient_columns(inputs.patients[volume.case_id], splits, volume),
+        **_scan_columns(volume),
+        **_grid_columns(image),
+        **_label_columns(volume, labels),
+        **_review_columns(volume.review),
+    }
+    row = ManifestRow.model_validate(columns)
+    return row, lesion_boxes(labels)
+
+
+def _patient_columns(patient: Patient, splits: Splits, volume: ReleaseVolume) -> Row:
+    split, fold = splits.places[volume.case_id]
+    return {
+        "age": released_age(patient.age_years),
+        "gender": patient.sex,
+        "cancer_type": patient.diagnosis,
+        "split": split,
+        "fold": fold,
+    }
+
+
+def _scan_columns(volume: ReleaseVolume) -> Row:
+    scan = volume.scan
+    level, width = volume.window_hu or (None, None)
+    return {
+        "site": scan.site,
+        "days_from_first_study": scan.days_from_first_study,
+        "series": scan.series,
+        "phase_confidence": scan.phase_confidence,
+        "manufacturer": scan.manufacturer,
+        "model": scan.model,
+        "kernel": scan.kernel,
+        "kvp": scan.kvp,
+        "slice_thickness_mm": scan.slice_thickness_mm,
+        "scan_slices": scan.slices,
+        "first_slice": volume.first_slice,
+        "window_level_hu": level,
+        "window_width_hu": width,
+        "coarse_model": volume.coarse_model,
+        "coarse_sha256": volume.coarse_sha256,
+    }
+
+
+def _grid_columns(image: Volume) -> Row:
+    slices, rows, columns = image.geometry.shape
+    slice_mm, row_mm, column_mm = (round(spacing, 4) for spacing in image.geometry.spacing_mm)
+    return {
+        "slices": slices,
+        "rows": rows,
+        "columns": columns,
+        "slice_spacing_mm": slice_mm,
+        "row_spacing_mm": row_mm,
+        "column_spacing_mm": column_mm,
+        "orientation": image.geometry.orientation,
+    }
+
+
+def _label_columns(volume: ReleaseVolume, labels: LabelMap) -> Row:
+    diameters = [row["max_diameter_mm"] for row in volume.lesions if row.get("max_diameter_mm") is not None]
+    counted = {name: value for _, name, value in figures(labels)}
+    if counted["lesion_count"] != len(volume.lesions):
+        raise ReleaseError(
+            f"{volume.name}: {len(volume.lesions)} lesions were measured but the mask has {counted['lesion_count']}; "
+            "measure the lesions again"
+        )
+    return {**counted, "largest_lesion_mm": round(max(diameters), 2) if diameters else None}
+
+
+def _review_columns(review: ReviewFacts) -> Row:
+    return {
+        "raters": " ".join(sorted(review.raters)),
+        "liver_dice_mean": _rounded(review.liver_dice, fmean),
+        "liver_dice_min": _rounded(review.liver_dice, min),
+        "lesion_dice_mean": _rounded(review.lesion_dice, fmean),
+        "lesion_dice_min": _rounded(review.lesion_dice, min),
+        "consensus_method": review.method,
+        "review_status": "adjudicated" if review.adjudicator else "voted",
+        "adjudicator": review.adjudicator,
+    }
+
+
+def _rounded(values: Sequence[float], summary: Callable[[Sequence[float]], float]) -> float | None:
+    return round(summary(values), 4) if values else None
+
+
+def _lesion_rows(volumes: Iterable[ReleaseVolume]) -> list[Row]:
+    return [
+        {"patient_id": volume.case_id, "phase": str(volume.phase), **lesion}
+        for volume in volumes
+        for lesion in volume.lesions
+    ]
+
+
+def _provenance(inputs: ReleaseInputs, previous: Path | None) -> Row:
+    before = {"version": previous.name, "sums": sha256_of(ReleaseLayout(previous).sums)} if previous else None
+    return {
+        "dataset": inputs.config.dataset.name,
+        "version": inputs.version,
+        "previous": before,
+        "config": public_config(inputs.config),
+        **inputs.provenance,
+    }
+
+
+def _require_version(version: str, difference: ReleaseDifference) -> None:
+    """Raise a `ReleaseError` when a version's number rises by less than its content changed."""
+    if not difference.old or difference.step is None:
+        return
+    old, new = _numbers(difference.old), _numbers(version)
+    lowest = (*old[: difference.step], old[difference.step] + 1, 0, 0)[:3]
+    if new < lowest:
+        wanted = ".".join(str(number) for number in lowest)
+        raise ReleaseError(
+            f"{version} differs from {difference.old} by more than its number says ({_reason(difference)}); "
+            f"call it {wanted}"
+        )
+
+
+def _reason(difference: ReleaseDifference) -> str:
+    counts = {
+        "volumes removed": len(difference.removed),
+        "columns removed": len(difference.columns_removed),
+        "patients moved": len(difference.moved),
+        "volumes added": len(difference.added),
+        "columns added": len(difference.columns_added),
+        "volumes changed": len(difference.changed),
+    }
+    return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+
+
+def _require_clean(staging: Path, leak_check: LeakCheck) -> None:
+    places = leak_check(staging)
+    if places:
+        shown = "\n".join(places[:20])
+        raise LeakError(f"source identifiers in {len(places)} places of the release, nothing was published:\n{shown}")
+
+
+def _share_with(previous: Path | None, staging: Path) -> None:
+    """Replace each file that the version before has under the same name and content by a hard link to it."""
+    for name, digest in (read_sums(previous) if previous else {}).items():
+        file = staging / name
+        if previous and file.is_file() and sha256_of(file) == digest == sha256_of(previous / name):
+            link_or_copy(previous / name, file)
+
+
+def _same_as_before(staging: Path, final: Path) -> Path:
+    if ReleaseLayout(staging).sums.read_bytes() != ReleaseLayout(final).sums.read_bytes():
+        changed = sorted(dict(read_sums(staging).items() ^ read_sums(final).items()))
+        raise ReleaseError(
+            f"version {final.name} exists with other content ({', '.join(changed[:3])}); a version never changes: "
+            "cut the next one"
+        )
+    return final
+
+
+def _require_sound(staging: Path) -> None:
+    wrong = [problem.message for problem in verify(staging) if problem.severity is Severity.REFUSE]
+    if wrong:
+        raise ReleaseError("the release does not pass its own checks:\n" + "\n".join(wrong))
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))

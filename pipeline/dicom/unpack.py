@@ -1,0 +1,182 @@
+"""A file taken apart into stretches of bytes to be searched: as it lies, inflated, and every member of an archive.
+
+Each stretch says whether it can hold text; compressed and image bytes hold everything by chance, so that only long
+identifiers mean something there.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import cast
+
+from isal import igzip, isal_zlib
+
+MAX_DEPTH = 4
+"""Archives inside archives are opened this deep."""
+
+SMALL_BYTES = 1 << 20
+"""Unknown binary files below this size are searched like text: too small for many chance hits."""
+
+_PIXEL_TAG = b"\xe0\x7f\x10\x00"
+_SEQUENCE_END = b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
+_DEFLATED_SYNTAX = b"1.2.840.10008.1.2.1.99"
+_NIFTI_HEADER_BYTES = 352
+_ISAL_ERROR = cast("type[Exception]", isal_zlib.IsalError)  # its stub calls the class an instance
+_BAD_GZIP: tuple[type[Exception], ...] = (EOFError, zlib.error, _ISAL_ERROR, gzip.BadGzipFile, OSError)
+_BAD_ARCHIVE: tuple[type[Exception], ...] = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    *_BAD_GZIP,
+    RuntimeError,
+    NotImplementedError,
+)
+
+
+class Texture(Enum):
+    """What bytes are made of, which decides what a match in them is worth.
+
+    `TEXT` may hold text; `PACKED` is compressed or unknown, and holds every short pattern by chance; `VOXELS` are
+    numbers of an image.
+    """
+
+    TEXT = auto()
+    PACKED = auto()
+    VOXELS = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Bytes to be searched.
+
+    Attributes:
+        place: where in the file, in words.
+        content: the bytes.
+        texture: what they are made of.
+    """
+
+    place: str
+    content: bytes | memoryview
+    texture: Texture
+
+
+def stretches(content: bytes, place: str = "", depth: int = 0) -> Iterator[Stretch]:
+    """All that a file's bytes hold, taken apart as deep as its format is known."""
+    if content.startswith(b"\x1f\x8b"):
+        yield from _gzip(content, place, depth)
+    elif content.startswith(b"PK\x03\x04") and depth < MAX_DEPTH:
+        yield from _zip(content, place, depth)
+    elif content[257:262] == b"ustar" and depth < MAX_DEPTH:
+        yield from _tar(content, place, depth)
+    elif content.startswith(b"\x89PNG\r\n\x1a\n"):
+        yield from _png(content, place)
+    elif content[344:348] in (b"n+1\0", b"ni1\0"):
+        yield from _nifti(content, place)
+    elif content[128:132] == b"DICM":
+        yield from _dicom(content, place)
+    else:
+        yield Stretch(_in(place, "content"), content, _texture(content))
+
+
+def _gzip(content: bytes, place: str, depth: int) -> Iterator[Stretch]:
+    yield Stretch(_in(place, "gzip header"), content[:SMALL_BYTES], Texture.PACKED)
+    yield Stretch(_in(place, "compressed bytes"), content[SMALL_BYTES:], Texture.PACKED)
+    with suppress(*_BAD_GZIP):
+        yield from stretches(igzip.decompress(content), _in(place, "inflated"), depth + 1)
+
+
+def _zip(content: bytes, place: str, depth: int) -> Iterator[Stretch]:
+    yield Stretch(_in(place, "zip bytes"), content, Texture.PACKED)
+    with suppress(*_BAD_ARCHIVE), zipfile.ZipFile(io.BytesIO(content)) as archive:
+        yield Stretch(_in(place, "zip comment"), archive.comment, Texture.TEXT)
+        for number, member in enumerate(archive.infolist()):
+            named = member.filename.encode() + b"\n" + member.comment + b"\n" + member.extra
+            yield Stretch(_in(place, f"name of member {number}"), named, Texture.TEXT)
+            yield from stretches(archive.read(member), _in(place, f"member {number}"), depth + 1)
+
+
+def _tar(content: bytes, place: str, depth: int) -> Iterator[Stretch]:
+    with suppress(*_BAD_ARCHIVE), tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        for number, member in enumerate(archive):
+            named = "\n".join((member.name, member.uname, member.gname, member.linkname)).encode(errors="replace")
+            yield Stretch(_in(place, f"name of member {number}"), named, Texture.TEXT)
+            file = archive.extractfile(member)
+            if file is not None:
+                yield from stretches(file.read(), _in(place, f"member {number}"), depth + 1)
+
+
+def _png(content: bytes, place: str) -> Iterator[Stretch]:
+    start = 8
+    while start + 8 <= len(content):
+        length, kind = struct.unpack_from(">I4s", content, start)
+        chunk = content[start + 8 : start + 8 + length]
+        yield Stretch(_in(place, "PNG chunk"), chunk, Texture.PACKED if kind in (b"IDAT", b"fdAT") else Texture.TEXT)
+        if kind == b"zTXt":
+            with suppress(zlib.error):
+                yield Stretch(_in(place, "PNG text"), zlib.decompress(chunk.partition(b"\0")[2][1:]), Texture.TEXT)
+        start += 12 + length
+        if kind == b"IEND":
+            break
+    yield Stretch(_in(place, "after the end of the PNG"), content[start:], Texture.TEXT)
+
+
+def _nifti(content: bytes, place: str) -> Iterator[Stretch]:
+    voxels_from = max(int(struct.unpack_from("<f", content, 108)[0]), _NIFTI_HEADER_BYTES)
+    voxels_from = min(voxels_from, len(content))
+    yield Stretch(_in(place, "NIfTI header"), content[:voxels_from], Texture.TEXT)
+    yield Stretch(_in(place, "voxels"), memoryview(content)[voxels_from:], Texture.VOXELS)
+
+
+def _dicom(content: bytes, place: str) -> Iterator[Stretch]:
+    if _DEFLATED_SYNTAX in content[:1024]:
+        content = _deflated(content)
+    pixels = content.find(_PIXEL_TAG)
+    if pixels < 0:
+        yield Stretch(_in(place, "DICOM header"), content, Texture.TEXT)
+        return
+    begin, end = _pixel_bytes(content, pixels)
+    yield Stretch(_in(place, "DICOM header"), content[:begin], Texture.TEXT)
+    yield Stretch(_in(place, "pixels"), memoryview(content)[begin:end], _pixel_texture(content, begin))
+    yield Stretch(_in(place, "after the pixels"), content[end:], Texture.TEXT)
+
+
+def _pixel_bytes(content: bytes, tag: int) -> tuple[int, int]:
+    """Where the value of PixelData begins and ends."""
+    is_explicit = content[tag + 4 : tag + 6] in (b"OW", b"OB")
+    length_at = tag + 8 if is_explicit else tag + 4
+    begin = min(length_at + 4, len(content))
+    length = int.from_bytes(content[length_at:begin], "little")
+    if length != 0xFFFFFFFF:
+        return begin, min(begin + length, len(content))
+    end = content.rfind(_SEQUENCE_END, begin)
+    return begin, end if end >= 0 else len(content)
+
+
+def _deflated(content: bytes) -> bytes:
+    """A deflated file with its data set inflated; as it is when it cannot be inflated."""
+    length = int.from_bytes(content[140:144], "little")
+    begin = 144 + length
+    with suppress(zlib.error):
+        return content[:begin] + zlib.decompress(content[begin:], wbits=-15)
+    return content
+
+
+def _pixel_texture(content: bytes, begin: int) -> Texture:
+    return Texture.PACKED if content[begin - 4 : begin] == b"\xff\xff\xff\xff" else Texture.VOXELS
+
+
+def _texture(content: bytes) -> Texture:
+    is_small = len(content) < SMALL_BYTES or content.startswith(b"SQLite format 3\0")
+    return Texture.TEXT if is_small or b"\0" not in content[:4096] else Texture.PACKED
+
+
+def _in(place: str, part: str) -> str:
+    return f"{place}, {part}" if place else part

@@ -1,0 +1,281 @@
+"""Masks that come back from other programs: read from any usual format and laid on their image's grid, exactly.
+
+Nothing is ever resampled. A mask whose axes are permuted or flipped, whose extent is cropped or padded, finds its place
+by its header alone; one that lies between the voxels, or has other spacings, is refused or reported.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.errors import GeometryError, LabelError, StorageError
+from pipeline.core.geometry import Geometry
+from pipeline.core.labels import Label, LabelScheme
+from pipeline.core.volume import LabelMap
+from pipeline.image.metaimage import decode_metaimage
+from pipeline.image.nifti import decode_nifti
+from pipeline.image.nrrd import Segment, decode_nrrd
+
+MASK_SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".mha")
+
+EXACT_VOXELS = 0.01
+"""Largest distance from a whole voxel that still counts as on the grid: ten times what float32 headers and 6-digit
+texts lose across 512 voxels, a fiftieth of the half-voxel shift that must be noticed."""
+
+_ROUNDING = 1e-3
+"""A whole number times a float32 scale factor stays much nearer; a resampled edge does not."""
+
+_NUMBERED_NAME = re.compile(r"(?:segment|label)?[ _]*(\d+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredMask:
+    """A mask as it lies in its file.
+
+    Attributes:
+        layers: (layer, slice, row, column), values as stored; several layers where segments overlap.
+        geometry: the file's own grid.
+        segments: what a Slicer segmentation calls its values; empty for other formats.
+    """
+
+    layers: NDArray[Any]
+    geometry: Geometry
+    segments: tuple[Segment, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelReading:
+    """Labels as our scheme knows them, and what had to be done to get them."""
+
+    labels: LabelMap
+    repairs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Placement:
+    """A mask on its image's grid.
+
+    Attributes:
+        labels: on the reference grid.
+        repairs: what was done, one short phrase each; nothing for a mask that lay right.
+        shift_voxels: how far the file's voxels lay from the grid's, largest axis; 0.0 when exact.
+        lost_voxels: labelled voxels that fell outside the reference grid.
+    """
+
+    labels: LabelMap
+    repairs: tuple[str, ...]
+    shift_voxels: float
+    lost_voxels: int
+
+
+def read_mask(path: Path) -> StoredMask:
+    """The mask a file holds, in any of `MASK_SUFFIXES`.
+
+    Raises:
+        StorageError: when the file is missing, damaged, truncated or of another format.
+        GeometryError: when it is not three-dimensional, or has no place in space.
+    """
+    try:
+        return decode_mask(path.read_bytes(), path.name)
+    except OSError as error:
+        raise StorageError(f"{path.name} cannot be read: {error.strerror or error}") from None
+
+
+def decode_mask(content: bytes, name: str) -> StoredMask:
+    """The mask in a file's bytes; the ending of its name tells the format.
+
+    Args:
+        content: the whole file.
+        name: its name; it is repeated in messages, so hand in one that is safe to show.
+
+    Raises:
+        StorageError: when the bytes are damaged, truncated or of another format.
+        GeometryError: when it is not three-dimensional, or has no place in space.
+    """
+    suffix = mask_suffix(name)
+    try:
+        if suffix in (".nrrd", ".seg.nrrd"):
+            return StoredMask(*decode_nrrd(content, name))
+        if suffix in (".nii", ".nii.gz"):
+            voxels, geometry = decode_nifti(content, name)
+            return StoredMask(voxels[np.newaxis], geometry)
+        if suffix == ".mha":
+            voxels, geometry = decode_metaimage(content, name)
+            return StoredMask(voxels[np.newaxis], geometry)
+    except (ValueError, OverflowError):
+        raise StorageError(f"{name} has a header that cannot be understood; save it again as .nii.gz") from None
+    except GeometryError as error:
+        if str(error).startswith(name):
+            raise
+        raise GeometryError(f"{name} has no usable place in space ({error}); save it with its geometry") from None
+    raise StorageError(f"{name} is in a format that is not read here; save the mask as .nii.gz")
+
+
+def mask_suffix(name: str) -> str | None:
+    """The ending that says that a file may be a mask, lower case; None for any other file."""
+    return next((suffix for suffix in MASK_SUFFIXES if name.lower().endswith(suffix)), None)
+
+
+def read_labels_of(mask: StoredMask, scheme: LabelScheme, *, what: str) -> LabelReading:
+    """The labels a mask means: Slicer segments by their names, plain values as they are.
+
+    Where segments overlap, the higher label wins: a lesion lies inside the liver.
+
+    Args:
+        mask: as read.
+        scheme: the labels that may occur.
+        what: the thing in question, in words without patient data.
+
+    Raises:
+        LabelError: for fractions, values outside the scheme, or a segment whose name is neither a label nor a number.
+    """
+    layers = _whole_numbers(mask.layers, what)
+    if not mask.segments:
+        if len(layers) > 1:
+            raise LabelError(f"{what} has {len(layers)} layers without names; save it again as a .seg.nrrd or .nii.gz")
+        _check_values(layers, scheme, what)
+        return LabelReading(LabelMap(layers[0].astype(np.uint8), mask.geometry))
+    return _labels_by_name(layers, mask, scheme, what)
+
+
+def place(labels: LabelMap, reference: Geometry, *, what: str) -> Placement:
+    """The mask on its image's grid, each voxel moved as a whole: axes permuted and flipped, extent cropped or padded.
+
+    A mask that lies between the voxels goes to the nearest ones; `Placement.shift_voxels` tells how far it was.
+
+    Args:
+        labels: on the file's own grid.
+        reference: the image's grid.
+        what: the thing in question, in words without patient data.
+
+    Raises:
+        GeometryError: when spacing or direction differ, so that only resampling could bring it there, or when the
+            two grids do not touch at all.
+    """
+    turn, offset = _turn_and_offset(labels.geometry, reference, what)
+    turned, first = _turned(labels.voxels, turn, offset)
+    whole = np.rint(first).astype(int)
+    shift_voxels = float(np.abs(first - whole).max())
+    placed, lost = _set_down(turned, whole, reference.shape, what)
+    repairs = _repairs(turn, whole, turned.shape, reference.shape)
+    is_exact = shift_voxels <= EXACT_VOXELS
+    return Placement(LabelMap(placed, reference), repairs, 0.0 if is_exact else shift_voxels, lost)
+
+
+def _check_values(layers: NDArray[Any], scheme: LabelScheme, what: str) -> None:
+    """As `LabelScheme.check`, but two passes instead of a sort where nothing is wrong."""
+    if layers.min() < 0 or layers.max() > max(scheme.names):
+        scheme.check(layers, what=what)
+
+
+def _whole_numbers(layers: NDArray[Any], what: str) -> NDArray[Any]:
+    """Values as integers; what a scale factor in the header left beside a whole number is rounded."""
+    if layers.dtype.kind != "f":
+        return layers
+    whole: NDArray[np.floating] = np.rint(layers)
+    if not (np.abs(layers - whole) <= _ROUNDING).all():
+        raise LabelError(
+            f"{what} holds fractions, as after smoothing or resampling; export the labels themselves, unresampled"
+        )
+    return whole.astype(np.int64)
+
+
+def _labels_by_name(layers: NDArray[Any], mask: StoredMask, scheme: LabelScheme, what: str) -> LabelReading:
+    labels = np.zeros(layers.shape[1:], dtype=np.uint8)
+    known = np.zeros(layers.shape, dtype=bool)
+    moved = False
+    for number, segment in enumerate(mask.segments, start=1):
+        if not 0 <= segment.layer < len(layers):
+            raise LabelError(f"{what} names a layer it does not hold; save the segmentation again")
+        voxels = layers[segment.layer] == segment.value
+        known[segment.layer] |= voxels
+        label = _label_named(segment.name, scheme)
+        if label is None:
+            raise LabelError(
+                f"{what}: the name of segment {number} is no label; name each segment {_names(scheme)} and save again"
+            )
+        moved |= label != segment.value
+        labels[voxels] = np.maximum(labels[voxels], label)
+    if (layers[~known] != 0).any():
+        raise LabelError(f"{what} holds values that belong to no segment; save the segmentation again")
+    repairs = ["labels taken from the segments' names"] * moved
+    repairs += ["overlapping segments joined, lesion over liver"] * (len(layers) > 1)
+    return LabelReading(LabelMap(labels, mask.geometry), tuple(repairs))
+
+
+def _label_named(name: str, scheme: LabelScheme) -> int | None:
+    """The label a segment's name means: a label's own name, a lesion kind, or a number; None for any other."""
+    wanted = name.strip().casefold()
+    values = {text.casefold(): value for value, text in scheme.names.items()}
+    values.update({kind.casefold(): int(Label.LESION) for kind in scheme.lesion_kinds})
+    number = _NUMBERED_NAME.fullmatch(wanted)
+    if number and int(number.group(1)) in scheme.names:
+        return int(number.group(1))
+    return values.get(wanted)
+
+
+def _names(scheme: LabelScheme) -> str:
+    return " or ".join(name for value, name in scheme.names.items() if value != Label.BACKGROUND)
+
+
+def _turn_and_offset(found: Geometry, reference: Geometry, what: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The signed permutation and the offset that take an index of one grid to the other."""
+    step = np.linalg.inv(reference.affine) @ found.affine
+    turn = np.rint(step[:3, :3])
+    is_permutation = (np.abs(turn).sum(axis=0) == 1).all() and (np.abs(turn).sum(axis=1) == 1).all()
+    drift = np.abs((step[:3, :3] - turn) @ (np.array(found.shape) - 1)[:, np.newaxis]).max()
+    if not is_permutation or drift > EXACT_VOXELS:
+        raise GeometryError(
+            f"{what} has spacing {_mm(found)} or directions that differ from its image's {_mm(reference)}; "
+            "save it on the image's own grid, without resampling"
+        )
+    return turn.astype(np.int64), step[:3, 3]
+
+
+def _turned(
+    voxels: NDArray[np.uint8], turn: NDArray[np.int64], offset: NDArray[np.float64]
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Voxels in the reference's axis order and direction, and the reference index of the first one."""
+    axes = np.abs(turn).argmax(axis=1)
+    signs = turn.sum(axis=1)
+    turned = voxels.transpose(axes)
+    backwards = signs < 0
+    first = offset - np.where(backwards, np.array(turned.shape) - 1, 0)
+    return np.flip(turned, axis=tuple(np.flatnonzero(backwards))), first
+
+
+def _set_down(
+    voxels: NDArray[np.uint8], first: NDArray[np.int64], shape: tuple[int, int, int], what: str
+) -> tuple[NDArray[np.uint8], int]:
+    """Voxels laid into an empty grid at an index, and how many labelled ones fell outside."""
+    starts, stops = np.maximum(first, 0), np.minimum(first + voxels.shape, shape)
+    if (stops <= starts).any():
+        raise GeometryError(f"{what} lies outside its image; open the case as it was sent and save its own mask")
+    target = tuple(slice(a, b) for a, b in zip(starts, stops, strict=True))
+    source = tuple(slice(a, b) for a, b in zip(starts - first, stops - first, strict=True))
+    placed = np.zeros(shape, dtype=np.uint8)
+    placed[target] = voxels[source]
+    return placed, int(np.count_nonzero(voxels) - np.count_nonzero(placed))
+
+
+def _repairs(
+    turn: NDArray[np.int64], first: NDArray[np.int64], found: tuple[int, ...], wanted: tuple[int, int, int]
+) -> tuple[str, ...]:
+    repairs = []
+    if (turn != np.eye(3)).any():
+        repairs.append("turned to the image's axis order")
+    if (first > 0).any() or (first + found < wanted).any():
+        repairs.append("filled up to the image's extent")
+    if (first < 0).any() or (first + found > wanted).any():
+        repairs.append("cut to the image's extent")
+    return tuple(repairs)
+
+
+def _mm(geometry: Geometry) -> str:
+    return " x ".join(f"{step:.3f}" for step in geometry.spacing_mm) + " mm"

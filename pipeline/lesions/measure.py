@@ -1,0 +1,144 @@
+"""What is measured of each lesion: size, place, diameters, and how it stands out from the liver."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.files import finite
+from pipeline.core.geometry import Geometry, require_same_space
+from pipeline.core.labels import Structure, structure_mask
+from pipeline.core.volume import LabelMap, Volume
+from pipeline.image.components import bounding_box
+from pipeline.image.surface import distance_to, edge_voxels
+from pipeline.lesions.appearance import Appearance, appearances
+from pipeline.lesions.diameters import max_diameter_mm
+from pipeline.lesions.regions import Region, axial_axis, lesion_regions
+
+DEFINITIONS = {
+    "lesion": "component connected over faces, edges or corners, numbered from the largest; ties by place",
+    "max_diameter_mm": "largest distance between two voxel centres, in any direction",
+    "axial_diameter_mm": "largest distance between two voxel centres of one axial slice",
+    "distance_to_surface_mm": "smallest distance from a voxel of the lesion to a voxel on the surface of liver and "
+    "lesions together; 0 where the lesion reaches it",
+    "slice": "index on the axis nearest to head-feet, from 0",
+    "centroid_lps_mm": "mean of voxel centres; x to the left, y to posterior, z to the head",
+    "intensity": "over all voxels; eroded: over voxels whose four neighbours in the slice lie inside too, to keep "
+    "partial volume out; undefined where none is left",
+    "level": "mean of the eroded lesion, of the whole lesion where erosion leaves nothing",
+    "contrast": "level of the lesion minus mean of the eroded liver without lesions",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Lesion:
+    """One lesion of a mask.
+
+    Attributes:
+        number: 1, 2, ... from the largest.
+        voxels: how many.
+        volume_ml: millilitres (cubic centimetres).
+        max_diameter_mm: largest extent in any direction, voxel centre to voxel centre.
+        axial_diameter_mm: largest extent within one axial slice.
+        axial_diameter_slice: the slice it lies on.
+        slices: number of axial slices that show the lesion.
+        first_slice: lowest of them by index.
+        last_slice: highest.
+        centroid_lps_mm: mean of the voxel centres.
+        distance_to_surface_mm: from the lesion's nearest voxel to the liver's surface; 0.0 when it reaches it.
+        box: (start, shape) in voxels along the array's axes.
+        appearance: on the image, None without one.
+    """
+
+    number: int
+    voxels: int
+    volume_ml: float
+    max_diameter_mm: float
+    axial_diameter_mm: float
+    axial_diameter_slice: int
+    slices: int
+    first_slice: int
+    last_slice: int
+    centroid_lps_mm: tuple[float, float, float]
+    distance_to_surface_mm: float
+    box: tuple[tuple[int, int, int], tuple[int, int, int]]
+    appearance: Appearance | None
+
+    def to_json(self) -> dict[str, Any]:
+        """All measures; undefined is null."""
+        appearance = self.appearance.to_json() if self.appearance else None
+        return dict(finite(asdict(self) | {"appearance": appearance}))
+
+
+def measure_lesions(labels: LabelMap, image: Volume | None = None) -> tuple[Lesion, ...]:
+    """Every lesion of a mask, largest first; none for a mask without lesions.
+
+    Args:
+        labels: liver and lesions, on any grid.
+        image: for intensities; on the mask's grid.
+
+    Raises:
+        GeometryError: when mask and image lie on different grids.
+    """
+    if image is not None:
+        require_same_space(image.geometry, labels.geometry, what="the mask")
+    axis = axial_axis(labels.geometry)
+    regions = lesion_regions(labels)
+    depths_mm = _depths_mm(labels, regions)
+    looks = appearances(regions, labels, image) if image is not None else (None,) * len(regions)
+    return tuple(
+        _measured(number, region, labels.geometry, axis, depth_mm, appearance)
+        for number, (region, depth_mm, appearance) in enumerate(zip(regions, depths_mm, looks, strict=True), start=1)
+    )
+
+
+def _depths_mm(labels: LabelMap, regions: Sequence[Region]) -> list[float]:
+    """How far below the surface of the whole liver each region begins."""
+    whole_liver = structure_mask(labels.voxels, Structure.WHOLE_LIVER)
+    box = bounding_box(whole_liver)
+    if box is None or not regions:
+        return []
+    mask = whole_liver[box]
+    to_surface_mm = distance_to(edge_voxels(mask), mask.shape, labels.geometry)
+    corner = np.array([extent.start for extent in box])
+    places = (np.ravel_multi_index((region.indices - corner).T, mask.shape) for region in regions)
+    return [float(to_surface_mm(flat).min()) for flat in places]
+
+
+def _measured(
+    number: int, region: Region, geometry: Geometry, axis: int, depth_mm: float, appearance: Appearance | None
+) -> Lesion:
+    indices = region.indices
+    steps_mm = geometry.affine[:3, :3].T
+    axial_mm, axial_slice = _largest_in_slice(indices, steps_mm, axis)
+    shown = np.unique(indices[:, axis])
+    x, y, z = geometry.to_lps_mm(indices.mean(axis=0)).tolist()
+    start = region.box[0].start, region.box[1].start, region.box[2].start
+    return Lesion(
+        number=number,
+        voxels=len(indices),
+        volume_ml=len(indices) * geometry.voxel_volume_ml,
+        max_diameter_mm=max_diameter_mm(indices, steps_mm),
+        axial_diameter_mm=axial_mm,
+        axial_diameter_slice=axial_slice,
+        slices=len(shown),
+        first_slice=int(shown[0]),
+        last_slice=int(shown[-1]),
+        centroid_lps_mm=(x, y, z),
+        distance_to_surface_mm=depth_mm,
+        box=(start, (region.mask.shape[0], region.mask.shape[1], region.mask.shape[2])),
+        appearance=appearance,
+    )
+
+
+def _largest_in_slice(indices: NDArray[np.int64], steps_mm: NDArray[np.float64], axis: int) -> tuple[float, int]:
+    """The largest diameter within one slice, and that slice; the lowest of equals."""
+    by_slice = indices[np.argsort(indices[:, axis], kind="stable")]
+    slices, firsts = np.unique(by_slice[:, axis], return_index=True)
+    diameters = [max_diameter_mm(plane, steps_mm) for plane in np.split(by_slice, firsts[1:])]
+    widest = int(np.argmax(diameters))
+    return diameters[widest], int(slices[widest])

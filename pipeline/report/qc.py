@@ -1,0 +1,251 @@
+"""One page to look at before a dataset goes out: self-contained HTML, works from the disk, no network.
+
+Volumes come most doubtful first. Each part says what is shown, what is good, what is bad and what to do.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from statistics import median
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from numpy.typing import NDArray
+
+from pipeline.core.labels import Label
+from pipeline.core.records import Phase, Problem
+from pipeline.core.volume import LabelMap, Volume
+from pipeline.dataset.inclusion import FlowStep
+from pipeline.image.components import component_count
+from pipeline.report.charts import PAIR_SEPARATOR, flow_chart, heat_map, profile, strip_plot
+from pipeline.report.sheets import choose_tiles, contact_sheet, frame_of, outlines
+
+LIVER_DICE = (0.90, 0.95)
+"""Bad below, good from: raters of LiMT reached 0.9615 a pair before any vote (arXiv 2511.19889)."""
+
+LESION_DICE = (0.70, 0.85)
+"""Bad below, good from: PLC-CECT's observers reached 0.7586 a pair, LiMT's 0.8846."""
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QcVolume:
+    """One volume as the page shows it.
+
+    Attributes:
+        case_id: "P0001"...
+        phase: of the volume.
+        image: as released, or in full.
+        labels: consensus, or what there is so far, on the same grid.
+        status: in words: "voted", "adjudicated", "coarse label only"...
+        facts: name to value, shown as given: scanner, spacing, diagnosis...
+        liver_dice: "R1 R2" to Dice of the whole liver; None where there was nothing to compare.
+        lesion_dice: the same for lesions.
+        disagreement: slice of the image to number of voxels the raters do not agree on.
+        disputed: these voxels themselves (`sheets.disputed_voxels`), on the same grid; drawn, and counted instead.
+        problems: noticed for this volume.
+    """
+
+    case_id: str
+    phase: Phase
+    image: Volume
+    labels: LabelMap
+    status: str = ""
+    facts: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    liver_dice: Mapping[str, float | None] = field(default_factory=lambda: MappingProxyType({}))
+    lesion_dice: Mapping[str, float | None] = field(default_factory=lambda: MappingProxyType({}))
+    disagreement: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({}))
+    disputed: NDArray[np.bool_] | None = None
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class QcCard:
+    """What stays of a volume once its pictures are made."""
+
+    name: str
+    link: str
+    case_id: str
+    phase: str
+    status: str
+    facts: Mapping[str, object]
+    sheet: str
+    outlines: str
+    tiles: tuple[tuple[int, str], ...]
+    profile: str
+    liver_dice: Mapping[str, float]
+    lesion_dice: Mapping[str, float]
+    liver_ml: float
+    lesion_ml: float
+    lesions: int
+    slices: int
+    concerns: tuple[str, ...]
+    level: str
+
+    @property
+    def doubt(self) -> tuple[int, float, str]:
+        """Sorts cards: most doubtful first."""
+        order = {"bad": 0, "look": 1, "good": 2}
+        return order[self.level], min([*self.lesion_dice.values(), *self.liver_dice.values()], default=1.0), self.name
+
+
+def qc_page(
+    title: str,
+    volumes: Iterable[QcVolume],
+    *,
+    version: str = "",
+    flow: Sequence[FlowStep] = (),
+    exclusions: Sequence[Mapping[str, Any]] = (),
+    problems: Sequence[Problem] = (),
+) -> str:
+    """The whole page as HTML; the same input gives the same text.
+
+    Args:
+        title: name of the dataset.
+        volumes: looked at one by one, so a generator keeps memory small.
+        version: of the release, where there is one.
+        flow: CONSORT steps, see `dataset.inclusion.consort`.
+        exclusions: rows of `exclusions.csv`: patient, phase, rule, message.
+        problems: of the dataset as a whole.
+    """
+    cards = sorted((make_card(volume) for volume in volumes), key=lambda card: card.doubt)
+    raters = sorted({rater for card in cards for pair in card.liver_dice for rater in pair.split(PAIR_SEPARATOR)})
+    return _template().render(
+        title=title,
+        version=version,
+        cards=cards,
+        headline=_headline(cards, raters),
+        flows=[(of, flow_chart([step for step in flow if step.of == of])) for of in ("patients", "series")]
+        if flow
+        else [],
+        exclusions=exclusions,
+        problems=problems,
+        agreement=[_agreement(name, kind, cards, raters) for name, kind in _STRUCTURES.items()] if raters else [],
+        phases=sorted({card.phase for card in cards}, key=list(Phase).index),
+        levels=[(level, sum(card.level == level for card in cards)) for level in ("bad", "look", "good")],
+    )
+
+
+_STRUCTURES = MappingProxyType({"Whole liver": ("liver_dice", LIVER_DICE), "Lesions": ("lesion_dice", LESION_DICE)})
+
+
+def make_card(volume: QcVolume) -> QcCard:
+    """Everything the page tells of one volume."""
+    whole, lesion = volume.labels.voxels != Label.BACKGROUND, volume.labels.voxels == Label.LESION
+    disputed = np.zeros_like(whole) if volume.disputed is None else volume.disputed
+    per_slice = {name: mask.sum(axis=(1, 2)).tolist() for name, mask in _named(whole, lesion, disputed).items()}
+    if volume.disputed is None:
+        per_slice["disputed"] = [volume.disagreement.get(index, 0) for index in range(len(per_slice["liver"]))]
+    tiles = choose_tiles(volume.labels, dict(enumerate(per_slice["disputed"])))
+    frame, shown = frame_of(volume.labels), [tile.slice for tile in tiles]
+    voxel_ml = volume.labels.geometry.voxel_volume_ml
+    liver_dice, lesion_dice = _defined(volume.liver_dice), _defined(volume.lesion_dice)
+    concerns, level = _concerns(volume, liver_dice, lesion_dice)
+    return QcCard(
+        name=f"{volume.case_id} {volume.phase}",
+        link=f"{volume.case_id}-{volume.phase}",
+        case_id=volume.case_id,
+        phase=str(volume.phase),
+        status=volume.status,
+        facts=volume.facts,
+        sheet=base64.b64encode(contact_sheet(volume.image, frame, shown)).decode("ascii"),
+        outlines=outlines(_named(whole, lesion, disputed), frame, shown),
+        tiles=tuple((tile.slice, tile.why) for tile in tiles),
+        profile=profile(per_slice, shown),
+        liver_dice=liver_dice,
+        lesion_dice=lesion_dice,
+        liver_ml=int(whole.sum()) * voxel_ml,
+        lesion_ml=int(lesion.sum()) * voxel_ml,
+        lesions=component_count(lesion),
+        slices=volume.labels.geometry.shape[0],
+        concerns=concerns,
+        level=level,
+    )
+
+
+def _named(
+    liver: NDArray[np.bool_], lesion: NDArray[np.bool_], disputed: NDArray[np.bool_]
+) -> dict[str, NDArray[np.bool_]]:
+    """Masks by the style class that colours them, in the order they are drawn."""
+    return {"disputed": disputed, "liver": liver, "lesion": lesion}
+
+
+def _concerns(
+    volume: QcVolume, liver_dice: Mapping[str, float], lesion_dice: Mapping[str, float]
+) -> tuple[tuple[str, ...], str]:
+    """What speaks against a volume in words, and how much: "bad", "look" or "good"."""
+    concerns = [problem.message for problem in volume.problems]
+    is_bad = not volume.labels.voxels.any()
+    if is_bad:
+        concerns.append("no liver is labelled")
+    for name, scores, (bad, good) in (("liver", liver_dice, LIVER_DICE), ("lesion", lesion_dice, LESION_DICE)):
+        lowest = min(scores.values(), default=1.0)
+        if lowest < good:
+            concerns.append(f"raters differ on the {name}: lowest Dice {lowest:.2f}")
+            is_bad = is_bad or lowest < bad
+    if component_count(volume.labels.voxels != Label.BACKGROUND) > 1:
+        concerns.append("the liver is in several parts")
+    return tuple(concerns), "bad" if is_bad else "look" if concerns else "good"
+
+
+def _flows_of(flow: Sequence[FlowStep]) -> list[str]:
+    """What the steps count, patients before series."""
+    return sorted({step.of for step in flow})
+
+
+def _headline(cards: Sequence[QcCard], raters: Sequence[str]) -> list[tuple[str, str]]:
+    liver = [score for card in cards for score in card.liver_dice.values()]
+    lesion = [score for card in cards for score in card.lesion_dice.values()]
+    return [
+        ("patients", str(len({card.case_id for card in cards}))),
+        ("volumes", str(len(cards))),
+        ("slices", f"{sum(card.slices for card in cards):,}"),
+        ("lesions", f"{sum(card.lesions for card in cards):,}"),
+        ("raters", str(len(raters))),
+        ("median Dice, liver", f"{median(liver):.3f}" if liver else "–"),
+        ("median Dice, lesions", f"{median(lesion):.3f}" if lesion else "–"),
+    ]
+
+
+def _agreement(
+    name: str, kind: tuple[str, tuple[float, float]], cards: Sequence[QcCard], raters: Sequence[str]
+) -> dict[str, Any]:
+    attribute, (bad, good) = kind
+    by_pair: dict[str, list[float]] = defaultdict(list)
+    for card in cards:
+        for pair, score in getattr(card, attribute).items():
+            by_pair[pair].append(score)
+    groups = [
+        (card.name, card.link, list(getattr(card, attribute).values())) for card in cards if getattr(card, attribute)
+    ]
+    return {
+        "name": name,
+        "bad": bad,
+        "good": good,
+        "heat": heat_map(by_pair, raters),
+        "strip": strip_plot(groups, good=good, bad=bad) if groups else "",
+    }
+
+
+def _defined(scores: Mapping[str, float | None]) -> dict[str, float]:
+    return {pair: score for pair, score in scores.items() if score is not None}
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("qc.html.j2")

@@ -1,0 +1,207 @@
+"""Networks in nnU-Net v2's folder layout: found, pinned by hash, and checked before anything of them is loaded.
+
+A model folder holds `plans.json`, `dataset.json` and `fold_*/checkpoint_final.pth`. Its checkpoint is a pickle and its
+plans name classes to import, so both are code until proven otherwise: all files together are pinned by one SHA-256, and
+plans may name only classes of `dynamic_network_architectures` and `torch.nn`. This module needs neither torch nor
+nnunetv2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.config import NetworkConfig
+from pipeline.core.errors import ModelError, StorageError
+from pipeline.core.files import digest, read_json, sha256_of
+from pipeline.core.labels import Label
+
+CHECKPOINT_NAME = "checkpoint_final.pth"
+SAFE_NETWORKS = ("dynamic_network_architectures.architectures.",)
+SAFE_PARTS = ("torch.nn.",)
+DEFAULT_ORIENTATION = "SPL"
+"""Axial, head first, supine: how DICOM slices are stacked and how our own training data lie."""
+
+LABEL_WORDS = {
+    Label.LIVER: frozenset({"liver", "whole_liver", "parenchyma"}),
+    Label.LESION: frozenset({"lesion", "lesions", "tumor", "tumour", "cancer", "liver_tumor", "liver_lesions"}),
+}
+"""Names in a model's dataset.json that need no mapping in the configuration."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A model that ships with the package, and its pin."""
+
+    folder: Path
+    sha256: str
+
+
+REGISTERED = {
+    "demo": Registered(
+        Path(__file__).parent / "demo_model",
+        sha256="10f863f36c2d77fb45e896664889b240abe9759a2b25629660fa3de88cbcc8da",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A network that was found, pinned and checked; nothing of it is loaded yet.
+
+    Attributes:
+        name: as registered, or the folder's own name.
+        folder: where `plans.json` and `dataset.json` lie.
+        checkpoints: one a fold; several are averaged.
+        hashes: SHA-256 of every file that decides a label, by path inside the folder.
+        labels: value in the network's output to our label; values not named become background.
+        orientation: how the arrays of its training lay, as `Geometry.orientation`.
+    """
+
+    name: str
+    folder: Path
+    checkpoints: tuple[Path, ...]
+    hashes: Mapping[str, str]
+    labels: Mapping[int, Label]
+    orientation: str = DEFAULT_ORIENTATION
+
+    @property
+    def sha256(self) -> str:
+        """One hash of all files that decide a label: what `dataset.toml` pins."""
+        return digest(dict(self.hashes))
+
+
+def find_model(config: NetworkConfig, root: Path, *, allow_unpinned: bool = False) -> Model:
+    """The model a configuration names, its files hashed and its plans and labels checked.
+
+    Args:
+        config: `[coarse]` or `[coarse.lesions]`.
+        root: the dataset folder; a model folder that is not absolute lies below it.
+        allow_unpinned: take a folder without a pin, because a person named it for this one run.
+
+    Raises:
+        ModelError: when files are missing, differ from the pin, or are not safe to load.
+    """
+    registered = REGISTERED.get(config.model)
+    folder = registered.folder if registered else _model_folder(root / config.model, config.model)
+    model = _described(config.model if registered else folder.name, folder, config)
+    pin = config.sha256 or (registered.sha256 if registered else None)
+    _check_pin(model, pin, allow_unpinned=allow_unpinned)
+    return model
+
+
+def check_plans(plans: Any, *, name: str) -> None:
+    """Refuse plans that could import anything but a network's own building blocks.
+
+    Raises:
+        ModelError: names the class that is not allowed.
+    """
+    try:
+        for configuration in plans["configurations"].values():
+            architecture = configuration.get("architecture")
+            if architecture is not None:
+                _check_architecture(architecture, name)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"model {name}: plans.json is not in nnU-Net v2's form ({error}); export the model again"
+        ) from None
+
+
+def output_values(dataset: Mapping[str, Any]) -> dict[str, int]:
+    """Value in the network's output for each named label; of regions, the value that is painted last.
+
+    Args:
+        dataset: content of the model's dataset.json.
+    """
+    labels = {name: value for name, value in dataset["labels"].items() if name not in ("background", "ignore")}
+    if any(isinstance(value, list) and len(value) > 1 for value in labels.values()):
+        return dict(zip(labels, map(int, dataset["regions_class_order"]), strict=True))
+    return {name: int(value[0] if isinstance(value, list) else value) for name, value in labels.items()}
+
+
+def map_labels(values: Mapping[str, int], wanted: Mapping[str, str], *, name: str) -> dict[int, Label]:
+    """Our label for each output value.
+
+    Args:
+        values: output value by name, see `output_values`.
+        wanted: "liver" or "lesion" by name or value; where empty, names that speak for themselves are taken.
+        name: the model's.
+
+    Raises:
+        ModelError: when a wanted label is not in the model, or none is known.
+    """
+    known = {**values, **{str(value): value for value in values.values()}}
+    missing = sorted(set(wanted) - set(known))
+    if missing:
+        raise ModelError(f"model {name} has no label {', '.join(missing)}; its dataset.json knows {values}")
+    if wanted:
+        return {known[key]: Label[label.upper()] for key, label in wanted.items()}
+    mapping = {value: label for word, value in values.items() for label, words in LABEL_WORDS.items() if word in words}
+    if not mapping:
+        raise ModelError(
+            f"model {name} knows the labels {values}, none of them liver or lesion; set labels in [coarse]"
+        )
+    return mapping
+
+
+def _model_folder(path: Path, name: str) -> Path:
+    """The folder itself, or the only one below it that holds plans (as nnU-Net's exports nest them)."""
+    if not path.is_dir():
+        known = ", ".join(sorted(REGISTERED))
+        raise ModelError(f"no model {name}: neither a registered name ({known}) nor a folder in nnU-Net's layout")
+    if (path / "plans.json").is_file():
+        return path
+    below = sorted(plans.parent for pattern in ("*/plans.json", "*/*/plans.json") for plans in path.glob(pattern))
+    if len(below) != 1:
+        raise ModelError(f"folder {name} holds {len(below)} models (folders with plans.json), expected one; name it")
+    return below[0]
+
+
+def _described(name: str, folder: Path, config: NetworkConfig) -> Model:
+    checkpoints = _checkpoints(folder, name)
+    files = [folder / "plans.json", folder / "dataset.json", *checkpoints]
+    try:
+        hashes = {file.relative_to(folder).as_posix(): sha256_of(file) for file in files}
+        plans, dataset = read_json(folder / "plans.json"), read_json(folder / "dataset.json")
+        values = output_values(dataset)
+        orientation = config.orientation or str(dataset.get("orientation", DEFAULT_ORIENTATION))
+    except (StorageError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelError(f"model {name} is incomplete or damaged: {error}; export it again") from None
+    check_plans(plans, name=name)
+    return Model(name, folder, checkpoints, hashes, map_labels(values, config.labels, name=name), orientation)
+
+
+def _checkpoints(folder: Path, name: str) -> tuple[Path, ...]:
+    together = folder / "fold_all" / CHECKPOINT_NAME
+    found = (together,) if together.is_file() else tuple(sorted(folder.glob(f"fold_[0-9]*/{CHECKPOINT_NAME}")))
+    if not found:
+        raise ModelError(f"model {name} has no fold_*/{CHECKPOINT_NAME}; train it, or export it again")
+    return found
+
+
+def _check_pin(model: Model, pin: str | None, *, allow_unpinned: bool) -> None:
+    if pin is None and not allow_unpinned:
+        raise ModelError(
+            f"model {model.name} is not pinned; if you trust where it came from, "
+            f'set sha256 = "{model.sha256}" in [coarse]'
+        )
+    if pin is not None and pin != model.sha256:
+        raise ModelError(
+            f"model {model.name} has sha256 {model.sha256}, pinned is {pin}; "
+            "restore the model's files, or pin the new ones if the change was meant"
+        )
+
+
+def _check_architecture(architecture: Mapping[str, Any], name: str) -> None:
+    arguments = architecture["arch_kwargs"]
+    parts = [arguments[key] for key in architecture["_kw_requires_import"] if arguments[key] is not None]
+    unsafe = [part for part in parts if not str(part).startswith(SAFE_PARTS)]
+    if not str(architecture["network_class_name"]).startswith(SAFE_NETWORKS):
+        unsafe.append(architecture["network_class_name"])
+    if unsafe:
+        raise ModelError(
+            f"model {name}: plans.json names {', '.join(map(str, unsafe))}; only networks of "
+            "dynamic_network_architectures with parts of torch.nn are loaded"
+        )

@@ -1,0 +1,47 @@
+"""What a network hands back, and what any labeller must offer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pipeline.core.volume import LabelMap, Volume
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segmentation:
+    """A network's labels of one volume, before post-processing, and how they came about.
+
+    Attributes:
+        labels: our labels on the image's own grid.
+        raw_sha256: content hash of `labels` (`image.nifti.content_sha256`): names what the network said, whatever is
+            done to it later.
+        entropy: mean normalised entropy of the doubtful band, 0.0 (sure) to 1.0; see `doubt.py`.
+        signals: further signs of doubt by name.
+        seconds: wall time of each step.
+        device: where the network ran in the end, "cpu" or "cuda:0".
+        model: name, hashes and settings of what ran.
+        notes: what did not go as asked, such as a device that ran out of memory.
+    """
+
+    labels: LabelMap
+    raw_sha256: str
+    entropy: float
+    signals: Mapping[str, float]
+    seconds: Mapping[str, float]
+    device: str
+    model: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+
+
+class Segmenter(Protocol):
+    """Anything that labels a volume."""
+
+    def segment(self, volume: Volume) -> Segmentation:
+        """Labels on the volume's own grid.
+
+        Raises:
+            SegmentationError: when this volume cannot be labelled; the next one may be.
+        """
+        ...

@@ -1,0 +1,47 @@
+"""The gate before anything leaves the house: no identifier of the sources in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.core.errors import LeakError
+from pipeline.stages.intake import source_fingerprint, source_folders
+from pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pipeline.dicom.leaks import Identifiers
+
+PLACES_SHOWN = 5
+
+
+def places_of_leaks(ws: Workspace, paths: Sequence[Path]) -> tuple[str, ...]:
+    """Where identifiers of this dataset's sources stand in files about to leave; never what they are."""
+    from pipeline.dicom.leaks import search
+
+    return tuple(f"{leak.where} ({leak.kind})" for leak in search(_identifiers(ws), paths))
+
+
+def require_clean(ws: Workspace, paths: Sequence[Path], *, what: str) -> None:
+    """Remove the files and raise a `LeakError` when one of them holds an identifier of the sources."""
+    places = places_of_leaks(ws, paths)
+    if places:
+        for path in paths:
+            path.unlink(missing_ok=True)
+        shown = "; ".join(places[:PLACES_SHOWN])
+        raise LeakError(f"{what} held source identifiers at {len(places)} places and were removed: {shown}")
+
+
+def _identifiers(ws: Workspace) -> Identifiers:
+    clinical = () if ws.config.source.clinical is None else (ws.root / ws.config.source.clinical,)
+    return _harvested((*source_folders(ws), *clinical), source_fingerprint(ws))
+
+
+@cache
+def _harvested(paths: tuple[Path, ...], fingerprint: str) -> Identifiers:
+    """Identifiers of the sources as they lie now; read once a process as long as nothing changes."""
+    from pipeline.dicom.leaks import harvest
+
+    return harvest(paths)

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from pipeline.agreement.consensus import vote
+from pipeline.agreement.decision import UNDECIDED
+from pipeline.core.config import AdjudicateConfig, ConsensusConfig
+from pipeline.core.geometry import Geometry
+from pipeline.core.labels import Structure
+from pipeline.core.volume import LabelMap
+from tests.agreement.brute import nested_vote
+
+GRID = Geometry.from_axes((4, 8, 8), spacing_mm=(5, 1, 1))
+LENIENT = AdjudicateConfig(min_dice=0, max_tie_fraction=1, max_volume_difference_ml=1000)
+
+
+def named(masks):
+    return {f"R{n}": LabelMap(voxels, GRID) for n, voxels in enumerate(masks, start=1)}
+
+
+def liver_with_lesion(*places):
+    voxels = np.zeros(GRID.shape, np.uint8)
+    voxels[:, 1:7, 1:7] = 1
+    for place in places:
+        voxels[place] = 2
+    return voxels
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 5).flatmap(lambda n: arrays(np.uint8, (n, *GRID.shape), elements=st.integers(0, 2))))
+def test_the_vote_is_the_rule_in_words_at_every_voxel(masks):
+    found = vote(named(masks), ConsensusConfig())
+    flat = masks.reshape(len(masks), -1).T.tolist()
+    assert found.labels.voxels.ravel().tolist() == [nested_vote(labels) for labels in flat]
+
+
+def test_maps_of_ties_votes_and_entropy_lie_on_the_masks_grid():
+    a, b = liver_with_lesion(), liver_with_lesion((1, 3, 3))
+    found = vote(named([a, a, b, b]), ConsensusConfig(ties="undecided"))
+    assert np.argwhere(found.ties).tolist() == [[1, 3, 3]]
+    assert np.argwhere(found.labels.voxels == UNDECIDED).tolist() == [[1, 3, 3]]
+    assert found.votes(Structure.LESION)[1, 3, 3] == 2
+    assert found.entropy[1, 3, 3] == 1.0
+    assert found.entropy.sum() == 1.0
+
+
+def test_full_agreement_needs_nobody():
+    found = vote(named([liver_with_lesion((1, 3, 3))] * 3), ConsensusConfig())
+    assert found.kind == "consensus"
+    assert found.needs_adjudication == ()
+
+
+def test_a_lesion_that_a_minority_saw_is_listed_though_the_vote_drops_it():
+    seen, missed = liver_with_lesion((1, slice(3, 5), 3)), liver_with_lesion()
+    found = vote(named([seen, missed, missed]), ConsensusConfig(adjudicate=LENIENT))
+    assert not (found.labels.voxels == 2).any()
+    assert [reason.rule for reason in found.needs_adjudication] == ["minority-lesion"]
+    assert "marked by 1 of 3 raters (100)" in found.needs_adjudication[0].message
+    lesion = found.to_json()["lesions"][0]
+    assert (lesion["pattern"], lesion["majority_ml"], lesion["union_ml"]) == ("100", 0.0, pytest.approx(0.01))
+
+
+def test_two_raters_who_differ_are_no_consensus_but_a_joint_review():
+    found = vote(
+        named([liver_with_lesion((1, 3, 3)), liver_with_lesion((1, 3, 4))]), ConsensusConfig(adjudicate=LENIENT)
+    )
+    assert "joint review" in found.kind
+    assert not (found.labels.voxels == 2).any()
+    assert "2 voxels differ" in found.needs_adjudication[0].message
+    assert found.needs_adjudication[0].rule == "two-raters"
+
+
+@pytest.mark.parametrize(
+    ("limits", "rule"),
+    [
+        (LENIENT.model_copy(update={"min_dice": 0.9}), "low-dice"),
+        (LENIENT.model_copy(update={"max_volume_difference_ml": 0.01}), "volume-difference"),
+    ],
+)
+def test_a_volume_beyond_a_limit_goes_to_a_person(limits, rule):
+    wide, narrow = liver_with_lesion((1, 3, slice(2, 6))), liver_with_lesion((1, 3, 2))
+    found = vote(named([wide, wide, narrow]), ConsensusConfig(adjudicate=limits))
+    assert [reason.rule for reason in found.needs_adjudication] == [rule]
+
+
+def test_ties_of_an_even_number_go_to_a_person_beyond_the_limit():
+    a, b = liver_with_lesion((1, 3, 3)), liver_with_lesion()
+    masks = named([a, a, b, b])
+    strict = ConsensusConfig(adjudicate=LENIENT.model_copy(update={"max_tie_fraction": 0.0}))
+    assert {reason.rule for reason in vote(masks, strict).needs_adjudication} == {"ties", "minority-lesion"}
+    assert vote(masks, strict).to_json()["tied_slices"] == [{"slice": 1, "voxels": 1}]
+
+
+def test_the_explanation_counts_every_vote_and_names_every_rating():
+    masks = [liver_with_lesion((1, 3, 3)), liver_with_lesion(), liver_with_lesion((1, 3, 3))]
+    content = vote(named(masks), ConsensusConfig()).to_json()
+    assert content["votes"]["lesion"] == [GRID.shape[0] * 64 - 1, 0, 1, 0]
+    assert content["voxels"] == {0: 256 - 144, 1: 143, 2: 1}
+    assert content["slices_to_look_at"] == [1]
+    assert content["rating_sha256"]["R1"] == content["rating_sha256"]["R3"] != content["rating_sha256"]["R2"]
+    json.dumps(content, allow_nan=False)
+
+
+def test_one_rater_gives_his_own_mask():
+    only = liver_with_lesion((2, 3, 3))
+    found = vote(named([only]), ConsensusConfig())
+    assert found.kind == "single rating"
+    assert np.array_equal(found.labels.voxels, only)
+    assert found.needs_adjudication == ()
+
+
+@pytest.mark.parametrize("method", ["nested-majority", "plurality", "staple"])
+def test_every_method_keeps_what_all_raters_agree_on(method):
+    mask = liver_with_lesion((1, slice(2, 5), slice(2, 5)))
+    found = vote(named([mask] * 3), ConsensusConfig(method=method))
+    assert np.array_equal(found.labels.voxels, mask)
+
+
+@pytest.mark.parametrize("method", ["nested-majority", "plurality", "staple"])
+def test_masks_without_any_mark_give_an_empty_mask(method):
+    found = vote(named(np.zeros((3, *GRID.shape), np.uint8)), ConsensusConfig(method=method))
+    assert not found.labels.voxels.any()
+    assert found.needs_adjudication == ()
+    json.dumps(found.to_json(), allow_nan=False)

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from pipeline.agreement.detection import detections, joint_lesions, lesion_maps
+from pipeline.agreement.joint import join
+from pipeline.core.geometry import Geometry
+from pipeline.core.volume import LabelMap
+from tests.agreement import brute
+
+GRID = Geometry.from_axes((4, 9, 9), spacing_mm=(5, 1, 1))
+
+
+def maps_of(*masks):
+    ratings = {f"R{n}": LabelMap(mask, GRID) for n, mask in enumerate(masks, start=1)}
+    return lesion_maps(join(ratings), (2,))
+
+
+def lesions_at(*places):
+    voxels = np.ones(GRID.shape, np.uint8)
+    for place in places:
+        voxels[place] = 2
+    return voxels
+
+
+A = np.s_[1, 1:4, 1:4]
+B = np.s_[1, 6:8, 6:8]
+BRIDGE = np.s_[1, 4:6, 3:7]
+
+
+def test_the_pattern_says_who_saw_each_lesion():
+    found = joint_lesions(maps_of(lesions_at(A, B), lesions_at(A), lesions_at(), lesions_at(B)))
+    assert [(lesion.number, lesion.pattern, lesion.seen_by) for lesion in found] == [(1, "1100", 2), (2, "1001", 2)]
+    assert found[0].volumes_ml == pytest.approx((0.045, 0.045, 0, 0))
+
+
+def test_a_lesion_one_drew_whole_and_another_in_parts_is_flagged_for_both():
+    found = joint_lesions(maps_of(lesions_at(A, B, BRIDGE), lesions_at(A, B), lesions_at(A)))
+    assert len(found) == 1
+    assert (found[0].merged_by, found[0].split_by) == (("R1",), ("R2",))
+    assert found[0].components == (1, 2, 1)
+
+
+def test_lesions_drawn_alike_are_neither_merged_nor_split():
+    for lesion in joint_lesions(maps_of(lesions_at(A, B), lesions_at(A, B))):
+        assert (lesion.merged_by, lesion.split_by) == ((), ())
+
+
+def test_what_the_majority_keeps_of_a_lesion_is_told():
+    wide, narrow = lesions_at(np.s_[1, 1, 1:5]), lesions_at(np.s_[1, 1, 1:3])
+    (lesion,) = joint_lesions(maps_of(wide, narrow, narrow))
+    assert (lesion.union_ml, lesion.majority_ml) == (pytest.approx(0.02), pytest.approx(0.01))
+    assert (lesion.first_slice, lesion.last_slice) == (1, 1)
+    assert lesion.centroid_lps_mm == pytest.approx((2.5, 1.0, 5.0))
+
+
+def test_detection_counts_what_touches_and_what_matches_well():
+    shifted = lesions_at(np.s_[1, 1:4, 3:6], B)
+    (found,) = detections(maps_of(lesions_at(A, B), shifted))
+    assert (found.lesions_a, found.lesions_b, found.touching, found.well_matched) == (2, 2, 2, 1)
+    assert (found.f1, found.f1_iou50) == (1.0, 0.5)
+    assert found.matched_dice == pytest.approx((2 * 3 / 18 + 1) / 2)
+
+
+def test_two_raters_without_lesions_have_an_undefined_f1():
+    (found,) = detections(maps_of(lesions_at(), lesions_at()))
+    assert np.isnan(found.f1)
+    assert np.isnan(found.matched_dice)
+
+
+def test_a_lesion_seen_by_one_alone_is_an_f1_of_0():
+    (found,) = detections(maps_of(lesions_at(A), lesions_at()))
+    assert (found.f1, found.lesions_a, found.lesions_b) == (0.0, 1, 0)
+
+
+def best_matching(a, b):
+    """The largest sum of intersection over union of any one-to-one matching, by trying all."""
+    smaller, larger = sorted((a, b), key=len)
+    best = 0.0
+    for chosen in itertools.permutations(larger, len(smaller)):
+        total = sum(len(x & y) / len(x | y) for x, y in zip(smaller, chosen, strict=True))
+        best = max(best, total)
+    return best
+
+
+few_blobs = arrays(np.bool_, GRID.shape, elements=st.booleans(), fill=st.just(False))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(few_blobs, min_size=3, max_size=3))
+def test_joint_lesions_are_the_components_of_the_union(masks):
+    maps = maps_of(*(1 + mask.astype(np.uint8) for mask in masks))
+    expected = brute.components(masks[0] | masks[1] | masks[2])
+    found = joint_lesions(maps)
+    assert sorted(round(lesion.union_ml / 0.005) for lesion in found) == sorted(map(len, expected))
+    patterns = sorted(
+        "".join("1" if any(mask[voxel] for voxel in group) else "0" for mask in masks) for group in expected
+    )
+    assert sorted(lesion.pattern for lesion in found) == patterns
+
+
+@settings(max_examples=40, deadline=None)
+@given(few_blobs, few_blobs)
+def test_the_matching_is_the_best_there_is(a, b):
+    groups_a, groups_b = brute.components(a), brute.components(b)
+    if max(len(groups_a), len(groups_b)) > 6:
+        return
+    (found,) = detections(maps_of(1 + a.astype(np.uint8), 1 + b.astype(np.uint8)))
+    assert (found.lesions_a, found.lesions_b) == (len(groups_a), len(groups_b))
+    best = best_matching(groups_a, groups_b)
+    assert found.touching >= best
+    assert (found.touching > 0) == (best > 0)

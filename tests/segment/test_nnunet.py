@@ -1,0 +1,211 @@
+"""Labels of the demo network, against nnU-Net's own predictor and against the phantoms' truth."""
+
+from __future__ import annotations
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.core.config import CoarseConfig
+from pipeline.core.errors import ModelError, SegmentationError
+from pipeline.core.geometry import Geometry
+from pipeline.core.labels import Label
+from pipeline.core.records import Phase
+from pipeline.core.volume import Volume
+from pipeline.image.nifti import content_sha256
+from pipeline.image.orientation import reoriented
+from pipeline.segment.models import Model, find_model
+from pipeline.segment.nnunet import NnunetSegmenter
+from pipeline.segment.postprocess import postprocess
+from pipeline.synth.phantom import Phantom, make_phantom
+from pipeline.synth.training_set import phantoms
+
+UNSEEN_SEED = 20_261_120
+
+
+def dice(first: np.ndarray, second: np.ndarray) -> float:
+    return float(2 * np.count_nonzero(first & second) / (np.count_nonzero(first) + np.count_nonzero(second)))
+
+
+def plain_volume(voxels: np.ndarray, spacing_mm: tuple[float, float, float] = (5.0, 4.0, 4.0)) -> Volume:
+    return Volume(voxels, Geometry.from_axes(voxels.shape, spacing_mm=spacing_mm))
+
+
+@pytest.fixture(scope="module")
+def unseen() -> list[Phantom]:
+    return list(phantoms(4, seed=UNSEEN_SEED))
+
+
+@pytest.fixture(scope="module")
+def one() -> Volume:
+    return make_phantom(np.random.default_rng(5), shape=(30, 64, 64), spacing_mm=(6.5, 5.5, 5.5)).volume
+
+
+def test_liver_of_unseen_phantoms_is_found_in_every_phase(segmenter: NnunetSegmenter, unseen: list[Phantom]):
+    for phantom in unseen:
+        found = postprocess(segmenter.segment(phantom.volume).labels, CoarseConfig()).labels.voxels
+        assert dice(found > 0, phantom.labels.voxels > 0) >= 0.95
+
+
+def test_labels_equal_those_of_nnunets_own_predictor(
+    segmenter: NnunetSegmenter, demo_model: Model, unseen: list[Phantom], capsys: pytest.CaptureFixture[str]
+):
+    import torch
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    peer = nnUNetPredictor(tile_step_size=0.5, use_mirroring=False, device=torch.device("cpu"), allow_tqdm=False)
+    peer.initialize_from_trained_model_folder(str(demo_model.folder), ("all",))
+    for phantom in unseen[:2]:
+        image = phantom.volume.voxels[None].astype(np.float32)
+        theirs = peer.predict_single_npy_array(image, {"spacing": list(phantom.volume.geometry.spacing_mm)})
+        assert np.array_equal(segmenter.segment(phantom.volume).labels.voxels, theirs)
+    assert capsys.readouterr().out == ""
+
+
+def test_labels_are_the_same_bytes_from_run_to_run(demo_model: Model, one: Volume):
+    first = NnunetSegmenter(demo_model, "cpu").segment(one)
+    second = NnunetSegmenter(demo_model, "cpu").segment(one)
+    assert first.raw_sha256 == second.raw_sha256 == content_sha256(second.labels)
+    assert first.signals == second.signals
+
+
+def test_one_segmenter_serves_many_threads(segmenter: NnunetSegmenter, one: Volume):
+    alone = segmenter.segment(one).raw_sha256
+    with ThreadPoolExecutor(3) as pool:
+        together = [done.raw_sha256 for done in pool.map(segmenter.segment, [one] * 4)]
+    assert together == [alone] * 4
+
+
+@pytest.mark.parametrize("orientation", ["SAR", "IPL", "LPS"])
+def test_an_image_stored_another_way_gets_the_same_labels_in_the_same_place(
+    segmenter: NnunetSegmenter, one: Volume, orientation: str
+):
+    turned = segmenter.segment(reoriented(one, orientation)).labels
+    assert turned.geometry.orientation == orientation
+    assert content_sha256(reoriented(turned, "SPL")) == segmenter.segment(one).raw_sha256
+
+
+def test_labels_lie_on_the_images_own_grid(segmenter: NnunetSegmenter, one: Volume):
+    labels = segmenter.segment(one).labels
+    assert labels.geometry is one.geometry
+    assert set(np.unique(labels.voxels)) <= {int(label) for label in Label}
+
+
+def test_intensities_as_float_give_the_same_labels(segmenter: NnunetSegmenter, one: Volume):
+    as_float = replace(one, voxels=one.voxels.astype(np.float32))
+    assert segmenter.segment(as_float).raw_sha256 == segmenter.segment(one).raw_sha256
+
+
+def test_single_slice_is_labelled_without_a_special_case(segmenter: NnunetSegmenter, one: Volume):
+    middle = plain_volume(np.array(one.voxels[14:15]))
+    assert segmenter.segment(middle).labels.voxels.shape == (1, 64, 64)
+
+
+def test_thick_slices_are_labelled(segmenter: NnunetSegmenter):
+    phantom = make_phantom(
+        np.random.default_rng(8), shape=(40, 256, 256), spacing_mm=(5.0, 1.4, 1.4), phase=Phase.PORTAL_VENOUS
+    )
+    found = postprocess(segmenter.segment(phantom.volume).labels, CoarseConfig()).labels.voxels
+    assert dice(found > 0, phantom.labels.voxels > 0) >= 0.95
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_image_with_an_impossible_number_is_refused(segmenter: NnunetSegmenter, value: float):
+    voxels = np.full((10, 20, 20), -50, dtype=np.float32)
+    voxels[3, 4, 5] = value
+    with pytest.raises(SegmentationError, match="NaN or infinite"):
+        segmenter.segment(plain_volume(voxels))
+
+
+def test_empty_image_is_refused(segmenter: NnunetSegmenter):
+    with pytest.raises(SegmentationError, match="0 everywhere"):
+        segmenter.segment(plain_volume(np.zeros((10, 20, 20), dtype=np.int16)))
+
+
+def test_image_that_is_absurdly_large_is_refused_before_anything_is_computed(demo_model: Model, one: Volume):
+    small = NnunetSegmenter(demo_model, "cpu", CoarseConfig(max_voxels=one.voxels.size - 1))
+    with pytest.raises(SegmentationError, match="raise max_voxels"):
+        small.segment(one)
+
+
+def test_image_that_grows_absurdly_on_the_networks_grid_is_refused(segmenter: NnunetSegmenter):
+    metres = plain_volume(np.ones((20, 20, 20), dtype=np.int16), spacing_mm=(1000.0, 1000.0, 1000.0))
+    with pytest.raises(SegmentationError, match="on the network's grid"):
+        segmenter.segment(metres)
+
+
+def test_network_past_its_time_limit_is_stopped_and_the_next_volume_is_not(demo_model: Model, one: Volume):
+    hurried = NnunetSegmenter(demo_model, "cpu", CoarseConfig(timeout_s=1e-9))
+    with pytest.raises(SegmentationError, match="time limit"):
+        hurried.segment(one)
+    patient = replace(hurried, config=CoarseConfig())
+    assert patient.segment(one).labels.voxels.any()
+
+
+def test_provenance_names_everything_that_decides_a_label(segmenter: NnunetSegmenter, one: Volume):
+    done = segmenter.segment(one)
+    assert done.device == "cpu"
+    assert set(done.seconds) == {"preprocess", "network", "doubt", "resample"}
+    assert done.model["sha256"] == segmenter.model.sha256
+    assert set(done.model["packages"]) >= {"torch", "nnunetv2"}
+    assert 0.0 <= done.entropy <= 1.0
+
+
+def test_cuda_that_is_not_there_is_a_clear_refusal(demo_model: Model, one: Volume):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    with pytest.raises(ModelError, match="0 CUDA devices are there"):
+        NnunetSegmenter(demo_model, "cuda").segment(one)
+
+
+class Payload:
+    """Pickles to a call that would write a file."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return exec, (f"open({str(self.trace)!r}, 'w').write('ran')",)
+
+
+def test_checkpoint_with_a_payload_is_refused_and_the_payload_does_not_run(
+    tmp_path: Path, demo_model: Model, one: Volume
+):
+    import torch
+
+    folder, trace = tmp_path / "model", tmp_path / "trace"
+    shutil.copytree(demo_model.folder, folder)
+    checkpoint = folder / "fold_all" / "checkpoint_final.pth"
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    torch.save({**content, "payload": Payload(trace)}, checkpoint)
+    model = find_model(CoarseConfig(model="model"), tmp_path, allow_unpinned=True)
+    with pytest.raises(ModelError, match="was not loaded"):
+        NnunetSegmenter(model, "cpu").segment(one)
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04cut"])
+def test_damaged_checkpoint_is_refused(tmp_path: Path, content: bytes):
+    path = tmp_path / "checkpoint_final.pth"
+    path.write_bytes(content)
+    from pipeline.segment.network import read_checkpoint
+
+    with pytest.raises(ModelError, match="was not loaded"):
+        read_checkpoint(path)
+
+
+def test_checkpoint_as_nnunet_itself_saves_it_is_read(tmp_path: Path):
+    import torch
+
+    from pipeline.segment.network import read_checkpoint
+
+    log = {"mean_fg_dice": [np.float64(0.5)], "epoch_start_timestamps": [1.0]}
+    content = {"network_weights": {"w": torch.ones(2)}, "init_args": {"configuration": "3d"}, "logging": log}
+    torch.save(content, tmp_path / "checkpoint_final.pth")
+    assert read_checkpoint(tmp_path / "checkpoint_final.pth")["init_args"] == {"configuration": "3d"}

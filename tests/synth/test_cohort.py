@@ -1,0 +1,249 @@
+"""The cohort on disk holds what its truth says, read back by other people's readers."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+from scipy import ndimage
+
+from pipeline.core.config import load_config
+from pipeline.core.geometry import Geometry
+from pipeline.core.records import Phase
+from pipeline.core.volume import Volume
+from pipeline.image.nifti import content_sha256
+from pipeline.synth.demo import demo_config
+
+FIELDS = (
+    "SeriesInstanceUID",
+    "SOPInstanceUID",
+    "PatientID",
+    "PatientName",
+    "Manufacturer",
+    "InstitutionName",
+    "SeriesDescription",
+    "SliceThickness",
+    "Modality",
+    "ImageType",
+    "ImagePositionPatient",
+    "SpecificCharacterSet",
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """One readable file: where it lies and what pydicom makes of its header."""
+
+    path: Path
+    relative: str
+    header: pydicom.Dataset
+
+
+@pytest.fixture(scope="module")
+def found(cohort):
+    """All files that pydicom reads, except those the truth sets aside."""
+    folder, truth = cohort
+    aside = {item.path for item in truth.set_aside}
+    paths = sorted(path for path in (folder / "dicom").rglob("*") if path.is_file())
+    relative = {path: path.relative_to(folder).as_posix() for path in paths}
+    return [
+        Found(path, relative[path], pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(FIELDS)))
+        for path in paths
+        if relative[path] not in aside
+    ]
+
+
+@pytest.fixture(scope="module")
+def series_files(found):
+    groups = defaultdict(list)
+    for item in found:
+        groups[item.header.SeriesInstanceUID].append(item)
+    return groups
+
+
+def volume_by_simpleitk(items: list[Found]) -> Volume:
+    """An independent conversion: ITK reads the slices in order of position, air where the scanner padded."""
+    ordered = sorted(items, key=lambda item: float(item.header.ImagePositionPatient[2]))
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames([str(item.path) for item in ordered])
+    image = reader.Execute()
+    voxels = np.maximum(sitk.GetArrayFromImage(image), -1024).astype(np.int16)
+    geometry = Geometry.from_axes(voxels.shape, spacing_mm=image.GetSpacing()[::-1], origin_lps_mm=image.GetOrigin())
+    return Volume(voxels, geometry)
+
+
+def test_every_file_is_a_slice_or_set_aside(cohort, series_files):
+    folder, truth = cohort
+    on_disk = sum(path.is_file() for path in (folder / "dicom").rglob("*"))
+    assert on_disk == truth.file_count
+    counted = {series.series_uid: series.slice_count for series in truth.series}
+    assert counted == {uid: len(items) for uid, items in series_files.items()}
+    assert sum(counted.values()) + len(truth.set_aside) == on_disk
+
+
+def test_twelve_patients_are_kept_with_four_phases_each(cohort):
+    _, truth = cohort
+    phases = defaultdict(list)
+    for volume in truth.volumes:
+        phases[volume.patient_id].append(volume.phase)
+    kept = [patient.patient_id for patient in truth.patients if patient.kept]
+    assert len(kept) == 12
+    assert sorted(phases) == sorted(kept)
+    assert all(found == [Phase.PLAIN, Phase.ARTERIAL, Phase.PORTAL_VENOUS, Phase.DELAYED] for found in phases.values())
+
+
+@pytest.mark.slow
+def test_every_kept_volume_is_what_simpleitk_converts(cohort, series_files):
+    _, truth = cohort
+    for volume in truth.volumes:
+        assert content_sha256(volume_by_simpleitk(series_files[volume.series_uid])) == volume.image_sha256
+
+
+def test_a_volume_of_each_scanner_and_codec_is_what_simpleitk_converts(cohort, series_files):
+    _, truth = cohort
+    for number in (1, 2, 7, 10):  # signed, unsigned, RLE, JPEG 2000
+        volume = truth.volumes[4 * (number - 1)]
+        assert content_sha256(volume_by_simpleitk(series_files[volume.series_uid])) == volume.image_sha256
+
+
+def test_two_vendors_write_different_headers(found):
+    charsets = {(item.header.Manufacturer, str(item.header.SpecificCharacterSet)) for item in found}
+    assert charsets == {("GE MEDICAL SYSTEMS", "ISO_IR 100"), ("SIEMENS", "GB18030")}
+    assert any("欧阳" in str(item.header.PatientName) for item in found) or any(
+        "司徒" in str(item.header.PatientName) for item in found
+    )
+    assert any("门静脉期" in item.header.SeriesDescription for item in found)
+
+
+def test_implicit_explicit_and_compressed_transfer_syntaxes_occur(found):
+    names = {item.header.file_meta.TransferSyntaxUID.name for item in found}
+    assert names == {
+        "Implicit VR Little Endian",
+        "Explicit VR Little Endian",
+        "RLE Lossless",
+        "JPEG 2000 Image Compression (Lossless Only)",
+    }
+
+
+def test_one_site_gives_no_ending_and_the_other_names_patients_in_folders(found):
+    assert all(not item.path.suffix for item in found if item.relative.startswith("dicom/site-a/"))
+    names = {str(item.header.PatientName).split("=")[0].replace("^", "_") for item in found}
+    assert any(any(name in item.relative for name in names) for item in found if "site-b" in item.relative)
+
+
+def test_every_planted_fault_is_there_once_at_least(cohort):
+    _, truth = cohort
+    assert {rule for series in truth.series for rule in series.rules} == {
+        "missing-slices",
+        "slice-thickness",
+        "slice-spacing",
+        "not-preferred",
+    }
+    assert {rule for patient in truth.patients for rule in patient.rules} == {
+        "phases-complete",
+        "age",
+        "diagnosis",
+        "clinical-missing",
+    }
+    assert {item.code for item in truth.set_aside} >= {
+        "localizer",
+        "duplicate",
+        "dose-report",
+        "secondary-capture",
+        "not-dicom",
+        "unreadable",
+    }
+
+
+def test_a_gap_is_a_gap_in_positions(cohort, series_files):
+    _, truth = cohort
+    for series in truth.series:
+        heights = sorted(float(item.header.ImagePositionPatient[2]) for item in series_files[series.series_uid])
+        steps = np.diff(heights)
+        assert ("missing-slices" in series.rules) == (steps.max() > 1.5 * steps.min())
+
+
+def test_copies_are_the_same_object(cohort, found):
+    folder, truth = cohort
+    objects = {item.header.SOPInstanceUID for item in found}
+    copies = [item.path for item in truth.set_aside if item.code == "duplicate"]
+    assert copies
+    assert all(pydicom.dcmread(folder / path).SOPInstanceUID in objects for path in copies)
+
+
+def test_no_object_is_there_twice_besides(found):
+    objects = [item.header.SOPInstanceUID for item in found]
+    assert len(set(objects)) == len(objects)
+
+
+def test_the_clinical_table_knows_every_patient_but_one(cohort):
+    folder, truth = cohort
+    with (folder / "clinical.csv").open(encoding="utf-8") as file:
+        rows = {row["patient_id"]: row for row in csv.DictReader(file)}
+    unknown = [patient for patient in truth.patients if patient.patient_id not in rows]
+    assert [patient.rules for patient in unknown] == [("clinical-missing",)]
+    for patient in truth.patients:
+        if patient.patient_id in rows:
+            assert rows[patient.patient_id]["diagnosis"] == patient.diagnosis
+            assert int(rows[patient.patient_id]["age"]) == patient.age_years
+
+
+def test_every_secret_is_planted(cohort):
+    """Each is in some file's bytes, in some name, or in the table: nothing is looked for that is not there."""
+    folder, truth = cohort
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    first_slices = {path.parent: path for path in sorted(files)}
+    content = b"".join(path.read_bytes() for path in first_slices.values())
+    for secret in truth.secrets:
+        assert any(secret.encode(charset, "ignore") in content for charset in ("latin-1", "gb18030")), secret
+
+
+def test_planted_lesions_are_the_components_of_the_masks(cohort):
+    _, truth = cohort
+    for volume in truth.volumes:
+        labels = volume.labels.voxels
+        found, count = ndimage.label(labels == 2, structure=np.ones((3, 3, 3)))
+        assert count == len(volume.lesions)
+        assert sorted(np.bincount(found.ravel())[1:]) == sorted(lesion.voxels for lesion in volume.lesions)
+        for lesion in volume.lesions:
+            z, y, x = np.round(volume.labels.geometry.to_index(lesion.centre_lps_mm)).astype(int)
+            assert labels[z, y, x] == 2
+
+
+def test_studies_lie_on_different_days(found):
+    firsts = {item.header.PatientID: item.path for item in found}
+    days = [pydicom.dcmread(path, stop_before_pixels=True).StudyDate for path in firsts.values()]
+    assert len(set(days)) == len(days) == 17
+
+
+def test_the_whole_cohort_is_small(cohort):
+    folder, _ = cohort
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 80_000_000
+
+
+def test_the_demo_configuration_is_valid_and_admits_the_kept(cohort, tmp_path):
+    _, truth = cohort
+    path = tmp_path / "dataset.toml"
+    path.write_text(demo_config(), encoding="utf-8")
+    config = load_config(path)
+    for patient in truth.patients:
+        if patient.kept:
+            assert patient.diagnosis in config.inclusion.diagnosis
+            assert patient.age_years >= config.inclusion.min_age_years
+    assert config.review.per_case == len(config.review.raters) == 3
+    assert list(config.phases.sites) == ["Saint Florian General Hospital"]
+
+
+def test_the_truth_is_json(cohort):
+    import json
+
+    _, truth = cohort
+    content = json.loads(json.dumps(truth.to_json(), allow_nan=False))
+    assert len(content["volumes"]) == 48
+    assert len({volume["image_sha256"] for volume in content["volumes"]}) == 48
