@@ -1,7 +1,11 @@
-"""What changed between two releases: volumes, labels with their Dice, facts, and whether any patient moved."""
+"""What changed between two releases: volumes, labels with their Dice, facts, columns, and whether any patient moved.
+
+Tables are compared as text, so that a release whose columns this program no longer writes can still be compared.
+"""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,13 +13,19 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.core.errors import ReleaseError
 from pipeline.core.files import read_json
 from pipeline.core.labels import Structure, structure_mask
 from pipeline.core.volume import LabelMap
 from pipeline.dataset.layout import ReleaseLayout
-from pipeline.dataset.manifest import ManifestRow, read_manifest
 from pipeline.dataset.splits import Splits
 from pipeline.image.nifti import read_labels
+
+MAJOR, MINOR, PATCH = range(3)
+"""Places of a version's numbers, from the left."""
+
+Table = Mapping[str, Mapping[str, str]]
+"""Volume to its row: column to cell."""
 
 _CONTENT = ("ct_content_sha256", "label_content_sha256")
 _OF_EVERY_VERSION = frozenset({"release", *_CONTENT, "mask_content_sha256", "liver_mask_content_sha256"})
@@ -51,6 +61,8 @@ class ReleaseDifference:
         changed: volumes in both that differ.
         unchanged: how many are the same.
         moved: patients with another split or fold; there must be none.
+        columns_added: manifest columns only in the new one.
+        columns_removed: manifest columns only in the old one.
     """
 
     old: str
@@ -60,6 +72,21 @@ class ReleaseDifference:
     changed: tuple[VolumeChange, ...] = ()
     unchanged: int = 0
     moved: tuple[str, ...] = ()
+    columns_added: tuple[str, ...] = ()
+    columns_removed: tuple[str, ...] = ()
+
+    @property
+    def step(self) -> int | None:
+        """Which number of the version must rise (`MAJOR`, `MINOR` or `PATCH`); None when nothing changed.
+
+        Major: cases or columns went, or patients moved, so that older code or results no longer fit. Minor: cases or
+        columns came. Patch: labels, images or facts were corrected.
+        """
+        if self.removed or self.columns_removed or self.moved:
+            return MAJOR
+        if self.added or self.columns_added:
+            return MINOR
+        return PATCH if self.changed else None
 
     def to_json(self) -> dict[str, Any]:
         """All of it, as plain values."""
@@ -75,8 +102,14 @@ class ReleaseDifference:
             f"{self.unchanged} unchanged. {len(self.moved)} patients moved between splits.",
             "",
         ]
-        for title, volumes in (("Added", self.added), ("Removed", self.removed)):
-            lines += [f"## {title}", "", ", ".join(volumes), ""] if volumes else []
+        for title, names in (
+            ("Added", self.added),
+            ("Removed", self.removed),
+            ("Columns added", self.columns_added),
+            ("Columns removed", self.columns_removed),
+            ("Moved between splits", self.moved),
+        ):
+            lines += [f"## {title}", "", ", ".join(names), ""] if names else []
         if self.changed:
             lines += [
                 "## Changed",
@@ -98,13 +131,14 @@ def diff(old: Path | None, new: Path) -> ReleaseDifference:
     Raises:
         ReleaseError: when a manifest cannot be read.
     """
-    rows = _by_volume(new)
+    rows = _table(new)
     if old is None:
         return ReleaseDifference("", _version(rows), added=tuple(rows))
-    before = _by_volume(old)
+    before = _table(old)
     both = [name for name in rows if name in before]
-    changes = [_change(old, new, before[name], rows[name]) for name in both]
+    changes = [_change(name, old, new, before[name], rows[name]) for name in both]
     changed = tuple(change for change in changes if change.what)
+    columns, old_columns = _columns(rows), _columns(before)
     return ReleaseDifference(
         old=_version(before),
         new=_version(rows),
@@ -113,6 +147,8 @@ def diff(old: Path | None, new: Path) -> ReleaseDifference:
         changed=changed,
         unchanged=len(both) - len(changed),
         moved=_moved(old, new),
+        columns_added=tuple(name for name in columns if name not in old_columns),
+        columns_removed=tuple(name for name in old_columns if name not in columns),
     )
 
 
@@ -126,25 +162,33 @@ def dice_by_structure(a: LabelMap, b: LabelMap) -> dict[str, float | None]:
     return found
 
 
-def _by_volume(release: Path) -> dict[str, ManifestRow]:
-    rows = read_manifest(ReleaseLayout(release).manifest)
-    return {f"{row.patient_id} {row.phase}": row for row in rows}
+def _table(release: Path) -> Table:
+    manifest = ReleaseLayout(release).manifest
+    try:
+        with manifest.open(encoding="utf-8", newline="") as file:
+            return {f"{row['patient_id']} {row['phase']}": row for row in csv.DictReader(file)}
+    except (OSError, UnicodeDecodeError, KeyError):
+        raise ReleaseError(f"{manifest.name} of {release.name} cannot be read; is this a release?") from None
 
 
-def _version(rows: Mapping[str, ManifestRow]) -> str:
-    return next((row.release for row in rows.values()), "")
+def _columns(table: Table) -> tuple[str, ...]:
+    return tuple(next(iter(table.values()), {}))
 
 
-def _change(old: Path, new: Path, before: ManifestRow, after: ManifestRow) -> VolumeChange:
+def _version(table: Table) -> str:
+    return next((row["release"] for row in table.values()), "")
+
+
+def _change(name: str, old: Path, new: Path, before: Mapping[str, str], after: Mapping[str, str]) -> VolumeChange:
     columns = tuple(
-        name
-        for name in ManifestRow.model_fields
-        if name not in _OF_EVERY_VERSION and getattr(before, name) != getattr(after, name)
+        column
+        for column in after
+        if column not in _OF_EVERY_VERSION and column in before and before[column] != after[column]
     )
-    image, labels = (getattr(before, name) != getattr(after, name) for name in _CONTENT)
+    image, labels = (before[column] != after[column] for column in _CONTENT)
     what = [word for word, is_so in (("image", image), ("labels", labels), ("facts", bool(columns))) if is_so]
-    dice = _dice(old / before.label_path, new / after.label_path) if labels else None
-    return VolumeChange(f"{after.patient_id} {after.phase}", tuple(what), columns, dice)
+    dice = _dice(old / before["label_path"], new / after["label_path"]) if labels else None
+    return VolumeChange(name, tuple(what), columns, dice)
 
 
 def _dice(old: Path, new: Path) -> dict[str, float | None] | None:

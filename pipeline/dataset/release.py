@@ -199,7 +199,9 @@ def _fill(layout: ReleaseLayout, inputs: ReleaseInputs, previous: Path | None) -
     write_text(layout.label_names, label_names_text(LabelScheme(inputs.config.labels.lesion_kinds)))
     write_text(layout.datacard, datacard_text(rows, inputs.config, inputs.version, inputs.flow))
     write_text(layout.provenance, json_text(_provenance(inputs, previous)))
-    write_text(layout.changes, diff(previous, layout.root).to_markdown())
+    difference = diff(previous, layout.root)
+    _require_version(inputs.version, difference)
+    write_text(layout.changes, difference.to_markdown())
     for name, text in inputs.pages.items():
         write_text(layout.root / name, text)
 
@@ -331,6 +333,32 @@ def _provenance(inputs: ReleaseInputs, previous: Path | None) -> Row:
         "config": public_config(inputs.config),
         **inputs.provenance,
     }
+
+
+def _require_version(version: str, difference: ReleaseDifference) -> None:
+    """Raise a `ReleaseError` when a version's number rises by less than its content changed."""
+    if not difference.old or difference.step is None:
+        return
+    old, new = _numbers(difference.old), _numbers(version)
+    lowest = (*old[: difference.step], old[difference.step] + 1, 0, 0)[:3]
+    if new < lowest:
+        wanted = ".".join(str(number) for number in lowest)
+        raise ReleaseError(
+            f"{version} differs from {difference.old} by more than its number says ({_reason(difference)}); "
+            f"call it {wanted}"
+        )
+
+
+def _reason(difference: ReleaseDifference) -> str:
+    counts = {
+        "volumes removed": len(difference.removed),
+        "columns removed": len(difference.columns_removed),
+        "patients moved": len(difference.moved),
+        "volumes added": len(difference.added),
+        "columns added": len(difference.columns_added),
+        "volumes changed": len(difference.changed),
+    }
+    return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
 
 
 def _require_clean(staging: Path, leak_check: LeakCheck) -> None:

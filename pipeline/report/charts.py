@@ -11,6 +11,8 @@ from pipeline.dataset.inclusion import FlowStep
 PAIR_SEPARATOR = " "
 """A pair of raters is named by both codes."""
 
+PROFILE_OF = ("liver", "lesion", "disputed")
+
 
 def flow_chart(steps: Sequence[FlowStep]) -> str:
     """CONSORT as bars: how many were left after each rule, and how many fell there."""
@@ -86,28 +88,27 @@ def strip_plot(groups: Sequence[tuple[str, str, Sequence[float]]], *, good: floa
     return _svg(width, height, parts, "Dice of each pair of raters, volume by volume", css="strip")
 
 
-def profile(liver: Sequence[int], lesion: Sequence[int], disputed: Mapping[int, int], shown: Sequence[int]) -> str:
+def profile(voxels: Mapping[str, Sequence[int]], shown: Sequence[int]) -> str:
     """How much liver, lesion and dispute each slice holds, first slice on the left; ticks mark the slices shown.
 
     Args:
-        liver: voxels of the whole liver, slice by slice.
-        lesion: voxels of lesions, likewise.
-        disputed: slice to voxels the raters do not agree on.
+        voxels: "liver", "lesion" and "disputed" to voxels slice by slice.
         shown: slices that the sheet shows.
     """
-    width, base, tallest = 320, 40, 30
-    step = width / max(1, len(liver))
-    scale = tallest / max([*liver, 1])
-    most_disputed = max([*disputed.values(), 1])
+    width, base, tallest = 1200, 50, 38
+    step = width / len(voxels["liver"])
+    scale = tallest / max([*voxels["liver"], 1])
+    most_disputed = max([*voxels["disputed"], 1])
     parts = []
-    for index, (whole, part) in enumerate(zip(liver, lesion, strict=True)):
-        parts.append(_rect("liver", index * step, base - scale * whole, step, scale * whole))
-        parts.append(_rect("lesion", index * step, base - scale * part, step, scale * part))
-        if disputed.get(index):
-            weight = 0.25 + 0.75 * disputed[index] / most_disputed
-            parts.append(_rect("disputed", index * step, 0, step, 6, extra=f'opacity="{weight:.2f}"'))
-    parts += [_rect("shown", (index + 0.5) * step - 1, base, 2, 4) for index in shown]
-    return _svg(width, base + 4, parts, "Liver, lesion and disputed voxels of each slice", css="profile")
+    for index, (liver, lesion, disputed) in enumerate(zip(*(voxels[name] for name in PROFILE_OF), strict=True)):
+        opacity = f'opacity="{0.25 + 0.75 * disputed / most_disputed:.2f}"'
+        parts += [
+            _rect("liver", index * step, base - scale * liver, step, scale * liver),
+            _rect("lesion", index * step, base - scale * lesion, step, scale * lesion),
+            _rect("disputed", index * step, 0, step, 6 * bool(disputed), extra=opacity),
+        ]
+    parts += [_rect("shown", (index + 0.5) * step - 1, base, 2, 5) for index in shown]
+    return _svg(width, base + 5, parts, "Liver, lesion and disputed voxels of each slice", css="profile")
 
 
 def _rect(css: str, x: float, y: float, width: float, height: float, *, extra: str = "") -> str:

@@ -15,7 +15,9 @@ from statistics import median
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from numpy.typing import NDArray
 
 from pipeline.core.labels import Label
 from pipeline.core.records import Phase, Problem
@@ -23,7 +25,7 @@ from pipeline.core.volume import LabelMap, Volume
 from pipeline.dataset.inclusion import FlowStep
 from pipeline.image.components import component_count
 from pipeline.report.charts import PAIR_SEPARATOR, flow_chart, heat_map, profile, strip_plot
-from pipeline.report.sheets import choose_tiles, contact_sheet
+from pipeline.report.sheets import choose_tiles, contact_sheet, frame_of, outlines
 
 LIVER_DICE = (0.90, 0.95)
 """Bad below, good from: raters of LiMT reached 0.9615 a pair before any vote (arXiv 2511.19889)."""
@@ -48,6 +50,7 @@ class QcVolume:
         liver_dice: "R1 R2" to Dice of the whole liver; None where there was nothing to compare.
         lesion_dice: the same for lesions.
         disagreement: slice of the image to number of voxels the raters do not agree on.
+        disputed: these voxels themselves (`sheets.disputed_voxels`), on the same grid; drawn, and counted instead.
         problems: noticed for this volume.
     """
 
@@ -60,6 +63,7 @@ class QcVolume:
     liver_dice: Mapping[str, float | None] = field(default_factory=lambda: MappingProxyType({}))
     lesion_dice: Mapping[str, float | None] = field(default_factory=lambda: MappingProxyType({}))
     disagreement: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({}))
+    disputed: NDArray[np.bool_] | None = None
     problems: tuple[Problem, ...] = ()
 
 
@@ -74,6 +78,7 @@ class QcCard:
     status: str
     facts: Mapping[str, object]
     sheet: str
+    outlines: str
     tiles: tuple[tuple[int, str], ...]
     profile: str
     liver_dice: Mapping[str, float]
@@ -134,10 +139,13 @@ _STRUCTURES = MappingProxyType({"Whole liver": ("liver_dice", LIVER_DICE), "Lesi
 
 def make_card(volume: QcVolume) -> QcCard:
     """Everything the page tells of one volume."""
-    tiles = choose_tiles(volume.labels, volume.disagreement)
-    shown = [tile.slice for tile in tiles]
-    liver = (volume.labels.voxels != Label.BACKGROUND).sum(axis=(1, 2)).tolist()
-    lesion = (volume.labels.voxels == Label.LESION).sum(axis=(1, 2)).tolist()
+    whole, lesion = volume.labels.voxels != Label.BACKGROUND, volume.labels.voxels == Label.LESION
+    disputed = np.zeros_like(whole) if volume.disputed is None else volume.disputed
+    per_slice = {name: mask.sum(axis=(1, 2)).tolist() for name, mask in _named(whole, lesion, disputed).items()}
+    if volume.disputed is None:
+        per_slice["disputed"] = [volume.disagreement.get(index, 0) for index in range(len(per_slice["liver"]))]
+    tiles = choose_tiles(volume.labels, dict(enumerate(per_slice["disputed"])))
+    frame, shown = frame_of(volume.labels), [tile.slice for tile in tiles]
     voxel_ml = volume.labels.geometry.voxel_volume_ml
     liver_dice, lesion_dice = _defined(volume.liver_dice), _defined(volume.lesion_dice)
     concerns, level = _concerns(volume, liver_dice, lesion_dice)
@@ -148,18 +156,26 @@ def make_card(volume: QcVolume) -> QcCard:
         phase=str(volume.phase),
         status=volume.status,
         facts=volume.facts,
-        sheet=base64.b64encode(contact_sheet(volume.image, volume.labels, shown)).decode("ascii"),
+        sheet=base64.b64encode(contact_sheet(volume.image, frame, shown)).decode("ascii"),
+        outlines=outlines(_named(whole, lesion, disputed), frame, shown),
         tiles=tuple((tile.slice, tile.why) for tile in tiles),
-        profile=profile(liver, lesion, volume.disagreement, shown),
+        profile=profile(per_slice, shown),
         liver_dice=liver_dice,
         lesion_dice=lesion_dice,
-        liver_ml=sum(liver) * voxel_ml,
-        lesion_ml=sum(lesion) * voxel_ml,
-        lesions=component_count(volume.labels.voxels == Label.LESION),
+        liver_ml=int(whole.sum()) * voxel_ml,
+        lesion_ml=int(lesion.sum()) * voxel_ml,
+        lesions=component_count(lesion),
         slices=volume.labels.geometry.shape[0],
         concerns=concerns,
         level=level,
     )
+
+
+def _named(
+    liver: NDArray[np.bool_], lesion: NDArray[np.bool_], disputed: NDArray[np.bool_]
+) -> dict[str, NDArray[np.bool_]]:
+    """Masks by the style class that colours them, in the order they are drawn."""
+    return {"disputed": disputed, "liver": liver, "lesion": lesion}
 
 
 def _concerns(

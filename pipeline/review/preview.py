@@ -23,6 +23,7 @@ MARGIN_MM = 25.0
 ABDOMEN_HU = (-150.0, 250.0)
 """The usual abdominal window, level 50 width 400."""
 LINE_PX = 2
+DASH_PX = 6
 INTENSITY_PERCENTILES = (1.0, 99.0)
 _JPEG_QUALITY = 80
 _PNG_COLORS = 96
@@ -80,7 +81,8 @@ def contact_sheet(image: Volume, contours: Sequence[Contour], slices: Sequence[i
     for index in slices:
         pixels = np.clip((image.voxels[index][box].astype(np.float32) - low) / (high - low), 0, 1) * 255
         outlines = [Contour(contour.mask[index][box], contour.color) for contour in contours]
-        tiles.append(_tile(_upright(pixels.astype(np.uint8), image), outlines, image, f"slice {index + 1}"))
+        tile = _tile(_upright(pixels.astype(np.uint8), image), outlines, image)
+        tiles.append(_captioned(tile, f"slice {index + 1}"))
     return np.concatenate(tiles, axis=1)
 
 
@@ -119,17 +121,25 @@ def _upright(pixels: NDArray[np.generic], image: Volume) -> NDArray[np.generic]:
     return flipped[:, ::-1] if orientation[2] == "R" else flipped
 
 
-def _tile(pixels: NDArray[np.generic], outlines: Sequence[Contour], image: Volume, caption: str) -> Sheet:
+def _tile(pixels: NDArray[np.generic], outlines: Sequence[Contour], image: Volume) -> Sheet:
     _, row_mm, column_mm = image.geometry.spacing_mm
     height_mm, width_mm = pixels.shape[0] * row_mm, pixels.shape[1] * column_mm
-    scale = TILE_PX / max(height_mm, width_mm)
-    size = max(1, round(width_mm * scale)), max(1, round(height_mm * scale))
+    size = TILE_PX, max(1, round(TILE_PX * height_mm / width_mm))
     picture = np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).resize(size, Image.Resampling.BILINEAR))
     colored = np.repeat(picture[:, :, np.newaxis], 3, axis=2)
-    for outline in outlines:
-        shape = Image.fromarray(np.ascontiguousarray(_upright(outline.mask, image)))
-        colored[_edge(np.asarray(shape.resize(size, Image.Resampling.NEAREST)))] = outline.color
-    return _framed(colored, caption)
+    shapes = [Image.fromarray(np.ascontiguousarray(_upright(outline.mask, image))) for outline in outlines]
+    edges = [_edge(np.asarray(shape.resize(size, Image.Resampling.NEAREST))) for shape in shapes]
+    _draw_outlines(colored, edges, [outline.color for outline in outlines])
+    return colored
+
+
+def _draw_outlines(colored: Sheet, edges: Sequence[NDArray[np.bool_]], colors: Sequence[Color]) -> None:
+    """Every outline drawn in, in alternating dashes where several run together, so that none hides another."""
+    for edge, color in zip(edges, colors, strict=True):
+        colored[edge] = color
+    owner = np.indices(colored.shape[:2]).sum(axis=0) // DASH_PX % len(edges)
+    for place, (edge, color) in enumerate(zip(edges, colors, strict=True)):
+        colored[edge & (owner == place)] = color
 
 
 def _edge(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -141,9 +151,11 @@ def _edge(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return mask & ~inner
 
 
-def _framed(colored: Sheet, caption: str) -> Sheet:
-    """The tile in the middle of a black square, with its caption."""
-    square = Image.new("RGB", (TILE_PX, TILE_PX))
-    square.paste(Image.fromarray(colored), ((TILE_PX - colored.shape[1]) // 2, (TILE_PX - colored.shape[0]) // 2))
-    ImageDraw.Draw(square).text((8, 6), caption, fill=_CAPTION, font=ImageFont.load_default(15))
-    return np.asarray(square)
+def _captioned(tile: Sheet, caption: str) -> Sheet:
+    """The tile with a thin frame and its caption."""
+    picture = Image.fromarray(tile)
+    pen = ImageDraw.Draw(picture)
+    pen.rectangle((0, 0, picture.width - 1, picture.height - 1), outline=(0, 0, 0))
+    pen.text((9, 7), caption, fill=(0, 0, 0), font=ImageFont.load_default(15))
+    pen.text((8, 6), caption, fill=_CAPTION, font=ImageFont.load_default(15))
+    return np.asarray(picture)

@@ -1,16 +1,26 @@
 const cards = [...document.querySelectorAll(".card")];
 const ticked = (kind) => new Set([...document.querySelectorAll(`.${kind}:checked`)].map((box) => box.value));
-function filter() {
+const outlines = document.getElementById("with-outlines");
+const large = document.getElementById("large");
+
+function show() {
   const levels = ticked("by-level"), phases = ticked("by-phase");
-  const wanted = document.getElementById("search").value.trim().toLowerCase();
+  const wanted = document.getElementById("search").value.trim().toLowerCase().replace(" ", "-");
   for (const card of cards) {
     const { level, phase } = card.dataset;
-    card.hidden = !(levels.has(level) && phases.has(phase) && card.id.toLowerCase().includes(wanted.replace(" ", "-")));
+    card.hidden = !(levels.has(level) && phases.has(phase) && card.id.toLowerCase().includes(wanted));
   }
+  document.body.classList.toggle("bare", !outlines.checked);
 }
-document.querySelector(".filters").addEventListener("input", filter);
-const large = document.getElementById("large");
+
+document.querySelector(".filters").addEventListener("input", show);
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "o" || event.target.matches("[type=search]")) return;
+  outlines.checked = !outlines.checked;
+  show();
+});
 document.addEventListener("click", (event) => {
-  if (event.target.matches(".sheet img")) { large.firstElementChild.src = event.target.src; large.showModal(); }
-  else if (event.target.closest("#large")) large.close();
+  const pictures = event.target.closest(".pictures");
+  if (event.target.closest("#large")) large.close();
+  else if (pictures) { large.replaceChildren(pictures.cloneNode(true)); large.showModal(); }
 });
