@@ -47,7 +47,7 @@ class Registered:
 REGISTERED = {
     "demo": Registered(
         Path(__file__).parent / "demo_model",
-        sha256="10f863f36c2d77fb45e896664889b240abe9759a2b25629660fa3de88cbcc8da",
+        sha256="7dab3533a07b9a0244a460e3ff48696c9ab4bca6a4400c3b7c96a8387433bf93",
     ),
 }
 
