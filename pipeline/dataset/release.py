@@ -60,7 +60,8 @@ from pipeline.dataset.tables import (
     rows_text,
     table1_text,
 )
-from pipeline.dataset.verify import figures, verify
+from pipeline.dataset.verify import LeakCheck, verify
+from pipeline.dataset.volume_checks import figures
 from pipeline.image.nifti import content_sha256, read_labels, read_volume, write_nifti
 
 __all__ = [
@@ -77,9 +78,6 @@ __all__ = [
     "split_facts",
     "verify",
 ]
-
-LeakCheck = Callable[[Path], Sequence[str]]
-"""Looks through a folder for source identifiers and tells the places, never the values."""
 
 VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 
