@@ -20,7 +20,7 @@ help:  ## show this list
 setup: $(READY)  ## make .venv with the pinned versions (once; takes a few minutes)
 
 demo: $(READY)  ## the whole way on a synthetic cohort: DICOM in, verified release out
-	$(BIN)/liverset demo $(DEMO)
+	$(BIN)/liverset demo $(DEMO) --expect data_manifest.csv
 
 test: lint  ## lint, then every test
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 from tzlocal import get_localzone_name
@@ -13,7 +14,7 @@ from pipeline.workspace import Workspace
 
 
 def serve_nightly(root: Path, *, cron: str) -> None:
-    """Run `flows.nightly.nightly` whenever the schedule says, one run at a time, until interrupted.
+    """Run `flows.nightly.nightly` whenever the schedule says, one run at a time, until interrupted or terminated.
 
     Args:
         root: the dataset folder.
@@ -25,7 +26,7 @@ def serve_nightly(root: Path, *, cron: str) -> None:
     """
     workspace = Workspace.open(root)
     layout = workspace.layout
-    with prefect_server(layout.prefect_home, layout.logs / SERVER_LOG, scheduled=True):
+    with prefect_server(layout.prefect_home, layout.logs / SERVER_LOG, scheduled=True) as server:
         from prefect.client.schemas.schedules import CronSchedule
         from prefect.schedules import Cron
         from prefect.types.entrypoint import EntrypointType
@@ -36,11 +37,15 @@ def serve_nightly(root: Path, *, cron: str) -> None:
             raise ConfigError(f'{cron!r} is no schedule; expected five fields such as "0 2 * * *"') from None
         from flows.nightly import nightly
 
-        nightly.serve(
-            name=workspace.config.dataset.name,
-            schedule=Cron(cron, timezone=get_localzone_name()),
-            parameters={"root": str(workspace.root)},
-            limit=1,
-            print_starting_message=False,
-            entrypoint_type=EntrypointType.MODULE_PATH,
-        )
+        server.wait()
+        with warnings.catch_warnings():
+            # On SIGTERM Prefect 3.8's runner stops in good order but leaves a coroutine unawaited, and Python says so.
+            warnings.filterwarnings("ignore", "coroutine 'Runner.astop' was never awaited", RuntimeWarning)
+            nightly.serve(
+                name=workspace.config.dataset.name,
+                schedule=Cron(cron, timezone=get_localzone_name()),
+                parameters={"root": str(workspace.root)},
+                limit=1,
+                print_starting_message=False,
+                entrypoint_type=EntrypointType.MODULE_PATH,
+            )

@@ -15,7 +15,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
@@ -28,6 +27,7 @@ START_LIMIT_S = 180.0
 STOP_LIMIT_S = 15.0
 DRAIN_LIMIT_S = 30.0
 RECORD_LIMIT_S = 10.0
+ANSWER_LIMIT_S = 10.0
 POLL_S = 0.05
 HOST = "127.0.0.1"
 
@@ -45,27 +45,43 @@ IDLE_SERVICES = (
 """Services of the server that a run started by hand never needs; a schedule needs them all."""
 
 
-@dataclass(frozen=True, slots=True)
 class Server:
-    """A Prefect server that answers.
+    """A Prefect server, coming up or there already.
 
     Attributes:
         api_url: where.
-        start_seconds: how long it took to answer; 0.0 for one that was already there.
-        pid: our child process; None for one that was already there.
+        pid: our child process; None for a server that was already there.
     """
 
-    api_url: str
-    start_seconds: float
-    pid: int | None
+    def __init__(self, api_url: str, process: subprocess.Popen[bytes] | None) -> None:
+        self.api_url = api_url
+        self.pid = process.pid if process else None
+        self._process = process
+
+    def wait(self) -> float:
+        """Seconds until it answered; it takes 2.5 s with a database that is there, four times that with a new one.
+
+        Raises:
+            PipelineError: when it ends early or does not answer in time.
+        """
+        started = time.monotonic()
+        while self._process is not None and not _is_healthy(self.api_url):
+            if self._process.poll() is not None:
+                code = self._process.returncode
+                raise PipelineError(f"Prefect's server ended at once (exit code {code}); the dataset's logs/ say why")
+            if time.monotonic() > started + START_LIMIT_S:
+                raise PipelineError(f"Prefect's server did not answer within {START_LIMIT_S:.0f} s; see logs/")
+            time.sleep(POLL_S)
+        return time.monotonic() - started
 
 
 @contextmanager
 def prefect_server(home: Path, log: Path, *, scheduled: bool = False) -> Iterator[Server]:
-    """A Prefect server that answers, with the environment set so that Prefect uses it; all of it undone afterwards.
+    """A Prefect server coming up, with the environment set so that Prefect uses it; all of it undone afterwards.
 
     The server of PREFECT_API_URL where that is set, else a child process of ours on a free loopback port. It is stopped
-    when the block ends, whichever way, and ends by itself when this process is killed.
+    when the block ends, whichever way, and ends by itself when this process is killed. Call `Server.wait` before the
+    first use, and do other work first: it starts meanwhile.
 
     Args:
         home: folder of Prefect's database and settings, made if missing (mode 0700).
@@ -73,27 +89,20 @@ def prefect_server(home: Path, log: Path, *, scheduled: bool = False) -> Iterato
         scheduled: with the services that scheduled runs need.
 
     Raises:
-        PipelineError: when the server ends early or does not answer in time.
         StorageError: when `home` or `log` cannot be written.
     """
     make_private_folder(home)
     given = os.environ.get("PREFECT_API_URL")
-    with _environment(_settings(home, log)):
-        if given:
-            _reload_settings()
-            yield Server(given, 0.0, None)
+    with (
+        _environment(_settings(home, log)),
+        _given(given) if given else _child(home, log, scheduled=scheduled) as server,
+        _environment({"PREFECT_API_URL": server.api_url}),
+    ):
+        _reload_settings()
+        try:
+            yield server
+        finally:
             _drain()
-            return
-        started = time.monotonic()
-        with _child(home, log, scheduled=scheduled) as (process, port):
-            url = f"http://{HOST}:{port}/api"
-            with _environment({"PREFECT_API_URL": url}):
-                _wait_until_healthy(process, port, log)
-                _reload_settings()
-                try:
-                    yield Server(url, time.monotonic() - started, process.pid)
-                finally:
-                    _drain()
 
 
 def wait_until_recorded(server: Server, flow_run_ids: Sequence[str], task_runs: int) -> bool:
@@ -104,17 +113,19 @@ def wait_until_recorded(server: Server, flow_run_ids: Sequence[str], task_runs: 
     ended = {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]}}
     query = {"flow_runs": {"id": {"any_": list(flow_run_ids)}}, "task_runs": {"state": ended}}
     deadline = time.monotonic() + RECORD_LIMIT_S
-    while (recorded := _ask(server, "/task_runs/count", query)) < task_runs and time.monotonic() < deadline:
+    while (
+        recorded := _ask(server.api_url, "POST", "/task_runs/count", query)
+    ) < task_runs and time.monotonic() < deadline:
         time.sleep(POLL_S)
     return bool(recorded >= task_runs)
 
 
-def _ask(server: Server, path: str, query: Mapping[str, Any]) -> Any:
-    address = urlsplit(server.api_url)
-    connection = http.client.HTTPConnection(address.netloc, timeout=RECORD_LIMIT_S)
+def _ask(api_url: str, method: str, path: str, query: Mapping[str, Any] | None = None) -> Any:
+    """What a server on this machine answers; asked directly, past any proxy."""
+    address = urlsplit(api_url)
+    connection = http.client.HTTPConnection(address.netloc, timeout=ANSWER_LIMIT_S)
     try:
-        headers = {"Content-Type": "application/json"}
-        connection.request("POST", address.path + path, json.dumps(query), headers)
+        connection.request(method, address.path + path, json.dumps(query), {"Content-Type": "application/json"})
         return json.load(connection.getresponse())
     finally:
         connection.close()
@@ -150,8 +161,13 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def _child(home: Path, log: Path, *, scheduled: bool) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """The server's process and its port; stopped afterwards.
+def _given(api_url: str) -> Iterator[Server]:
+    yield Server(api_url, None)
+
+
+@contextmanager
+def _child(home: Path, log: Path, *, scheduled: bool) -> Iterator[Server]:
+    """A server of ours, stopped afterwards.
 
     It leads a session of its own: Ctrl-C reaches only us, and the runs that it stops are still recorded.
     """
@@ -170,7 +186,7 @@ def _child(home: Path, log: Path, *, scheduled: bool) -> Iterator[tuple[subproce
         )
         number = port.getsockname()[1]
     try:
-        yield process, number
+        yield Server(f"http://{HOST}:{number}/api", process)
     finally:
         _stop(process)
 
@@ -196,27 +212,11 @@ def _server_settings(*, scheduled: bool) -> dict[str, str]:
     }
 
 
-def _wait_until_healthy(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + START_LIMIT_S
-    while not _is_healthy(port):
-        if process.poll() is not None:
-            raise PipelineError(
-                f"Prefect's server ended at once (exit code {process.returncode}); logs/{log.name} says why"
-            )
-        if time.monotonic() > deadline:
-            raise PipelineError(f"Prefect's server did not answer within {START_LIMIT_S:.0f} s; see logs/{log.name}")
-        time.sleep(POLL_S)
-
-
-def _is_healthy(port: int) -> bool:
-    connection = http.client.HTTPConnection(HOST, port, timeout=5)
+def _is_healthy(api_url: str) -> bool:
     try:
-        connection.request("GET", "/api/health")
-        return connection.getresponse().status == http.client.OK
-    except (OSError, http.client.HTTPException):
+        return _ask(api_url, "GET", "/health") is True
+    except (OSError, http.client.HTTPException, ValueError):
         return False
-    finally:
-        connection.close()
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

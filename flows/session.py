@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +13,9 @@ from flows.server import Server, prefect_server, wait_until_recorded
 from pipeline.workspace import Outcome, Workspace
 
 if TYPE_CHECKING:
+    from prefect import Flow
+    from prefect.client.schemas.objects import State
+
     from flows.tasks import StageRun
 
 SERVER_LOG = "prefect.log"
@@ -29,68 +31,79 @@ def flow_session(root: Path, *, report: Callable[[Outcome], None]) -> Iterator[F
 
     Raises:
         ConfigError: when the folder is no dataset.
-        PipelineError: when Prefect's server does not start.
+        StorageError: when Prefect's folder or log cannot be written.
     """
     workspace = Workspace.open(root)
-    started = time.monotonic()
-    session = FlowSession(workspace, report)
-    with prefect_server(workspace.layout.prefect_home, workspace.layout.logs / SERVER_LOG) as server:
-        importlib.import_module("flows.tasks")
-        session.overhead_seconds += time.monotonic() - started
+    layout = workspace.layout
+    with prefect_server(layout.prefect_home, layout.logs / SERVER_LOG) as server:
+        session = FlowSession(workspace, server, report)
         yield session
+        with session.timed():
+            session.wait_until_recorded()
         stopping = time.monotonic()
-        session.wait_until_recorded(server)
     session.overhead_seconds += time.monotonic() - stopping
 
 
 class FlowSession:
-    """Runs the flows of one dataset in this process.
+    """Runs the flows of one dataset in this process, on a server that may still be coming up.
 
     Attributes:
-        overhead_seconds: time that Prefect itself took so far, by the monotonic clock: to start the server, import it
-            and stop it, and of the flows all time in which no stage was at work. The little that Prefect does in one
-            thread while a stage works in another is not seen.
+        overhead_seconds: time that Prefect itself took so far, by the monotonic clock: to wait for the server, import
+            Prefect and stop it again, and of the flows all time in which no stage was at work. The little that Prefect
+            does in one thread while a stage works in another is not seen.
     """
 
-    def __init__(self, workspace: Workspace, report: Callable[[Outcome], None]) -> None:
+    def __init__(self, workspace: Workspace, server: Server, report: Callable[[Outcome], None]) -> None:
         self.overhead_seconds = 0.0
         self._workspace = workspace
+        self._server = server
         self._report = report
         self._runs: list[StageRun] = []
         self._flow_run_ids: list[str] = []
 
     def build(self) -> tuple[Outcome, ...]:
         """Outcomes of `flows.build.build_dataset`, in the order they ended."""
-        from flows.build import build_dataset
+        with self.timed():
+            from flows.build import build_dataset
 
-        return self._run(build_dataset)
+            return self._run(build_dataset)
 
     def collect_reviews(self) -> tuple[Outcome, ...]:
         """Outcomes of `flows.review.collect_reviews`, in the order they ended."""
-        from flows.review import collect_reviews
+        with self.timed():
+            from flows.review import collect_reviews
 
-        return self._run(collect_reviews)
+            return self._run(collect_reviews)
 
     def publish_release(self, version: str) -> tuple[Outcome, ...]:
         """Outcomes of `flows.release.publish_release`, in the order they ended."""
-        from flows.release import publish_release
+        with self.timed():
+            from flows.release import publish_release
 
-        return self._run(publish_release, version)
+            return self._run(publish_release, version)
 
-    def wait_until_recorded(self, server: Server) -> None:
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Add to the overhead what the block takes while no stage is at work."""
+        began, known = time.monotonic(), len(self._runs)
+        try:
+            yield
+        finally:
+            self.overhead_seconds += time.monotonic() - began - busy_seconds(self._runs[known:])
+
+    def wait_until_recorded(self) -> None:
         """Come back when the history of all runs so far is in the database of a server of ours."""
-        if server.pid is not None and self._runs:
-            wait_until_recorded(server, self._flow_run_ids, len(self._runs))
+        if self._server.pid is not None and self._runs:
+            wait_until_recorded(self._server, self._flow_run_ids, len(self._runs))
 
-    def _run(self, flow: Any, *arguments: str) -> tuple[Outcome, ...]:
+    def _run(self, flow: Flow[..., State[Any]], *arguments: str) -> tuple[Outcome, ...]:
         from flows.tasks import listening, outcomes_of, task_runner
 
-        began, known = time.monotonic(), len(self._runs)
+        self._server.wait()
         with listening(self._heard):
             spread = flow.with_options(task_runner=task_runner(self._workspace.config.run))
             state = spread(self._workspace.root, *arguments, return_state=True)
         self._flow_run_ids.append(str(state.state_details.flow_run_id))
-        self.overhead_seconds += time.monotonic() - began - busy_seconds(self._runs[known:])
         return outcomes_of(state)
 
     def _heard(self, run: StageRun) -> None:

@@ -103,12 +103,16 @@ class VoteScores:
         structure: what was compared.
         dice_with_vote: against the vote he took part in.
         dice_with_vote_of_others: against the vote of the others; NaN with fewer than three raters.
+        volume_ml: what he marked.
+        vote_ml: what the vote he took part in gives.
     """
 
     rater: str
     structure: str
     dice_with_vote: float
     dice_with_vote_of_others: float
+    volume_ml: float
+    vote_ml: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +239,8 @@ def _against_vote(joint: Joint, name: str, values: Sequence[int]) -> list[VoteSc
         others = np.isin(nested_majority(np.delete(joint.patterns, index, axis=1)).labels, values)
         common = overlaps(joint, np.stack([members[:, index], vote, others], axis=1))
         fair = overlap_of(common, 0, 2).dice if len(joint.raters) > 2 else math.nan
-        scores.append(VoteScores(rater, name, overlap_of(common, 0, 1).dice, fair))
+        rater_ml, vote_ml, _ = (np.diag(common) * joint.geometry.voxel_volume_ml).tolist()
+        scores.append(VoteScores(rater, name, overlap_of(common, 0, 1).dice, fair, rater_ml, vote_ml))
     return scores
 
 

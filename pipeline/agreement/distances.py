@@ -12,15 +12,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
-from typing import Any
 
-import edt
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
 from pipeline.agreement.joint import Joint, box_of
 from pipeline.core.geometry import Geometry
+from pipeline.image.surface import distance_to, edge_voxels
 
 PERCENTILE = 95.0
 
@@ -99,18 +97,6 @@ def surface_distances(joint: Joint, values: Sequence[int]) -> dict[tuple[int, in
     return {(a, b): SurfaceDistances(directed[a, b], directed[b, a]) for a, b in directed if a < b}
 
 
-def edge_voxels(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Flat indices of the voxels of a mask that have a face neighbour outside it; beyond the array is outside."""
-    inner = mask.copy()
-    for axis in range(mask.ndim):
-        along = np.moveaxis(mask, axis, 0)
-        core = np.moveaxis(inner, axis, 0)
-        core[1:] &= along[:-1]
-        core[:-1] &= along[1:]
-        core[:1] = core[-1:] = False
-    return np.flatnonzero(mask & ~inner)
-
-
 def _directed(
     edges: Sequence[NDArray[np.int64]], shape: tuple[int, ...], geometry: Geometry
 ) -> dict[tuple[int, int], NDArray[np.float32]]:
@@ -120,24 +106,6 @@ def _directed(
         others = [source for source in range(len(edges)) if source != target and len(edges[source])]
         if not len(edge) or not others:
             continue
-        sample = _sheared_field(edge, shape, geometry) if geometry.is_sheared else _field(edge, shape, geometry)
-        directed.update({(source, target): sample(edges[source]) for source in others})
+        to_edge_mm = distance_to(edge, shape, geometry)
+        directed.update({(source, target): to_edge_mm(edges[source]) for source in others})
     return directed
-
-
-def _field(edge: NDArray[np.int64], shape: tuple[int, ...], geometry: Geometry) -> Any:
-    """What gives the distance of flat indices to an edge, from one exact distance transform."""
-    away = np.ones(shape, dtype=bool)
-    away.flat[edge] = False
-    squared = edt.edtsq(away, anisotropy=geometry.spacing_mm, black_border=False, parallel=1).ravel()
-    return lambda flat: np.sqrt(squared[flat])
-
-
-def _sheared_field(edge: NDArray[np.int64], shape: tuple[int, ...], geometry: Geometry) -> Any:
-    """The same where the axes are not at right angles: slower, by nearest neighbours in millimetres."""
-
-    def points(flat: NDArray[np.int64]) -> NDArray[np.float64]:
-        return geometry.to_lps_mm(np.stack(np.unravel_index(flat, shape), axis=-1))
-
-    tree = KDTree(points(edge))
-    return lambda flat: tree.query(points(flat))[0].astype(np.float32)

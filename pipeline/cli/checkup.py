@@ -74,6 +74,6 @@ def _demo_model() -> Check:
 def _device() -> Check:
     if importlib.util.find_spec("torch") is None:
         return Check("device", ok=False, found="no torch", cure="install again with constraints.txt")
-    from pipeline.segment.nnunet import describe_device
+    from pipeline.segment.network import device_name
 
-    return Check("device", ok=True, found=describe_device("auto"))
+    return Check("device", ok=True, found=device_name("auto"))

@@ -1,7 +1,121 @@
-"""`liverset demo`: the whole way at once, on a synthetic cohort."""
+"""`liverset demo`: the whole way at once, on a synthetic cohort whose truth is known."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
-COMMANDS: tuple[click.Command, ...] = ()
+from pipeline.cli.console import finish, problem_lines, progress
+from pipeline.cli.sessions import open_flows
+from pipeline.core.errors import ConfigError
+from pipeline.core.files import PRIVATE_FILE_MODE, make_private_folder, write_text
+from pipeline.core.records import Problem, Severity
+
+if TYPE_CHECKING:
+    from pipeline.synth.truth import CohortTruth
+    from pipeline.workspace import Outcome, Workspace
+
+DEMO_VERSION = "1.0.0"
+DEMO_SECRET = "5eed" * 16
+"""Public on purpose: the demo's patients are invented, and the same secret gives the same case ids everywhere."""
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--expect",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A manifest that the release must equal; written where it is missing.",
+)
+def demo(folder: Path, expect: Path | None) -> None:
+    """Go the whole way on invented patients: DICOM in, verified release out, checked against the truth."""
+    clock = _Clock()
+    with clock.step("invented patients written as DICOM"):
+        ws, truth = _make_dataset(folder)
+    problems = _run(ws, truth, clock)
+    with clock.step("checked against the truth"):
+        problems += _differences(ws, truth, expect)
+    lines = [*clock.lines(), *problem_lines([p for p in problems if p.severity is not Severity.NOTE])]
+    release = ws.layout.release(DEMO_VERSION)
+    lines.append(f"Next: look at {ws.layout.qc_page} in a browser, and at {release}")
+    click.echo("\n".join(lines))
+    finish(problems)
+
+
+class _Clock:
+    """Wall time of each step, to tell at the end."""
+
+    def __init__(self) -> None:
+        self._steps: list[tuple[str, float]] = []
+        self.overhead_seconds = 0.0
+
+    @contextmanager
+    def step(self, what: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self._steps.append((what, time.monotonic() - started))
+
+    def lines(self) -> list[str]:
+        total = sum(seconds for _, seconds in self._steps)
+        told = [f"{seconds:7.1f} s  {what}" for what, seconds in self._steps]
+        return [*told, f"{total:7.1f} s  in all, of which {self.overhead_seconds:.1f} s were Prefect's own"]
+
+
+def _make_dataset(folder: Path) -> tuple[Workspace, CohortTruth]:
+    from pipeline.dataset.layout import Layout
+    from pipeline.synth.cohort import make_cohort
+    from pipeline.synth.demo import demo_config
+    from pipeline.workspace import Workspace
+
+    layout = Layout(folder.resolve())
+    if folder.exists() and any(folder.iterdir()) and not layout.config.exists():
+        raise ConfigError(f"{folder.name} holds other things; give the demo a folder of its own")
+    write_text(layout.config, demo_config())
+    make_private_folder(layout.private)
+    write_text(layout.secret, DEMO_SECRET + "\n", mode=PRIVATE_FILE_MODE)
+    truth = make_cohort(layout.root)
+    return Workspace.open(layout.root), truth
+
+
+def _run(ws: Workspace, truth: CohortTruth, clock: _Clock) -> list[Problem]:
+    """The three flows in turn on one server, and the simulated raters between them."""
+    from pipeline import stages
+    from pipeline.synth.raters import answer_packages
+
+    outcomes: list[Outcome] = []
+    with clock.step("Prefect stopped"), progress(quiet=False) as report, open_flows(ws, report) as flows:
+        with clock.step("built: converted, de-identified, labelled by nnU-Net"):
+            outcomes += flows.build()
+        with clock.step("packed for three raters"):
+            outcomes.append(stages.PACK(ws))
+        with clock.step("drawn by simulated raters"):
+            for number in stages.rounds(ws):
+                answer_packages(ws.layout.outbox(number), ws.layout.inbox(number), truth)
+        with clock.step("returns checked, agreement measured, voted, measured"):
+            outcomes += flows.collect_reviews()
+        with clock.step("release cut and verified"):
+            outcomes += flows.publish_release(DEMO_VERSION)
+    clock.overhead_seconds = flows.overhead_seconds
+    return [problem for outcome in outcomes for problem in outcome.problems]
+
+
+def _differences(ws: Workspace, truth: CohortTruth, expect: Path | None) -> list[Problem]:
+    """Where the dataset is not what was planted, or its manifest not what was expected."""
+    from pipeline.cli.verdict import differences, manifest_differences
+
+    if not ws.layout.release(DEMO_VERSION).is_dir():
+        return [Problem("truth", Severity.REFUSE, "no release was cut, so there is nothing to check")]
+    texts = [*differences(ws, truth, DEMO_VERSION)]
+    if expect is not None and expect.exists():
+        texts += manifest_differences(expect, ws.layout.manifest)
+    elif expect is not None and not texts:
+        write_text(expect, ws.layout.manifest.read_text(encoding="utf-8"))
+    return [Problem("truth", Severity.REFUSE, text) for text in texts]
+
+
+COMMANDS = (demo,)

@@ -105,16 +105,45 @@ class DeidentificationConfig(Section):
     )
 
 
-class CoarseConfig(Section):
-    """`[coarse]`: the network that labels first.
+class NetworkConfig(Section):
+    """A network in nnU-Net's layout, and how its output is read.
 
-    `model` is a registered name or a folder in nnU-Net's layout; `sha256` pins its checkpoint (a registered model has
-    its own pin). Lesions below `min_lesion_mm3` are removed as dust.
+    `model` is a registered name or a folder. `sha256` pins its checkpoints, plans and dataset.json together (a
+    registered model has its own pin; the refusal of an unpinned one tells the value). `labels` gives a meaning to
+    values or names in the model's dataset.json, such as `{ 5 = "liver" }`, where names do not speak for themselves.
+    `orientation` is how the arrays of its training lay, where its dataset.json does not say it: "SAR" for
+    TotalSegmentator's models.
     """
 
     model: str = "demo"
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    labels: dict[str, Literal["liver", "lesion"]] = {}
+    orientation: Annotated[str, Field(pattern=r"^[LRPASI]{3}$")] | None = None
+
+
+class LesionNetworkConfig(NetworkConfig):
+    """`[coarse.lesions]`: a second network that looks for lesions in the liver the first one found.
+
+    It sees the liver's box and `margin_mm` around it, as LiTS and LiMT labelled theirs first.
+    """
+
+    margin_mm: Annotated[float, Field(ge=0)] = 20.0
+
+
+class CoarseConfig(NetworkConfig):
+    """`[coarse]`: the network that labels first, and the limits it works within.
+
+    Windows overlap by `1 - step_size`; mirroring costs eight times as much, and a liver is not symmetric. A volume
+    whose network takes longer than `timeout_s`, or that has more than `max_voxels` as stored or on the network's grid
+    (600 million are 512 x 512 x 2300), is set aside. Lesions below `min_lesion_mm3` are removed as dust.
+    """
+
+    lesions: LesionNetworkConfig | None = None
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    step_size: Annotated[float, Field(gt=0, le=1)] = 0.5
+    mirroring: bool = False
+    timeout_s: Annotated[float, Field(gt=0)] = 3600.0
+    max_voxels: Annotated[int, Field(gt=0)] = 600_000_000
     min_lesion_mm3: Annotated[float, Field(ge=0)] = 50.0
 
 

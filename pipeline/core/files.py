@@ -26,8 +26,13 @@ _CHUNK_BYTES = 1 << 20
 
 
 @contextmanager
-def atomic_writer(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
+def atomic_writer(path: Path, *, mode: int = 0o644, durable: bool = True) -> Iterator[BinaryIO]:
     """A binary file that takes its name only when the block ends without an error.
+
+    Args:
+        path: where to.
+        mode: permissions of the file.
+        durable: wait until the disk has it; False only for what can be made again at will, in thousands of files.
 
     Raises:
         StorageError: when the disk is full, or the folder cannot be written.
@@ -38,8 +43,9 @@ def atomic_writer(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with os.fdopen(descriptor, "wb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
         raise _explained(error, path) from error
@@ -47,13 +53,15 @@ def atomic_writer(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
 
 
-def write_atomically(path: Path, data: bytes | bytearray | Iterable[bytes], *, mode: int = 0o644) -> None:
-    """Write a whole file or none, replacing what was there.
+def write_atomically(
+    path: Path, data: bytes | bytearray | Iterable[bytes], *, mode: int = 0o644, durable: bool = True
+) -> None:
+    """Write a whole file or none, replacing what was there; arguments as of `atomic_writer`.
 
     Raises:
         StorageError: when the disk is full, or the folder cannot be written.
     """
-    with atomic_writer(path, mode=mode) as file:
+    with atomic_writer(path, mode=mode, durable=durable) as file:
         for chunk in (data,) if isinstance(data, bytes | bytearray) else data:
             file.write(chunk)
 

@@ -119,7 +119,7 @@ class Series:
 
     Attributes:
         key: unique and stable: the SeriesInstanceUID, with a suffix where one UID held several volumes.
-        instances: sorted along the normal, lowest first; a multi-frame object stands alone.
+        instances: sorted along the normal, lowest first; one a frame, with its own header, of a multi-frame object.
         geometry: the grid of the volume; None where no true grid exists.
         problems: everything noticed, all of it; any `Severity.REFUSE` means that no volume can be made.
     """

@@ -338,6 +338,8 @@ def _thickness(candidate: Candidate, config: Config) -> str | None:
 
 
 def _spacing(candidate: Candidate, config: Config) -> str | None:
+    if not candidate.is_usable:
+        return None  # slices that form no volume have no spacing, and are refused for that already
     return _outside(candidate.facts.slice_spacing_mm, config.inclusion.slice_spacing_mm, "mm")
 
 

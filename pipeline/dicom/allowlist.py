@@ -170,7 +170,13 @@ _DESCRIPTION = [
         "ProtocolName",
         needs=Option.CLEAN_DESCRIPTORS,
     ),
-    *_many("contrast agent; only known agents stay", vocabulary.contrast_agent, "ContrastBolusAgent", is_fact=True),
+    Attribute(
+        "ContrastBolusAgent",
+        vocabulary.contrast_agent,
+        "contrast agent; only known agents stay",
+        Option.CLEAN_DESCRIPTORS,
+        is_fact=True,
+    ),
     *_many(
         "how contrast was given; only known words stay",
         rule.word("IV", "Oral", "INTRAVENOUS", "ORAL", "NONE"),

@@ -9,6 +9,7 @@ Standard: DICOM PS3.15 Annex E, Basic Application Level Confidentiality Profile.
 from __future__ import annotations
 
 import struct
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -108,22 +109,26 @@ def deidentify(
     config: DeidentificationConfig,
     *,
     is_text_free: bool = False,
+    pixels: NDArray[np.integer] | None = None,
 ) -> Deidentified:
     """A new dataset that holds nothing of the old one but what the allow-list lets pass.
 
     Args:
-        dataset: one image as read by pydicom, pixels included; it is not changed.
+        dataset: one image as read by pydicom; it is not changed.
         pseudonyms: replacements under the project's secret.
         config: what the dataset asks to keep.
         is_text_free: True when its series was searched for burned-in text and none was found; only then the Clean
             Pixel Data Option is claimed.
+        pixels: its stored values, cut to their bits, where they are decoded already.
 
     Raises:
         PrivacyError: when a UID that everything hangs on is missing, or pixels cannot be decoded.
     """
-    read = _reader(dataset)
-    clean = _rebuilt(TOP_LEVEL, read, _subject(read, pseudonyms, config))
-    _add_pixels(clean, dataset)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they quote values
+        read = _reader(dataset)
+        clean = _rebuilt(TOP_LEVEL, read, _subject(read, pseudonyms, config))
+        _add_pixels(clean, pixels_of(dataset) if pixels is None else pixels)
     kept = tuple(element.keyword for element in clean)
     for keyword in set(EMPTIED) - set(kept):
         _put(clean, keyword, None)
@@ -141,7 +146,8 @@ def _subject(read: _Read, pseudonyms: Pseudonyms, config: DeidentificationConfig
 def _reader(dataset: Dataset) -> _Read:
     """Plain values of a dataset by keyword; None for what is absent, empty or unreadable.
 
-    UIDs that an image cannot be without are made up from its neighbours where an export emptied them.
+    UIDs and the patient, which an image cannot be without, are made up from its neighbours where an export emptied
+    them; each study without a patient is taken for a patient of its own.
     """
     meta = getattr(dataset, "file_meta", None) or Dataset()
     replaced: dict[str, object] = {
@@ -151,6 +157,8 @@ def _reader(dataset: Dataset) -> _Read:
     series = _plain_of(dataset, "SeriesInstanceUID") or _made_up_series(dataset)
     replaced["SeriesInstanceUID"] = series
     replaced["StudyInstanceUID"] = _plain_of(dataset, "StudyInstanceUID") or (series and f"study of {series}")
+    patient = _plain_of(dataset, "PatientID") or f"patient of {replaced['StudyInstanceUID']}"
+    replaced["PatientID"] = replaced["PatientName"] = patient
     return lambda keyword: replaced[keyword] if keyword in replaced else _plain_of(dataset, keyword)
 
 
@@ -256,6 +264,8 @@ def _put(dataset: Dataset, keyword: str, value: object) -> None:
         is_signed = isinstance(value, int) and value < 0
         vr = "SS" if is_signed or dataset.get("PixelRepresentation") else "US"
     written = _decimal(value) if vr == "DS" else value
+    if vr == "SH" and isinstance(value, int):
+        written = str(value)
     if vr == "SQ":
         written = DicomSequence(value or [])  # type: ignore[arg-type]
     if isinstance(written, tuple):
@@ -278,8 +288,7 @@ def _decimal(value: object) -> object:
     return text
 
 
-def _add_pixels(clean: Dataset, dataset: Dataset) -> None:
-    stored = pixels_of(dataset)
+def _add_pixels(clean: Dataset, stored: NDArray[np.integer]) -> None:
     bits = int(clean.get("BitsStored", 0))
     _put(clean, "BitsAllocated", stored.dtype.itemsize * 8)
     _put(clean, "HighBit", bits - 1)

@@ -171,15 +171,15 @@ def _straightened(
 def _line_problems(
     points: NDArray[np.float64], step: NDArray[np.float64], normal: NDArray[np.float64], spacing: float
 ) -> list[Problem]:
+    heights = points @ normal
+    gaps = np.diff(heights)
+    if gaps.min() < SAME_PLACE_MM:
+        return [_refused("repeated-positions", "several slices lie at one position, others do not")]
     residuals = np.linalg.norm(points - points[0] - np.arange(len(points))[:, None] * step, axis=1)
     worst = float(residuals.max())
     if worst <= max(RESIDUAL_TOLERANCE_MM, RESIDUAL_TOLERANCE * spacing):
         return []
-    heights = points @ normal
-    gaps = np.diff(heights)
     usual = float(np.quantile(gaps, 0.25, method="lower"))
-    if usual < SAME_PLACE_MM:
-        return [_refused("repeated-positions", "several slices lie at one position, others do not")]
     multiples = gaps / usual
     whole = np.abs(multiples - np.rint(multiples)).max() <= GAP_TOLERANCE
     if whole and np.rint(multiples).max() > 1:

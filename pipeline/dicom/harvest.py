@@ -12,6 +12,7 @@ import csv
 import io
 import re
 import tarfile
+import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -102,6 +103,11 @@ _TEXT_VRS = frozenset({"LT", "ST", "UT", "UC"})
 _GUESSED_CHARSETS = ("utf-8", "gb18030")
 _MONTH_NAMES = "January February March April May June July August September October November December"
 _MONTHS = _MONTH_NAMES.split()
+_NAME_HEAD_WORDS = "name surname patient full first last family given firstname lastname 姓名 患者姓名"
+_NUMBER_HEAD_WORDS = "id mrn number accession patientid 住院号 病历号"
+_NAME_HEADS = frozenset(_NAME_HEAD_WORDS.split())
+_NUMBER_HEADS = frozenset(_NUMBER_HEAD_WORDS.split())
+_DATE_HEADS = frozenset(("date", "birth", "dob", "birthdate"))
 _PLACEHOLDER_DATES = frozenset({date(1900, 1, 1), date(1970, 1, 1)})
 
 
@@ -165,14 +171,16 @@ def _looks_like_dicom(content: bytes) -> bool:
 
 
 def _harvest_dicom(content: bytes, basket: _Basket) -> None:
-    try:
-        dataset = dcmread(io.BytesIO(content), stop_before_pixels=True, force=True)
-    except _UNREADABLE:
-        basket.unreadable += 1
-        return
-    basket.files += 1
-    _harvest_dataset(dataset.file_meta, basket)
-    _harvest_dataset(dataset, basket)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they quote values
+        try:
+            dataset = dcmread(io.BytesIO(content), stop_before_pixels=True, force=True)
+        except _UNREADABLE:
+            basket.unreadable += 1
+            return
+        basket.files += 1
+        _harvest_dataset(dataset.file_meta, basket)
+        _harvest_dataset(dataset, basket)
 
 
 def _harvest_dataset(dataset: Dataset, basket: _Basket) -> None:
@@ -322,9 +330,9 @@ def _harvest_table(content: bytes, basket: _Basket) -> None:
             words = set(re.split(r"[\W_]+", str(head).casefold()))
             if not isinstance(cell, str) or not cell.strip():
                 continue
-            if words & {"name", "姓名", "surname", "firstname", "lastname"}:
+            if words <= _NAME_HEADS:
                 _add_name(cell.strip(), basket)
-            elif words & {"id", "mrn", "number", "accession", "住院号", "病历号", "patientid"}:
+            elif words & _NUMBER_HEADS:
                 _add_number(Kind.NUMBER, cell.strip(), basket)
-            elif words & {"date", "birth", "dob", "birthdate"}:
+            elif words & _DATE_HEADS:
                 _add_date(cell.strip(), basket)

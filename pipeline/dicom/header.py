@@ -115,6 +115,8 @@ PIXEL_LENGTH: Final = "PixelDataLength"
 """Key of our own: bytes of PixelData that are there; -1 when it is encapsulated."""
 FRAMES: Final = "Frames"
 """Key of our own: one mapping a frame of a multi-frame object, what differs from or adds to the header."""
+FRAME_COUNT: Final = "FrameCount"
+"""Key of our own: how many frames a multi-frame object describes."""
 FRAME_INDEX: Final = "FrameIndex"
 """Key of our own: which frame of a multi-frame object, from 0."""
 

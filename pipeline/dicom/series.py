@@ -5,18 +5,22 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from types import MappingProxyType
 
-from pipeline.core.records import Fate, FileFate, Instance, Problem, Series, Severity
+from pipeline.core.records import Fate, FileFate, Instance, Problem, Series, Severity, SourceFile
 from pipeline.dicom import header as words
 from pipeline.dicom.grid import stack
 from pipeline.dicom.kinds import REASONS, why_no_slice
 from pipeline.dicom.pixels import same_pixels
-from pipeline.dicom.split import Part, by_geometry, into_volumes, time_s
+from pipeline.dicom.split import Part, at_one_place, by_geometry, into_volumes, time_s
 
 _WHERE_NOT_WHAT = frozenset({words.PIXEL_OFFSET, words.PIXEL_LENGTH, words.TRANSFER_SYNTAX})
-"""Header keys that may differ between two copies of one image."""
+"""Header keys that may differ between two copies of one object."""
+
+_OF_THE_COPY = _WHERE_NOT_WHAT | {"SOPInstanceUID", "InstanceNumber", "ContentDate", "ContentTime", words.FRAME_INDEX}
+"""Header keys that may differ when one image was sent twice under two UIDs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +36,17 @@ class Grouping:
     set_aside: tuple[FileFate, ...]
 
 
-def group_series(instances: Sequence[Instance]) -> Grouping:
+def group_series(instances: Sequence[Instance], unread: Sequence[FileFate] = ()) -> Grouping:
     """Series of one volume each, in slice order, with everything that is wrong with them.
+
+    A file that could not be read may have been a slice of a series in its folder: such a series is flagged.
 
     The same objects give the same series in the same order, whatever the order they come in. Files are opened only
     where two objects claim to be the same image.
+
+    Args:
+        instances: from `scan`.
+        unread: what `scan` set aside.
     """
     aside: list[FileFate] = []
     families: dict[tuple[str, ...], Part] = defaultdict(list)
@@ -48,11 +58,16 @@ def group_series(instances: Sequence[Instance]) -> Grouping:
             families[_family(instance)].append(instance)
     series: list[Series] = []
     for family in families.values():
-        kept, duplicates, problems = _without_duplicates(family)
-        aside.extend(FileFate(copy.source, Fate.DUPLICATE, "duplicate", REASONS["duplicate"]) for copy in duplicates)
-        series.extend(_series_of(kept, problems))
-    series.sort(key=lambda one: one.key)
-    return Grouping(_with_unique_keys(series), tuple(sorted(aside, key=lambda fate: _place(fate.source))))
+        kept, copies, problems = _without_duplicates(family)
+        formed, more_copies = _series_of(kept, problems)
+        series.extend(formed)
+        aside.extend(_duplicate(copy) for copy in (*copies, *more_copies))
+    flagged = _beside_broken_files(_with_unique_keys(series), unread)
+    return Grouping(flagged, tuple(sorted(aside, key=lambda fate: _place(fate.source))))
+
+
+def _duplicate(copy: Instance) -> FileFate:
+    return FileFate(copy.source, Fate.DUPLICATE, "duplicate", REASONS["duplicate"])
 
 
 def _identity(instance: Instance) -> tuple[str, float, str, str]:
@@ -61,8 +76,8 @@ def _identity(instance: Instance) -> tuple[str, float, str, str]:
     return instance.text("SOPInstanceUID"), -1.0 if number is None else number, *place
 
 
-def _place(source: object) -> tuple[str, str]:
-    return str(getattr(source, "path", "")), getattr(source, "member", None) or ""
+def _place(source: SourceFile) -> tuple[str, str]:
+    return str(source.path), source.member or ""
 
 
 def _family(instance: Instance) -> tuple[str, ...]:
@@ -95,22 +110,65 @@ def _without_duplicates(family: Part) -> tuple[Part, Part, tuple[Problem, ...]]:
     return kept, copies, (Problem("conflicting-duplicates", Severity.REFUSE, message, "export the series again"),)
 
 
-def _same_header(one: Instance, other: Instance) -> bool:
-    keys = (set(one.header) | set(other.header)) - _WHERE_NOT_WHAT
+def _same_header(one: Instance, other: Instance, but: frozenset[str] = _WHERE_NOT_WHAT) -> bool:
+    keys = (set(one.header) | set(other.header)) - but
     return all(one.header.get(key) == other.header.get(key) for key in keys)
 
 
-def _series_of(family: Part, problems: tuple[Problem, ...]) -> list[Series]:
+def _series_of(family: Part, problems: tuple[Problem, ...]) -> tuple[list[Series], Part]:
+    """The volumes of a family, and images that are in it twice under two SOPInstanceUIDs."""
     slices = [slice_ for instance in family for slice_ in frames_of(instance)]
-    volumes = [(slices, problems)] if problems else []
+    volumes, copies = [(slices, problems)] if problems else [], []
     if not problems:
-        volumes = [volume for part in by_geometry(slices) for volume in into_volumes(part)]
+        for part in by_geometry(slices):
+            found = _copies(part)
+            copies.extend(found)
+            volumes.extend(into_volumes([slice_ for slice_ in part if slice_ not in found]))
     volumes.sort(key=lambda volume: _first_of(volume[0]))
     many = len(volumes) > 1
-    return [
+    series = [
         _series(part, found, f"{_key(family[0])}#{number}" if many else _key(family[0]))
         for number, (part, found) in enumerate(volumes, start=1)
     ]
+    return series, copies
+
+
+def _copies(slices: Part) -> Part:
+    """Slices that equal another one at their place in all but their own UID and number."""
+    copies: Part = []
+    for group in at_one_place(slices):
+        originals: Part = []
+        for slice_ in group:
+            if any(_same_header(one, slice_, _OF_THE_COPY) and same_pixels(one, slice_) for one in originals):
+                copies.append(slice_)
+            else:
+                originals.append(slice_)
+    return copies
+
+
+def _beside_broken_files(series: Sequence[Series], unread: Sequence[FileFate]) -> tuple[Series, ...]:
+    """Series, those flagged that share a folder with files that are broken DICOM or belong to nobody."""
+    broken = {_folder(fate.source) for fate in unread if fate.code in ("unreadable", "empty")}
+    broken |= {_folder(one.first.source) for one in series if _is_remnant(one)}
+    message = "a broken file lies in its folder and may have been one of its slices"
+    problem = Problem("broken-neighbour", Severity.FLAG, message, "export the folder again")
+    return tuple(
+        replace(one, problems=(*one.problems, problem))
+        if not _is_remnant(one) and any(_folder(slice_.source) in broken for slice_ in one.instances)
+        else one
+        for one in series
+    )
+
+
+def _folder(source: SourceFile) -> tuple[Path, str]:
+    if source.member is None:
+        return source.path.parent, ""
+    return source.path, source.member.rpartition("/")[0]
+
+
+def _is_remnant(series: Series) -> bool:
+    """True for an object cut inside its header, before it could tell its series."""
+    return not series.first.text("SeriesInstanceUID") and _has_no_pixels(series.first)
 
 
 def _series(slices: Part, problems: tuple[Problem, ...], key: str) -> Series:
@@ -139,7 +197,7 @@ def _with_unique_keys(series: Sequence[Series]) -> tuple[Series, ...]:
             message = "one SeriesInstanceUID in two patients or studies"
             shared = Problem("shared-uid", Severity.FLAG, message, "find out which of them it belongs to")
             key = f"{one.key}@{_digest(_family(one.first))}"
-            unique.append(Series(key, one.instances, one.geometry, (*one.problems, shared)))
+            unique.append(replace(one, key=key, problems=(*one.problems, shared)))
         else:
             unique.append(one)
     return tuple(sorted(unique, key=lambda one: one.key))
@@ -158,6 +216,7 @@ def frames_of(instance: Instance) -> list[Instance]:
         frame = frames[0] if isinstance(frames, tuple) and frames else {}
         return [Instance(instance.source, MappingProxyType({**instance.header, **frame}))]
     common = {key: value for key, value in instance.header.items() if key != words.FRAMES}
+    common[words.FRAME_COUNT] = len(frames)
     return [
         Instance(instance.source, MappingProxyType({**common, **frame, words.FRAME_INDEX: index}))
         for index, frame in enumerate(frames)
@@ -169,6 +228,7 @@ def _pixel_problems(slices: Sequence[Instance]) -> list[Problem]:
     checks: tuple[tuple[str, Callable[[Instance], bool], str], ...] = (
         ("no-pixel-data", _has_no_pixels, "have no PixelData"),
         ("truncated", _is_truncated, "are cut short: PixelData holds fewer bytes than Rows x Columns"),
+        ("frame-count", _miscounts_frames, "belong to an object that describes another number of frames than it holds"),
         ("frames-without-place", _has_loose_frames, "hold several frames without a position of their own"),
     )
     problems = []
@@ -192,6 +252,11 @@ def _is_truncated(slice_: Instance) -> bool:
     facts = [slice_.number(keyword) or 0 for keyword in ("Rows", "Columns", "BitsAllocated")]
     frames = slice_.number("NumberOfFrames") or 1
     return there < facts[0] * facts[1] * facts[2] / 8 * frames
+
+
+def _miscounts_frames(slice_: Instance) -> bool:
+    described = slice_.number(words.FRAME_COUNT)
+    return described is not None and described != (slice_.number("NumberOfFrames") or 1)
 
 
 def _has_loose_frames(slice_: Instance) -> bool:

@@ -67,8 +67,8 @@ _OF_THE_SWEEP = ("AcquisitionNumber", "TriggerTime")
 def by_geometry(slices: Sequence[Instance]) -> list[Part]:
     """Slices by matrix, pixel spacing, orientation, frame of reference and modality.
 
-    A slice without orientation or spacing joins the slices of its matrix, so that they are refused together instead of
-    silently lacking it.
+    A slice without orientation or spacing joins the slices of its matrix (without a matrix, the largest group), so that
+    they are refused together instead of silently lacking it.
     """
     groups: dict[tuple[object, ...], Part] = {}
     incomplete: Part = []
@@ -81,7 +81,8 @@ def by_geometry(slices: Sequence[Instance]) -> list[Part]:
         key = (*_matrix(slice_), slice_.text("FrameOfReferenceUID"), _plane_class(planes, directions, plane[2:]))
         groups.setdefault(key, []).append(slice_)
     for slice_ in incomplete:
-        same = [group for key, group in groups.items() if key[:3] == _matrix(slice_)]
+        known = slice_.number("Rows") is not None
+        same = [group for key, group in groups.items() if key[:3] == _matrix(slice_) or not known]
         home = max(same, key=len, default=None)
         if home is None:
             home = groups.setdefault((*_matrix(slice_), "", -1), [])
@@ -105,6 +106,16 @@ def _plane_class(
             return number
     known.append((directions, *spacing))
     return len(known) - 1
+
+
+def at_one_place(slices: Part) -> list[Part]:
+    """Groups of slices that lie at one position; only groups of at least two."""
+    if any(vector(slice_, "ImagePositionPatient", 3) is None for slice_ in slices) or axes(slices[0]) is None:
+        return []
+    places: dict[int, Part] = defaultdict(list)
+    for slice_, height in zip(slices, _heights(slices).tolist(), strict=True):
+        places[_place_of(height)].append(slice_)
+    return [group for group in places.values() if len(group) > 1]
 
 
 def into_volumes(slices: Part) -> list[tuple[Part, tuple[Problem, ...]]]:

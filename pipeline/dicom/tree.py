@@ -86,7 +86,7 @@ def convert_tree(
         StorageError: when the disk is full or a folder cannot be written.
     """
     found = scan(src, index=index)
-    grouping = group_series(found.instances)
+    grouping = group_series(found.instances, found.set_aside)
     names = SafeNames(src, found.instances)
     guesses = _phases(grouping.series, phases)
     rows, broken = [], {}

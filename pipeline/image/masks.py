@@ -28,6 +28,9 @@ EXACT_VOXELS = 0.01
 """Largest distance from a whole voxel that still counts as on the grid: ten times what float32 headers and 6-digit
 texts lose across 512 voxels, a fiftieth of the half-voxel shift that must be noticed."""
 
+_ROUNDING = 1e-3
+"""A whole number times a float32 scale factor stays much nearer; a resampled edge does not."""
+
 _NUMBERED_NAME = re.compile(r"(?:segment|label)?[ _]*(\d+)", re.IGNORECASE)
 
 
@@ -107,6 +110,10 @@ def decode_mask(content: bytes, name: str) -> StoredMask:
             return StoredMask(voxels[np.newaxis], geometry)
     except (ValueError, OverflowError):
         raise StorageError(f"{name} has a header that cannot be understood; save it again as .nii.gz") from None
+    except GeometryError as error:
+        if str(error).startswith(name):
+            raise
+        raise GeometryError(f"{name} has no usable place in space ({error}); save it with its geometry") from None
     raise StorageError(f"{name} is in a format that is not read here; save the mask as .nii.gz")
 
 
@@ -132,7 +139,7 @@ def read_labels_of(mask: StoredMask, scheme: LabelScheme, *, what: str) -> Label
     if not mask.segments:
         if len(layers) > 1:
             raise LabelError(f"{what} has {len(layers)} layers without names; save it again as a .seg.nrrd or .nii.gz")
-        scheme.check(layers, what=what)
+        _check_values(layers, scheme, what)
         return LabelReading(LabelMap(layers[0].astype(np.uint8), mask.geometry))
     return _labels_by_name(layers, mask, scheme, what)
 
@@ -161,15 +168,25 @@ def place(labels: LabelMap, reference: Geometry, *, what: str) -> Placement:
     return Placement(LabelMap(placed, reference), repairs, 0.0 if is_exact else shift_voxels, lost)
 
 
-def _whole_numbers(layers: NDArray[Any], what: str) -> NDArray[np.int64]:
-    if layers.dtype.kind == "f" and not (np.isfinite(layers).all() and (layers == np.rint(layers)).all()):
+def _check_values(layers: NDArray[Any], scheme: LabelScheme, what: str) -> None:
+    """As `LabelScheme.check`, but two passes instead of a sort where nothing is wrong."""
+    if layers.min() < 0 or layers.max() > max(scheme.names):
+        scheme.check(layers, what=what)
+
+
+def _whole_numbers(layers: NDArray[Any], what: str) -> NDArray[Any]:
+    """Values as integers; what a scale factor in the header left beside a whole number is rounded."""
+    if layers.dtype.kind != "f":
+        return layers
+    whole: NDArray[np.floating] = np.rint(layers)
+    if not (np.abs(layers - whole) <= _ROUNDING).all():
         raise LabelError(
             f"{what} holds fractions, as after smoothing or resampling; export the labels themselves, unresampled"
         )
-    return layers.astype(np.int64, copy=False)
+    return whole.astype(np.int64)
 
 
-def _labels_by_name(layers: NDArray[np.int64], mask: StoredMask, scheme: LabelScheme, what: str) -> LabelReading:
+def _labels_by_name(layers: NDArray[Any], mask: StoredMask, scheme: LabelScheme, what: str) -> LabelReading:
     labels = np.zeros(layers.shape[1:], dtype=np.uint8)
     known = np.zeros(layers.shape, dtype=bool)
     moved = False
@@ -239,7 +256,7 @@ def _set_down(
     """Voxels laid into an empty grid at an index, and how many labelled ones fell outside."""
     starts, stops = np.maximum(first, 0), np.minimum(first + voxels.shape, shape)
     if (stops <= starts).any():
-        raise GeometryError(f"{what} lies outside its image: it seems to belong to another case")
+        raise GeometryError(f"{what} lies outside its image; open the case as it was sent and save its own mask")
     target = tuple(slice(a, b) for a, b in zip(starts, stops, strict=True))
     source = tuple(slice(a, b) for a, b in zip(starts - first, stops - first, strict=True))
     placed = np.zeros(shape, dtype=np.uint8)

@@ -42,3 +42,16 @@ def doubt_signals(probabilities: torch.Tensor, lesion_channels: list[int], voxel
         signals["lesion_entropy"] = float(bits[possible].mean()) if bool(possible.any()) else 0.0
         signals["lesion_doubt_ml"] = float(bits.sum()) * voxel_ml
     return signals
+
+
+def fold_disagreement(votes: list[torch.Tensor]) -> float:
+    """Share of the voxels that any fold calls foreground on which not all folds agree, 0.0 to 1.0.
+
+    Fewer than two votes, or nothing but background, give 0.0.
+    """
+    if len(votes) < 2:
+        return 0.0
+    stacked = torch.stack(votes)
+    found = (stacked > 0).any(0)
+    differing = (stacked != stacked[0]).any(0)
+    return float(differing.sum()) / max(1, int(found.sum()))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.config import CoarseConfig
+from pipeline.core.config import NetworkConfig
 from pipeline.core.errors import ModelError, StorageError
 from pipeline.core.files import digest, read_json, sha256_of
 from pipeline.core.labels import Label
@@ -73,12 +73,12 @@ class Model:
         return digest(dict(self.hashes))
 
 
-def find_model(config: CoarseConfig, root: Path, *, allow_unpinned: bool = False) -> Model:
+def find_model(config: NetworkConfig, root: Path, *, allow_unpinned: bool = False) -> Model:
     """The model a configuration names, its files hashed and its plans and labels checked.
 
     Args:
-        config: `[coarse]`; `model` is a registered name or a folder, relative ones below `root`.
-        root: the dataset folder.
+        config: `[coarse]` or `[coarse.lesions]`.
+        root: the dataset folder; a model folder that is not absolute lies below it.
         allow_unpinned: take a folder without a pin, because a person named it for this one run.
 
     Raises:
@@ -86,7 +86,7 @@ def find_model(config: CoarseConfig, root: Path, *, allow_unpinned: bool = False
     """
     registered = REGISTERED.get(config.model)
     folder = registered.folder if registered else _model_folder(root / config.model, config.model)
-    model = _described(config.model if registered else folder.name, folder)
+    model = _described(config.model if registered else folder.name, folder, config)
     pin = config.sha256 or (registered.sha256 if registered else None)
     _check_pin(model, pin, allow_unpinned=allow_unpinned)
     return model
@@ -121,15 +121,28 @@ def output_values(dataset: Mapping[str, Any]) -> dict[str, int]:
     return {name: int(value[0] if isinstance(value, list) else value) for name, value in labels.items()}
 
 
-def map_labels(values: Mapping[str, int], *, name: str) -> dict[int, Label]:
-    """Our label for each output value, by the names in dataset.json.
+def map_labels(values: Mapping[str, int], wanted: Mapping[str, str], *, name: str) -> dict[int, Label]:
+    """Our label for each output value.
+
+    Args:
+        values: output value by name, see `output_values`.
+        wanted: "liver" or "lesion" by name or value; where empty, names that speak for themselves are taken.
+        name: the model's.
 
     Raises:
-        ModelError: when no name is known.
+        ModelError: when a wanted label is not in the model, or none is known.
     """
+    known = {**values, **{str(value): value for value in values.values()}}
+    missing = sorted(set(wanted) - set(known))
+    if missing:
+        raise ModelError(f"model {name} has no label {', '.join(missing)}; its dataset.json knows {values}")
+    if wanted:
+        return {known[key]: Label[label.upper()] for key, label in wanted.items()}
     mapping = {value: label for word, value in values.items() for label, words in LABEL_WORDS.items() if word in words}
     if not mapping:
-        raise ModelError(f"model {name} knows the labels {sorted(values)}, none of them liver or lesion")
+        raise ModelError(
+            f"model {name} knows the labels {values}, none of them liver or lesion; set labels in [coarse]"
+        )
     return mapping
 
 
@@ -146,18 +159,18 @@ def _model_folder(path: Path, name: str) -> Path:
     return below[0]
 
 
-def _described(name: str, folder: Path) -> Model:
+def _described(name: str, folder: Path, config: NetworkConfig) -> Model:
     checkpoints = _checkpoints(folder, name)
     files = [folder / "plans.json", folder / "dataset.json", *checkpoints]
     try:
         hashes = {file.relative_to(folder).as_posix(): sha256_of(file) for file in files}
         plans, dataset = read_json(folder / "plans.json"), read_json(folder / "dataset.json")
         values = output_values(dataset)
+        orientation = config.orientation or str(dataset.get("orientation", DEFAULT_ORIENTATION))
     except (StorageError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"model {name} is incomplete or damaged: {error}; export it again") from None
     check_plans(plans, name=name)
-    orientation = str(dataset.get("orientation", DEFAULT_ORIENTATION))
-    return Model(name, folder, checkpoints, hashes, map_labels(values, name=name), orientation)
+    return Model(name, folder, checkpoints, hashes, map_labels(values, config.labels, name=name), orientation)
 
 
 def _checkpoints(folder: Path, name: str) -> tuple[Path, ...]:

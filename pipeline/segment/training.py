@@ -20,10 +20,11 @@ from typing import Any
 from pipeline.core.errors import ModelError
 from pipeline.core.files import atomic_writer, read_json, write_json
 from pipeline.segment.models import CHECKPOINT_NAME, DEFAULT_ORIENTATION
-from pipeline.segment.nnunet import TORCH_RESAMPLING, quiet_nnunet
+from pipeline.segment.quiet import quiet_nnunet
 
 CONFIGURATION = "3d_small"
 PLANS_NAME = "nnUNetPlansSmall"
+TORCH_RESAMPLING = "resample_torch_fornnunet"
 _one_training = threading.Lock()
 
 

@@ -23,7 +23,7 @@ from __future__ import annotations
 from pipeline.stages.imaging import CONVERT, LABEL
 from pipeline.stages.intake import SCAN, SCREEN, case_ids
 from pipeline.stages.publish import REPORT, cut_release, standing_problems, verify_release
-from pipeline.stages.review import COLLECT, PACK, packages, returned, review_status
+from pipeline.stages.review import COLLECT, PACK, accept_flagged, packages, returned, review_status, rounds
 from pipeline.stages.settle import AGREE, MEASURE, PREPARE, VOTE
 
 DATASET_STAGES = (SCAN, SCREEN)
@@ -45,11 +45,13 @@ __all__ = [
     "SCAN",
     "SCREEN",
     "VOTE",
+    "accept_flagged",
     "case_ids",
     "cut_release",
     "packages",
     "returned",
     "review_status",
+    "rounds",
     "standing_problems",
     "verify_release",
 ]

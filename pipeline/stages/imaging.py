@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import threading
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.core.config import CoarseConfig
+from pipeline.core.config import CoarseConfig, config_digest
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import finite, write_json
 from pipeline.core.records import Phase, Problem, Series
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from pipeline.segment.nnunet import NnunetSegmenter
 
 _loading = threading.Lock()
+_segmenters: dict[tuple[str, str], NnunetSegmenter] = {}
 
 
 def phases_of(ws: Workspace, case_id: str | None) -> tuple[str, tuple[Phase, ...]]:
@@ -107,8 +107,8 @@ def _named(problem: Problem, what: str) -> Problem:
 
 def _label_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
     case, phases = phases_of(ws, case_id)
-    model = model_of(ws)
-    return {**ws.hashes([ws.layout.image(case, phase) for phase in phases], case), **model.hashes}
+    images = ws.hashes([ws.layout.image(case, phase) for phase in phases], case)
+    return {**images, "model": model_of(ws).sha256}
 
 
 def _label(ws: Workspace, case_id: str | None) -> Work:
@@ -144,17 +144,15 @@ def _write_label(ws: Workspace, case: str, phase: Phase) -> list[Path]:
 
 
 def _segmenter(coarse: CoarseConfig, root: Path) -> NnunetSegmenter:
-    """One network a process: loading it costs more than a small case, and the lock makes sure it loads once."""
-    with _loading:
-        return _loaded_segmenter(coarse, root)
-
-
-@cache
-def _loaded_segmenter(coarse: CoarseConfig, root: Path) -> NnunetSegmenter:
+    """One network a process for the same settings: loading it costs more than a small case."""
     from pipeline.segment.models import find_model
     from pipeline.segment.nnunet import NnunetSegmenter
 
-    return NnunetSegmenter(find_model(coarse, root), coarse.device)
+    model = find_model(coarse, root)
+    with _loading:
+        return _segmenters.setdefault(
+            (model.sha256, config_digest(coarse)), NnunetSegmenter(model, coarse.device, coarse)
+        )
 
 
 CONVERT = Stage(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ from pipeline.workspace import Outcome, Stage, Status, Waiting, Work, Workspace
 
 if TYPE_CHECKING:
     from pipeline.dataset.release_inputs import ReleaseInputs, ReleaseVolume, ReviewFacts, ScanFacts
+    from pipeline.report.qc import QcVolume
 
 TO_SETTLE = (CONVERT, LABEL, AGREE, VOTE, MEASURE, PREPARE)
 """What a case must have behind it to be released."""
@@ -41,10 +44,8 @@ def verify_release(ws: Workspace, version: str) -> Outcome:
 
 def standing_problems(ws: Workspace) -> tuple[Problem, ...]:
     """Everything that receipts say still stands against the dataset and its cases."""
-    stages: list[tuple[Stage, str | None]] = [(stage, None) for stage in (SCAN, SCREEN, PACK, COLLECT)]
-    stages += [(stage, case_id) for case_id in case_ids(ws) for stage in TO_SETTLE]
-    receipts = (read_receipt(stage.receipt(ws, case_id)) for stage, case_id in stages)
-    return tuple(problem for receipt in receipts if receipt for problem in receipt.problems)
+    of_cases = (problem for case_id in case_ids(ws) for problem in _noticed(ws, TO_SETTLE, case_id))
+    return (*_noticed(ws, (SCAN, SCREEN, PACK, COLLECT), None), *of_cases)
 
 
 def release_inputs(ws: Workspace, version: str) -> tuple[ReleaseInputs, tuple[Problem, ...]]:
@@ -78,6 +79,11 @@ def agreement_rows(ws: Workspace, case_id: str) -> list[dict[str, Any]]:
         for phase in case_of(ws, case_id).series
         for pair in read_json(ws.layout.agreement(case_id, phase))["pairs"]
     ]
+
+
+def _noticed(ws: Workspace, stages: Iterable[Stage], case_id: str | None) -> tuple[Problem, ...]:
+    receipts = (read_receipt(stage.receipt(ws, case_id)) for stage in stages)
+    return tuple(problem for receipt in receipts if receipt for problem in receipt.problems)
 
 
 def _timed(name: str, step: Callable[[], tuple[tuple[Problem, ...], str]]) -> Outcome:
@@ -155,7 +161,7 @@ def _volume(ws: Workspace, case_id: str, phase: Phase) -> ReleaseVolume:
         first_slice=preparation["first_slice"],
         window_hu=(window["level_hu"], window["width_hu"]) if window else None,
         coarse_model=coarse["model"]["name"],
-        coarse_sha256=coarse["model"]["checkpoint_sha256"],
+        coarse_sha256=coarse["model"]["sha256"],
         lesions=tuple(read_json(layout.lesions(case_id, phase))["lesions"]),
     )
 
@@ -194,19 +200,93 @@ def _review_facts(ws: Workspace, case_id: str, phase: Phase) -> ReviewFacts:
 
 
 def _dice(agreement: Mapping[str, Any], structure: str) -> tuple[float, ...]:
-    pairs = (pair for pair in agreement["pairs"] if pair["structure"] == structure)
-    return tuple(pair["dice"] for pair in pairs if pair["dice"] is not None)
+    return tuple(dice for dice in _dice_by_pair(agreement, structure).values() if dice is not None)
 
 
 def _report_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
-    receipts: Iterable[Path] = sorted(ws.layout.cases.glob("*/*.receipt.json"))
     own = ws.layout.dataset_receipt("report")
-    tables = sorted(path for path in ws.layout.reports.glob("*.receipt.json") if path != own)
-    return {"receipts": digest([path.read_text(encoding="utf-8") for path in (*receipts, *tables)])}
+    receipts = (*ws.layout.cases.glob("*/*.receipt.json"), *ws.layout.reports.glob("*.receipt.json"))
+    return {"receipts": digest([path.read_text(encoding="utf-8") for path in sorted(receipts) if path != own])}
 
 
 def _report(ws: Workspace, case_id: str | None) -> Work:
-    raise NotImplementedError
+    from pipeline.report.qc import qc_page
+
+    write_text(ws.layout.problems_table, _problems_text(ws))
+    page = qc_page(
+        ws.config.dataset.name,
+        (
+            _qc_volume(ws, case, phase)
+            for case in case_ids(ws)
+            for phase in case_of(ws, case).series
+            if _has_labels(ws, case, phase)
+        ),
+        flow=read_consort(ws),
+        exclusions=_rows(ws.layout.exclusions_table),
+        problems=_noticed(ws, (SCAN, SCREEN, PACK, COLLECT), None),
+    )
+    write_text(ws.layout.qc_page, page)
+    return Work((ws.layout.qc_page, ws.layout.problems_table))
+
+
+def _problems_text(ws: Workspace) -> str:
+    from pipeline.dataset.manifest import csv_text
+
+    rows = [asdict(problem) for problem in standing_problems(ws)]
+    return csv_text(("severity", "code", "message", "cure"), rows)
+
+
+def _rows(table: Path) -> list[dict[str, str]]:
+    with table.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _has_labels(ws: Workspace, case_id: str, phase: Phase) -> bool:
+    return ws.layout.coarse(case_id, phase).is_file()
+
+
+def _qc_volume(ws: Workspace, case_id: str, phase: Phase) -> QcVolume:
+    """A volume with the best labels there are: the voted ones, or the network's."""
+    from pipeline.image.nifti import read_labels, read_volume
+    from pipeline.report.qc import QcVolume
+
+    layout = ws.layout
+    voted = layout.consensus(case_id, phase).is_file()
+    agreement = read_json(layout.agreement(case_id, phase)) if voted else {"pairs": [], "slices": []}
+    header = read_json(layout.header(case_id, phase))["header"]
+    return QcVolume(
+        case_id=case_id,
+        phase=phase,
+        image=read_volume(layout.image(case_id, phase), ws.unit),
+        labels=read_labels(layout.consensus(case_id, phase) if voted else layout.coarse(case_id, phase)),
+        status="voted" if voted else "coarse label only",
+        facts={
+            "diagnosis": _patient(ws, case_id).diagnosis or "unknown",
+            "scanner": " ".join(str(header.get(key, "")) for key in ("Manufacturer", "ManufacturerModelName")).strip(),
+        },
+        liver_dice=_dice_by_pair(agreement, "whole_liver"),
+        lesion_dice=_dice_by_pair(agreement, "lesion"),
+        disagreement=_disputed(agreement),
+        problems=_of_volume(ws, case_id, phase),
+    )
+
+
+def _of_volume(ws: Workspace, case_id: str, phase: Phase) -> tuple[Problem, ...]:
+    noticed = _noticed(ws, TO_SETTLE, case_id)
+    return tuple(p for p in noticed if p.severity is not Severity.NOTE and p.message.startswith(f"{case_id} {phase}:"))
+
+
+def _dice_by_pair(agreement: Mapping[str, Any], structure: str) -> dict[str, float | None]:
+    pairs = (pair for pair in agreement["pairs"] if pair["structure"] == structure)
+    return {" ".join(pair["raters"]): pair["dice"] for pair in pairs}
+
+
+def _disputed(agreement: Mapping[str, Any]) -> dict[int, int]:
+    """Slice to the most voxels of one structure that raters do not agree on."""
+    disputed: dict[int, int] = {}
+    for entry in agreement["slices"]:
+        disputed[entry["slice"]] = max(disputed.get(entry["slice"], 0), entry["disagreeing_voxels"])
+    return disputed
 
 
 REPORT = Stage(

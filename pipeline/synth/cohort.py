@@ -28,8 +28,8 @@ from pipeline.synth.dicom import (
     dose_report_files,
     dose_screen_files,
     localizer_files,
-    made_up_uid,
 )
+from pipeline.synth.encode import made_up_uid
 from pipeline.synth.people import Person, make_person
 from pipeline.synth.phantom import Phantom, render
 from pipeline.synth.roster import PATHOLOGY_CODES, Bystander, Enrolled, PlannedSeries, Protocol, roster
@@ -148,7 +148,7 @@ def _series_folder(visit: _Visit, number: int) -> str:
 
 def _write_files(folder: Path, home: PurePosixPath, files: list[File]) -> int:
     for name, content in files:
-        write_atomically(folder / home / name, content)
+        write_atomically(folder / home / name, content, durable=False)
     return len(files)
 
 
@@ -252,7 +252,7 @@ def _write_loose_files(folder: Path) -> list[SetAsideTruth]:
         "IM999999": (beginning, "unreadable"),
     }
     for name, (content, _) in files.items():
-        write_atomically(folder / home / name, content)
+        write_atomically(folder / home / name, content, durable=False)
     return [SetAsideTruth(str(home / name), code) for name, (_, code) in files.items()]
 
 

@@ -1,37 +1,29 @@
 """DICOM files as the two scanners write them: full of what a patient would not want to see published.
 
-Each function gives whole files as bytes, the same for the same input (PS3.10 meta group, PS3.3 CT Image module). Object
-UIDs lie under pydicom's root for made-up data.
+Each function gives whole files as bytes, the same for the same input (PS3.3 A.3, CT Image).
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 
-import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.encaps import encapsulate
-from pydicom.filewriter import dcmwrite
-from pydicom.pixels import encoders
+from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import (
     UID,
     CTImageStorage,
     ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    JPEG2000Lossless,
     SecondaryCaptureImageStorage,
     XRayRadiationDoseSRStorage,
-    generate_uid,
 )
 
 from pipeline.core.records import Phase
 from pipeline.core.volume import AIR_HU, Volume
+from pipeline.synth.encode import Elements, Stored, encoded, file_bytes, made_up_uid, pixel_element
 from pipeline.synth.people import Person
 from pipeline.synth.scanners import Kernel, Scanner
 
@@ -81,18 +73,14 @@ class SeriesHeader:
     left_out: tuple[int, ...] = ()
 
 
-def made_up_uid(*parts: object) -> UID:
-    """A UID that hangs on nothing but its parts."""
-    return generate_uid(entropy_srcs=[str(part) for part in parts])
-
-
 def ct_files(header: SeriesHeader, volume: Volume) -> Iterator[File]:
     """One file a slice, the highest slice first, as an export lists them."""
-    dataset = _ct_dataset(header, volume)
+    syntax = header.syntax or header.study.scanner.syntax
+    shared = encoded(_ct_dataset(header, volume), syntax)
     count = len(volume.voxels)
     for number, index in enumerate(range(count - 1, -1, -1), start=1):
         if index not in header.left_out:
-            yield _slice_name(header, number), _slice_bytes(dataset, header, volume, index, number)
+            yield _slice_name(header, number), _slice_bytes(shared, header, volume, index, number)
 
 
 def localizer_files(study: Study, uid: UID, projection: NDArray[np.int16]) -> Iterator[File]:
@@ -103,9 +91,9 @@ def localizer_files(study: Study, uid: UID, projection: NDArray[np.int16]) -> It
     dataset.ImagePositionPatient = ["-240", "0", "300"]
     dataset.PixelSpacing = ["2.5", "2.5"]
     dataset.SliceThickness = "0.6"
-    dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = str(INTERCEPT_HU), "1", "HU"
-    _put_pixels(dataset, _stored(study.scanner, projection), study.scanner, _own_syntax(study.scanner))
-    yield "SCOUT001", _file_bytes(dataset, _own_syntax(study.scanner))
+    _describe_pixels(dataset, projection.shape, study.scanner)
+    pixels = pixel_element(_stored(study.scanner, projection), study.scanner.syntax, study.scanner.bits_stored)
+    yield "SCOUT001", _whole_file(dataset, study.scanner.syntax, pixels)
 
 
 def dose_report_files(study: Study, uid: UID) -> Iterator[File]:
@@ -120,7 +108,7 @@ def dose_report_files(study: Study, uid: UID) -> Iterator[File]:
     entry.ConceptNameCodeSequence = DicomSequence([_code("121106", "DCM", "Comment")])
     entry.TextValue = f"{study.person.patient_id} total DLP 812 mGy.cm"
     dataset.ContentSequence = DicomSequence([entry])
-    yield "SR000001", _file_bytes(dataset, _own_syntax(study.scanner))
+    yield "SR000001", _whole_file(dataset, study.scanner.syntax)
 
 
 def dose_screen_files(study: Study, uid: UID, screen: NDArray[np.uint8]) -> Iterator[File]:
@@ -134,7 +122,7 @@ def dose_screen_files(study: Study, uid: UID, screen: NDArray[np.uint8]) -> Iter
     dataset.Rows, dataset.Columns = screen.shape
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 8, 8, 7, 0
     dataset.add_new("PixelData", "OB", screen.tobytes())
-    yield "SC000001", _file_bytes(dataset, ExplicitVRLittleEndian)
+    yield "SC000001", _whole_file(dataset, ExplicitVRLittleEndian)
 
 
 def _ct_dataset(header: SeriesHeader, volume: Volume) -> Dataset:
@@ -149,7 +137,7 @@ def _ct_dataset(header: SeriesHeader, volume: Volume) -> Dataset:
     dataset.PixelSpacing = [_decimal(row_mm), _decimal(column_mm)]
     dataset.SliceThickness = millimetres
     dataset.SpacingBetweenSlices = _decimal(volume.geometry.spacing_mm[0])
-    dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = str(INTERCEPT_HU), "1", "HU"
+    _describe_pixels(dataset, volume.geometry.shape[1:], scanner)
     dataset.ConvolutionKernel = scanner.kernels[header.kernel]
     dataset.KVP, dataset.XRayTubeCurrent, dataset.ExposureTime = "120", 240, 500
     dataset.DataCollectionDiameter, dataset.ReconstructionDiameter = "500", "360"
@@ -260,65 +248,41 @@ def _slice_name(header: SeriesHeader, number: int) -> str:
     return f"CT.{str(made_up_uid(header.uid, 'name', number))[-20:]}.IMA"
 
 
-def _slice_bytes(dataset: Dataset, header: SeriesHeader, volume: Volume, index: int, number: int) -> bytes:
-    """The file of one slice; the shared dataset is filled in anew for each."""
+def _slice_bytes(shared: Elements, header: SeriesHeader, volume: Volume, index: int, number: int) -> bytes:
+    """The file of one slice: what the series shares, and what is this slice's own."""
     scanner = header.study.scanner
+    syntax = header.syntax or scanner.syntax
     x, y, z = volume.geometry.to_lps_mm((index, 0, 0)).tolist()
-    dataset.SOPInstanceUID = made_up_uid(header.uid, number)
-    dataset.InstanceNumber = number
-    dataset.ImagePositionPatient = [_decimal(x), _decimal(y), _decimal(z)]
-    dataset.SliceLocation = _decimal(z)
-    syntax = header.syntax or _own_syntax(scanner)
-    _put_pixels(dataset, _stored(scanner, volume.voxels[index]), scanner, syntax)
-    return _file_bytes(dataset, syntax)
+    own = Dataset()
+    own.SOPInstanceUID = made_up_uid(header.uid, number)
+    own.InstanceNumber = number
+    own.ImagePositionPatient = [_decimal(x), _decimal(y), _decimal(z)]
+    own.SliceLocation = _decimal(z)
+    pixels = pixel_element(_stored(scanner, volume.voxels[index]), syntax, scanner.bits_stored)
+    return file_bytes({**shared, **encoded(own, syntax), **pixels}, CTImageStorage, own.SOPInstanceUID, syntax)
 
 
-def _own_syntax(scanner: Scanner) -> UID:
-    return ImplicitVRLittleEndian if scanner.is_implicit else ExplicitVRLittleEndian
+def _whole_file(dataset: Dataset, syntax: UID, pixels: Elements | None = None) -> bytes:
+    elements = {**encoded(dataset, syntax), **(pixels or {})}
+    return file_bytes(elements, dataset.SOPClassUID, dataset.SOPInstanceUID, syntax)
 
 
-def _stored(scanner: Scanner, hu: NDArray[np.int16]) -> NDArray[np.int16] | NDArray[np.uint16]:
+def _stored(scanner: Scanner, hu: NDArray[np.int16]) -> Stored:
     """Stored values of HU; outside the field of view the signed scanner writes its padding."""
     if scanner.is_signed:
         return np.where(hu == AIR_HU, PADDING, hu - INTERCEPT_HU).astype("<i2")
     return (hu - INTERCEPT_HU).astype("<u2")
 
 
-def _put_pixels(
-    dataset: Dataset, stored: NDArray[np.int16] | NDArray[np.uint16], scanner: Scanner, syntax: UID
-) -> None:
+def _describe_pixels(dataset: Dataset, shape: tuple[int, ...], scanner: Scanner) -> None:
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-    dataset.Rows, dataset.Columns = stored.shape
-    bits = 16 if scanner.is_signed else 12
+    dataset.Rows, dataset.Columns = shape
+    bits = scanner.bits_stored
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, bits, bits - 1
     dataset.PixelRepresentation = int(scanner.is_signed)
     if scanner.is_signed:
         dataset.add_new("PixelPaddingValue", "SS", PADDING)
-    if syntax.is_compressed:
-        dataset.add_new("PixelData", "OB", encapsulate([_compressed(stored, syntax, bits)]))
-        dataset["PixelData"].is_undefined_length = True
-    else:
-        dataset.add_new("PixelData", "OW", stored.tobytes())
-
-
-def _compressed(stored: NDArray[np.int16] | NDArray[np.uint16], syntax: UID, bits: int) -> bytes:
-    """One frame without loss: RLE (PS3.5 Annex G) or JPEG 2000."""
-    if syntax == JPEG2000Lossless:
-        frame = imagecodecs.jpeg2k_encode(stored, level=0, reversible=True, codecformat="j2k", bitspersample=bits)
-        return bytes(frame)
-    rows, columns = stored.shape
-    return encoders.RLELosslessEncoder.encode(  # type: ignore[attr-defined]
-        stored.tobytes(),
-        encoding_plugin="pydicom",
-        rows=rows,
-        columns=columns,
-        number_of_frames=1,
-        samples_per_pixel=1,
-        photometric_interpretation="MONOCHROME2",
-        bits_allocated=16,
-        bits_stored=bits,
-        pixel_representation=int(stored.dtype.kind == "i"),
-    )
+    dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = str(INTERCEPT_HU), "1", "HU"
 
 
 def _decimal(millimetres: float) -> str:
@@ -330,15 +294,3 @@ def _code(value: str, scheme: str, meaning: str) -> Dataset:
     code = Dataset()
     code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, scheme, meaning
     return code
-
-
-def _file_bytes(dataset: Dataset, syntax: UID) -> bytes:
-    """The dataset as a DICOM file with preamble and meta group."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    meta.TransferSyntaxUID = syntax
-    meta.ImplementationClassUID = made_up_uid("scanner software")
-    buffer = io.BytesIO()
-    dcmwrite(buffer, FileDataset(buffer, dataset, preamble=b"\0" * 128, file_meta=meta), enforce_file_format=True)
-    return buffer.getvalue()

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
 from pipeline.core.records import Phase
 
 
@@ -27,7 +29,7 @@ class Scanner:
         descriptions: SeriesDescription by phase; `{mm}` stands for the slice thickness.
         kernels: ConvolutionKernel by purpose.
         image_type: further values after ORIGINAL, PRIMARY.
-        is_implicit: True for implicit VR little endian.
+        syntax: transfer syntax of uncompressed files.
         is_signed: True for 16-bit signed pixels with padding, False for 12-bit unsigned ones without.
         names_patients_in_folders: True when the export's folders tell the patient's name.
     """
@@ -48,9 +50,14 @@ class Scanner:
     image_type: tuple[str, ...]
     study_description: str
     contrast_agent: str
-    is_implicit: bool
+    syntax: UID
     is_signed: bool
     names_patients_in_folders: bool
+
+    @property
+    def bits_stored(self) -> int:
+        """BitsStored of its slices."""
+        return 16 if self.is_signed else 12
 
 
 GENERAL = Scanner(
@@ -77,7 +84,7 @@ GENERAL = Scanner(
     image_type=("AXIAL",),
     study_description="CT LIVER MULTIPHASE",
     contrast_agent="IOHEXOL 350",
-    is_implicit=True,
+    syntax=ImplicitVRLittleEndian,
     is_signed=True,
     names_patients_in_folders=False,
 )
@@ -106,7 +113,7 @@ UNIVERSITY = Scanner(
     image_type=("AXIAL", "CT_SOM5 SPI"),
     study_description="上腹部增强CT",
     contrast_agent="碘海醇 350",
-    is_implicit=False,
+    syntax=ExplicitVRLittleEndian,
     is_signed=False,
     names_patients_in_folders=True,
 )

@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pipeline.agreement.distances import edge_voxels, surface_distances
+from pipeline.agreement.distances import surface_distances
 from pipeline.agreement.joint import join
 from pipeline.core.geometry import Geometry
 from pipeline.core.volume import LabelMap
@@ -62,15 +62,6 @@ def test_the_three_percentiles_differ_when_only_one_mask_has_an_outlier():
     assert found.hd95_max_mm == pytest.approx(expected["hd95_max_mm"])
     assert found.hd95_mean_mm == pytest.approx(expected["hd95_mean_mm"])
     assert found.hd95_pooled_mm == pytest.approx(expected["hd95_pooled_mm"])
-
-
-def test_a_mask_that_fills_the_image_has_its_surface_on_the_border():
-    full = np.ones((3, 4, 5), np.uint8)
-    assert len(edge_voxels(full.astype(bool))) == 60 - 1 * 2 * 3
-
-
-def test_a_mask_one_slice_thin_is_all_surface():
-    assert len(edge_voxels(np.ones((1, 4, 5), bool))) == 20
 
 
 @pytest.mark.parametrize("empty", ["A", "B"])

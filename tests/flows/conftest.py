@@ -20,8 +20,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def migrated_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Prefect home with an empty database of the newest form, which takes Prefect several seconds to make."""
     folder = tmp_path_factory.mktemp("prefect")
-    with prefect_server(folder / "home", folder / "prefect.log"):
-        pass
+    with prefect_server(folder / "home", folder / "prefect.log") as server:
+        server.wait()
     return folder / "home"
 
 

@@ -1,4 +1,4 @@
-"""A schedule is really kept: the server's own scheduler inserts the coming runs, and Ctrl-C ends it all cleanly."""
+"""A schedule is really kept: the server's own scheduler inserts the coming runs; stopping it leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -36,14 +36,17 @@ def scheduled_runs(root: Path) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.slow
-def test_coming_nights_are_scheduled_and_an_interrupt_ends_it_without_a_trace(root: Path, tmp_path: Path, start: Start):
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=lambda how: how.name)
+def test_coming_nights_are_scheduled_and_the_end_leaves_nothing(
+    how: signal.Signals, root: Path, tmp_path: Path, start: Start
+):
     program = start("-c", SERVE, tiny_dataset(root), "0 2 * * *", TZ="Asia/Shanghai")
     deadline = time.monotonic() + 60
     while len(runs := scheduled_runs(root)) < 3 and time.monotonic() < deadline:
         assert program.poll() is None, program.communicate()
         time.sleep(0.2)
     family = psutil.Process(program.pid).children(recursive=True)
-    program.send_signal(signal.SIGINT)
+    program.send_signal(how)
     printed, noise = program.communicate(timeout=60)
     assert len(runs) >= 3
     assert {when.split()[1][:5] for _, when in runs} == {"18:00"}

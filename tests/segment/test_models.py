@@ -143,7 +143,26 @@ def test_ignore_label_is_never_an_output():
 
 def test_model_without_liver_or_lesion_is_refused():
     with pytest.raises(ModelError, match="spleen"):
-        map_labels({"spleen": 1}, name="mine")
+        map_labels({"spleen": 1}, {}, name="mine")
+
+
+@pytest.mark.parametrize("key", ["5", "Leber"])
+def test_labels_are_mapped_by_value_or_by_name(key: str):
+    assert map_labels({"Milz": 1, "Leber": 5}, {key: "liver"}, name="mine") == {5: Label.LIVER}
+
+
+def test_wanted_label_that_the_model_does_not_have_is_named(tmp_path: Path):
+    make_folder(tmp_path / "mine")
+    with pytest.raises(ModelError, match="no label 7"):
+        find_model(CoarseConfig(model="mine", labels={"7": "lesion"}), tmp_path, allow_unpinned=True)
+
+
+def test_orientation_comes_from_the_configuration_else_from_the_model(tmp_path: Path):
+    folder = make_folder(tmp_path / "mine")
+    (folder / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "liver": 1}, "orientation": "LPS"}))
+    stored = find_model(CoarseConfig(model="mine"), tmp_path, allow_unpinned=True)
+    asked = find_model(CoarseConfig(model="mine", orientation="SAR"), tmp_path, allow_unpinned=True)
+    assert (stored.orientation, asked.orientation) == ("LPS", "SAR")
 
 
 def test_importing_the_part_loads_neither_torch_nor_nnunet():

@@ -19,7 +19,7 @@ from pipeline.core.volume import Volume
 from pipeline.image.nifti import content_sha256
 from pipeline.image.orientation import reoriented
 from pipeline.segment.models import Model, find_model
-from pipeline.segment.nnunet import NnunetSegmenter, read_checkpoint
+from pipeline.segment.nnunet import NnunetSegmenter
 from pipeline.segment.postprocess import postprocess
 from pipeline.synth.phantom import Phantom, make_phantom
 from pipeline.synth.training_set import phantoms
@@ -126,6 +126,26 @@ def test_empty_image_is_refused(segmenter: NnunetSegmenter):
         segmenter.segment(plain_volume(np.zeros((10, 20, 20), dtype=np.int16)))
 
 
+def test_image_that_is_absurdly_large_is_refused_before_anything_is_computed(demo_model: Model, one: Volume):
+    small = NnunetSegmenter(demo_model, "cpu", CoarseConfig(max_voxels=one.voxels.size - 1))
+    with pytest.raises(SegmentationError, match="raise max_voxels"):
+        small.segment(one)
+
+
+def test_image_that_grows_absurdly_on_the_networks_grid_is_refused(segmenter: NnunetSegmenter):
+    metres = plain_volume(np.ones((20, 20, 20), dtype=np.int16), spacing_mm=(1000.0, 1000.0, 1000.0))
+    with pytest.raises(SegmentationError, match="on the network's grid"):
+        segmenter.segment(metres)
+
+
+def test_network_past_its_time_limit_is_stopped_and_the_next_volume_is_not(demo_model: Model, one: Volume):
+    hurried = NnunetSegmenter(demo_model, "cpu", CoarseConfig(timeout_s=1e-9))
+    with pytest.raises(SegmentationError, match="time limit"):
+        hurried.segment(one)
+    patient = replace(hurried, config=CoarseConfig())
+    assert patient.segment(one).labels.voxels.any()
+
+
 def test_provenance_names_everything_that_decides_a_label(segmenter: NnunetSegmenter, one: Volume):
     done = segmenter.segment(one)
     assert done.device == "cpu"
@@ -140,7 +160,7 @@ def test_cuda_that_is_not_there_is_a_clear_refusal(demo_model: Model, one: Volum
 
     if torch.cuda.is_available():
         pytest.skip("this machine has a CUDA device")
-    with pytest.raises(ModelError, match="no CUDA device"):
+    with pytest.raises(ModelError, match="0 CUDA devices are there"):
         NnunetSegmenter(demo_model, "cuda").segment(one)
 
 
@@ -174,12 +194,16 @@ def test_checkpoint_with_a_payload_is_refused_and_the_payload_does_not_run(
 def test_damaged_checkpoint_is_refused(tmp_path: Path, content: bytes):
     path = tmp_path / "checkpoint_final.pth"
     path.write_bytes(content)
+    from pipeline.segment.network import read_checkpoint
+
     with pytest.raises(ModelError, match="was not loaded"):
         read_checkpoint(path)
 
 
 def test_checkpoint_as_nnunet_itself_saves_it_is_read(tmp_path: Path):
     import torch
+
+    from pipeline.segment.network import read_checkpoint
 
     log = {"mean_fg_dice": [np.float64(0.5)], "epoch_start_timestamps": [1.0]}
     content = {"network_weights": {"w": torch.ones(2)}, "init_args": {"configuration": "3d"}, "logging": log}

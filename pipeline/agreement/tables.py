@@ -1,0 +1,104 @@
+"""The tables that papers print of a dataset's agreement, each one call."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.agreement.summary import VOTE_MEASURES, RatedVolume, SummaryRow
+from pipeline.agreement.volumes import bland_altman, icc_2_1
+from pipeline.core.files import finite
+from pipeline.core.labels import Structure
+
+DEFINITIONS = {
+    "before": "mean Dice of all pairs of raters, in percent",
+    "after": "mean Dice of raters with the strict majority they took part in, in percent: too high",
+    "after_fair": "mean Dice of raters with the strict majority of the others, in percent",
+    "bias_ml": "mean volume difference: rater minus vote, or first rater minus second",
+    "bias_low_ml, bias_high_ml": "limits of agreement, bias -+ 1.96 standard deviations (Bland & Altman 1986)",
+    "icc_2_1": "two-way random effects, absolute agreement, single rater (Shrout & Fleiss 1979), of volumes",
+}
+
+
+def plc_table(rows: Iterable[SummaryRow]) -> list[dict[str, Any]]:
+    """Inter-observer agreement on lesions as PLC-CECT prints it: Dice and volume difference, mean, median and sd."""
+    shown = ("dice", "volume_difference_ml")
+    return [
+        {"group": row.group, "value": row.value, "measure": row.measure, "volumes": row.volumes}
+        | finite({"mean": row.mean, "median": row.median, "sd": row.sd})
+        for row in rows
+        if row.structure == Structure.LESION and row.measure in shown
+    ]
+
+
+def limt_table(rows: Iterable[SummaryRow]) -> list[dict[str, Any]]:
+    """Dice before and after the vote as LiMT prints it, in percent, with the fair figure beside it."""
+    columns = {"dice": "before", "dice_with_vote": "after", "dice_with_vote_of_others": "after_fair"}
+    table: dict[tuple[str, str, str], dict[str, Any]] = defaultdict(dict)
+    for row in rows:
+        if row.measure in columns:
+            table[row.group, row.value, row.structure][columns[row.measure]] = 100 * row.mean
+    return [
+        {"group": group, "value": value, "structure": structure} | finite(figures)
+        for (group, value, structure), figures in table.items()
+    ]
+
+
+def rater_table(volumes: Sequence[RatedVolume]) -> list[dict[str, Any]]:
+    """Each rater against the vote: Dice with and without his own part in it, and the bias of his volumes."""
+    found: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
+    for volume in volumes:
+        for score in volume.agreement["against_vote"]:
+            found[score["rater"], score["structure"]].append(score)
+    return [_rater_row(rater, structure, scores) for (rater, structure), scores in sorted(found.items())]
+
+
+def pair_table(volumes: Sequence[RatedVolume]) -> list[dict[str, Any]]:
+    """Each pair of raters: Bland-Altman and ICC(2,1) of the volumes both measured, and their mean Dice."""
+    found: dict[tuple[str, str, str], list[Mapping[str, Any]]] = defaultdict(list)
+    for volume in volumes:
+        for pair in volume.agreement["pairs"]:
+            found[pair["raters"][0], pair["raters"][1], pair["structure"]].append(pair)
+    return [_pair_row(*names, pairs) for names, pairs in sorted(found.items())]
+
+
+def _rater_row(rater: str, structure: str, scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    against = bland_altman(_column(scores, "volume_ml"), _column(scores, "vote_ml"))
+    return {"rater": rater, "structure": structure} | dict(
+        finite(
+            {"volumes": len(scores)}
+            | {measure: _mean(score[measure] for score in scores) for measure in VOTE_MEASURES}
+            | {"bias_ml": against.bias, "bias_low_ml": against.low, "bias_high_ml": against.high}
+        )
+    )
+
+
+def _pair_row(a: str, b: str, structure: str, pairs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    volumes_ml = np.array([pair["volumes_ml"] for pair in pairs], dtype=np.float64)
+    apart = bland_altman(volumes_ml[:, 0], volumes_ml[:, 1])
+    return {"rater_a": a, "rater_b": b, "structure": structure} | dict(
+        finite(
+            {
+                "volumes": len(pairs),
+                "dice": _mean(pair["dice"] for pair in pairs),
+                "bias_ml": apart.bias,
+                "bias_low_ml": apart.low,
+                "bias_high_ml": apart.high,
+                "icc_2_1": icc_2_1(volumes_ml),
+            }
+        )
+    )
+
+
+def _column(scores: Sequence[Mapping[str, Any]], name: str) -> NDArray[np.float64]:
+    return np.array([score[name] for score in scores], dtype=np.float64)
+
+
+def _mean(values: Iterable[float | None]) -> float:
+    defined = [value for value in values if value is not None]
+    return sum(defined) / len(defined) if defined else math.nan

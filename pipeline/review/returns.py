@@ -1,0 +1,241 @@
+"""The check of masks that come back: every file gets a verdict, one plain sentence and, where needed, a cure.
+
+In this order: its name is an item's; the file is whole; it has a place in space; it holds whole numbers; they are
+labels; it lies on that item's image, voxel for voxel; and it shows what it should (`findings`). The first that fails
+ends the check of that file, never that of the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+
+from pipeline.core.errors import GeometryError, LabelError, ReviewError, StorageError
+from pipeline.core.files import sha256_of
+from pipeline.core.geometry import Geometry
+from pipeline.core.labels import LabelScheme
+from pipeline.core.records import Problem, Severity
+from pipeline.core.volume import LabelMap
+from pipeline.image.masks import StoredMask, decode_mask, mask_suffix, place, read_labels_of
+from pipeline.image.nifti import read_labels, read_volume
+from pipeline.review.findings import findings
+from pipeline.review.pages import STATUS_AGREE
+from pipeline.review.parcels import Parcel, Remark, ReturnedFile, open_parcel
+from pipeline.review.verdicts import ReturnCheck, SentItem, Verdict, judged, refused
+
+__all__ = ["ReturnCheck", "SentItem", "Verdict", "check_each", "check_return"]
+
+
+def check_return(
+    path: Path, sent: Sequence[SentItem], scheme: LabelScheme | None = None, *, rater: str | None = None
+) -> tuple[ReturnCheck, ...]:
+    """A verdict on every mask of a return; never empty. `check_each` gives them one at a time, for large returns."""
+    return tuple(check_each(path, sent, scheme, rater=rater))
+
+
+def check_each(
+    path: Path, sent: Sequence[SentItem], scheme: LabelScheme | None = None, *, rater: str | None = None
+) -> Iterator[ReturnCheck]:
+    """The verdicts of `check_return` one after the other, so that one mask is in memory at a time.
+
+    Files that match no item come first, then the items in order.
+
+    Args:
+        path: a zip, a folder or a single file.
+        sent: everything that was sent in this round, to all raters.
+        scheme: the labels that may occur.
+        rater: whose return this is, where its names do not tell.
+
+    Raises:
+        StorageError: when an image or mask that was sent cannot be read at home.
+    """
+    try:
+        parcel = open_parcel(path, {item.rater for item in sent})
+    except ReviewError as error:
+        yield refused("unreadable-return", str(error))
+        return
+    reader = rater or parcel.rater or _only_rater(sent)
+    if reader is None:
+        yield refused("unknown-rater", "nothing tells whose return this is; send package.json with the masks")
+        return
+    checks = _Desk(reader, sent, scheme or LabelScheme()).check(parcel)
+    first = next(checks, None)
+    yield first or refused("no-mask", "the return holds no mask; send the files named <item>_mask.nii.gz")
+    yield from checks
+
+
+def _only_rater(sent: Sequence[SentItem]) -> str | None:
+    raters = {item.rater for item in sent}
+    return raters.pop() if len(raters) == 1 else None
+
+
+class _Desk:
+    """Where one rater's parcel is checked: knows what was sent to whom."""
+
+    def __init__(self, rater: str, sent: Sequence[SentItem], scheme: LabelScheme) -> None:
+        self.items = {item.item_id: item for item in sent if item.rater == rater}
+        self.names = sorted({item.item_id for item in sent})
+        self.scheme = scheme
+        self.grid = cache(_grid_of)
+
+    def check(self, parcel: Parcel) -> Iterator[ReturnCheck]:
+        """Files matched to items, each item judged once."""
+        matched: dict[str, list[ReturnedFile]] = {}
+        for number, file in enumerate(parcel.masks, start=1):
+            named = _items_named(file, self.names)
+            if len(named) == 1 and named[0] in self.items:
+                matched.setdefault(named[0], []).append(file)
+            else:
+                yield _unmatched(number, named)
+        for item_id, item in sorted(self.items.items()):
+            remark = parcel.remarks.get(item_id, Remark())
+            check = self._decide(item, matched.get(item_id, []), remark)
+            if check is not None:
+                yield replace(check, comment=remark.comment)
+
+    def _decide(self, item: SentItem, files: Sequence[ReturnedFile], remark: Remark) -> ReturnCheck | None:
+        """The verdict on one item by its files and by the word in the worklist; None when neither says anything."""
+        word = remark.status
+        by_word = _by_word(item, word)
+        if not files:
+            return by_word
+        check = _one_of([self._check_file(file, item, agreed=word == STATUS_AGREE) for file in files])
+        if by_word is None or word == STATUS_AGREE:
+            return check
+        was_edited = check.labels is None or check.changed_voxels > 0
+        return _two_decisions(item, word) if was_edited else by_word
+
+    def _check_file(self, file: ReturnedFile, item: SentItem, *, agreed: bool) -> ReturnCheck:
+        try:
+            content = file.read()
+        except ReviewError as error:
+            return refused("damaged", f"the mask of {item.item_id} cannot be read; {error}", item)
+        name = f"{item.item_id}_mask{mask_suffix(file.path.name) or file.path.suffix.lower()}"
+        try:
+            check = self._check_mask(decode_mask(content, name), item, agreed=agreed)
+        except (StorageError, GeometryError) as error:
+            check = refused(_CODES[type(error)], str(error), item)
+        return replace(check, sha256=hashlib.sha256(content).hexdigest())
+
+    def _check_mask(self, mask: StoredMask, item: SentItem, *, agreed: bool) -> ReturnCheck:
+        sent, what = read_labels(item.coarse), f"the mask of {item.item_id}"
+        try:
+            reading = read_labels_of(mask, self.scheme, what=what)
+            placement = place(reading.labels, sent.geometry, what=what)
+        except (GeometryError, LabelError) as error:
+            owner = self._owner(mask.geometry, item) if isinstance(error, GeometryError) else None
+            return _belongs_to(item, owner) if owner else refused(_CODES[type(error)], str(error), item)
+        problems = _misplaced(item, mask.geometry, sent.geometry, placement.shift_voxels, placement.lost_voxels)
+        owner = self._owner(mask.geometry, item) if problems else None
+        if owner:
+            return _belongs_to(item, owner)
+        image = read_volume(item.image, item.unit)
+        others = partial(self._masks_on, sent.geometry, item)
+        problems += findings(item.item_id, placement.labels, sent, image, others, agreed=agreed)
+        return judged(item, placement.labels, sent, problems, (*reading.repairs, *placement.repairs))
+
+    def _owner(self, geometry: Geometry, item: SentItem) -> str | None:
+        """Another item whose grid is exactly the file's."""
+        return next((other.item_id for other in self._other_volumes(item) if self._is_on(other, geometry)), None)
+
+    def _masks_on(self, geometry: Geometry, item: SentItem) -> dict[str, LabelMap]:
+        """Masks sent for other volumes that lie on the same grid."""
+        return {
+            other.item_id: read_labels(other.coarse)
+            for other in self._other_volumes(item)
+            if self._is_on(other, geometry)
+        }
+
+    def _is_on(self, other: SentItem, geometry: Geometry) -> bool:
+        return self.grid(other.coarse).same_space(geometry)
+
+    def _other_volumes(self, item: SentItem) -> list[SentItem]:
+        mine = item.case_id, item.phase
+        return [other for other in self.items.values() if (other.case_id, other.phase) != mine and not other.is_repeat]
+
+
+_CODES: Mapping[type, str] = {
+    StorageError: "damaged",
+    GeometryError: "wrong-grid",
+    LabelError: "wrong-labels",
+}
+
+
+def _grid_of(path: Path) -> Geometry:
+    return read_labels(path).geometry
+
+
+def _items_named(file: ReturnedFile, names: Sequence[str]) -> list[str]:
+    """Items in a file's own name, or else in that of its folder; both where the two contradict each other."""
+    own = _names_in(file.path.name, names)
+    around = _names_in(file.path.parent.name, names)
+    return sorted({*own, *around}) if own and around and own != around else own or around
+
+
+def _names_in(text: str, names: Sequence[str]) -> list[str]:
+    """Item names that stand alone in a text."""
+    return [
+        name for name in names if re.search(rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])", text, re.IGNORECASE)
+    ]
+
+
+def _unmatched(number: int, named: Sequence[str]) -> ReturnCheck:
+    """A rejection of a file that is no item's; its own name is not repeated."""
+    file = f"mask file {number} of the return"
+    if len(named) > 1:
+        return refused("wrong-case", f"{file} is named for {' and '.join(named)}; save it under one item's name")
+    if named:
+        return refused("not-assigned", f"{file} is of {named[0]}, which this rater was not sent; check the package")
+    return refused("unknown-item", f"{file} has a name that is none of the items; save it as <item>_mask.nii.gz")
+
+
+def _by_word(item: SentItem, word: str) -> ReturnCheck | None:
+    """The verdict that a word in the worklist gives: the mask as sent, or one reader's; None for any other word."""
+    chosen = {letter.casefold(): path for letter, path in item.readings.items()}
+    chosen[STATUS_AGREE] = item.coarse
+    if word not in chosen:
+        return None
+    sent, labels = read_labels(item.coarse), read_labels(chosen[word])
+    return replace(judged(item, labels, sent, (), ()), sha256=sha256_of(chosen[word]))
+
+
+def _two_decisions(item: SentItem, word: str) -> ReturnCheck:
+    sentence = f"for {item.item_id} the worklist chooses reader {word.upper()}, but an edited mask came too"
+    return refused("two-decisions", f"{sentence}; clear the status, or send the mask as it was", item)
+
+
+def _one_of(checks: list[ReturnCheck]) -> ReturnCheck:
+    """One verdict for an item of which several files came: the one edited mask counts, two are a question."""
+    edited = [check for check in checks if check.changed_voxels or check.labels is None]
+    distinct = {check.labels.voxels.tobytes() if check.labels else check.sha256: check for check in edited}
+    if len(checks) == 1 or not distinct:
+        return checks[0]
+    if len(distinct) == 1:
+        return next(iter(distinct.values()))
+    name = checks[0].item.item_id if checks[0].item else "an item"
+    sentence = f"two different masks came for {name}; keep the right one in its folder and send it"
+    return refused("two-masks", sentence, checks[0].item)
+
+
+def _belongs_to(item: SentItem, owner: str) -> ReturnCheck:
+    sentence = f"the file named {item.item_id} lies on the image of {owner}; open {item.item_id} and save its own mask"
+    return refused("wrong-case", sentence, item)
+
+
+def _misplaced(
+    item: SentItem, found: Geometry, wanted: Geometry, shift_voxels: float, lost_voxels: int
+) -> tuple[Problem, ...]:
+    """A mask between the voxels, or one that reaches out of its image."""
+    what = f"the mask of {item.item_id}"
+    cure = f"open the folder of {item.item_id} as it was sent and save the mask from there"
+    if shift_voxels > 0:
+        near = found.distance_mm(wanted) <= max(wanted.spacing_mm)
+        severity = Severity.FLAG if near else Severity.REFUSE
+        return (Problem("between-voxels", severity, f"{what} lies {shift_voxels:.2f} voxels off its image", cure),)
+    if lost_voxels > 0:
+        return (Problem("outside-image", Severity.FLAG, f"{what} reaches {lost_voxels} voxels out of its image", cure),)
+    return ()

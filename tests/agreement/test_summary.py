@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+import math
+import statistics
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from pipeline.agreement.agree import agree
+from pipeline.agreement.summary import RatedVolume, bootstrap_interval, summarise
+from pipeline.agreement.tables import limt_table, pair_table, plc_table, rater_table
+from pipeline.core.geometry import Geometry
+from pipeline.core.volume import LabelMap
+
+GRID = Geometry.from_axes((2, 10, 10), spacing_mm=(10, 10, 10))
+
+
+def striped(*columns):
+    """One mask a rater: as many columns of lesion as told, in a liver that fills the image."""
+    masks = {}
+    for number, count in enumerate(columns, start=1):
+        voxels = np.ones(GRID.shape, np.uint8)
+        voxels[:, :, :count] = 2
+        masks[f"R{number}"] = LabelMap(voxels, GRID)
+    return agree(masks).to_json()
+
+
+VOLUMES = [
+    RatedVolume("P0001", "C1", striped(5, 5, 5), {"vendor": "one"}),
+    RatedVolume("P0001", "C2", striped(4, 6, 5), {"vendor": "one"}),
+    RatedVolume("P0002", "C1", striped(2, 4, 0), {"vendor": "two"}),
+    RatedVolume("P0003", "C1", striped(0, 0, 0), {"vendor": "two"}),
+]
+
+
+def row_of(rows, **wanted):
+    (found,) = [row for row in rows if all(getattr(row, name) == value for name, value in wanted.items())]
+    return found
+
+
+def test_dice_over_volumes_is_computed_on_paper():
+    row = row_of(summarise(VOLUMES), group="all", structure="lesion", measure="dice")
+    by_volume = [1.0, (8 / 10 + 8 / 9 + 10 / 11) / 3, (4 / 6 + 0 + 0) / 3]
+    assert (row.patients, row.volumes) == (2, 3)
+    assert row.mean == pytest.approx(statistics.mean(by_volume))
+    assert row.median == pytest.approx(statistics.median(by_volume))
+    assert row.sd == pytest.approx(statistics.stdev(by_volume))
+
+
+def test_missed_and_absent_structures_are_counted_apart_beside_every_mean():
+    row = row_of(summarise(VOLUMES), group="all", structure="lesion", measure="hd95_max_mm")
+    assert (row.both_empty, row.one_empty) == (3, 2)
+
+
+def test_volume_differences_lose_their_sign_before_the_mean():
+    row = row_of(summarise(VOLUMES), group="all", structure="lesion", measure="volume_difference_ml")
+    assert row.volumes == 3
+    assert row.mean == pytest.approx(20 * statistics.mean([0, 4 / 3, 8 / 3]))
+
+
+def test_groups_are_phases_and_whatever_the_volumes_carry():
+    rows = summarise(VOLUMES)
+    assert list(dict.fromkeys((row.group, row.value) for row in rows)) == [
+        ("all", "all"),
+        ("phase", "C1"),
+        ("phase", "C2"),
+        ("vendor", "one"),
+        ("vendor", "two"),
+    ]
+    assert row_of(rows, group="vendor", value="one", structure="lesion", measure="dice").volumes == 2
+
+
+def test_order_of_volumes_changes_nothing_and_the_seed_only_the_interval():
+    straight, turned = summarise(VOLUMES), summarise(VOLUMES[::-1])
+    for row in straight:
+        twin = row_of(turned, group=row.group, value=row.value, structure=row.structure, measure=row.measure)
+        assert twin.to_json() == pytest.approx(row.to_json())
+    other = row_of(summarise(VOLUMES, seed=8), group="all", structure="lesion", measure="jaccard")
+    assert other.mean == row_of(straight, group="all", structure="lesion", measure="jaccard").mean
+
+
+def test_no_volume_gives_no_row():
+    assert summarise([]) == ()
+    assert (plc_table([]), limt_table([]), rater_table([]), pair_table([])) == ([], [], [], [])
+
+
+def test_interval_of_single_values_is_scipys_percentile_bootstrap():
+    values = np.random.default_rng(1).normal(0.8, 0.1, 60)
+    found = bootstrap_interval([[value] for value in values], np.random.default_rng(2), samples=20000)
+    peer = stats.bootstrap((values,), np.mean, n_resamples=20000, method="percentile", rng=3).confidence_interval
+    assert found == pytest.approx((peer.low, peer.high), abs=0.002)
+
+
+def test_interval_is_wider_when_values_come_in_patients():
+    rng = np.random.default_rng(4)
+    patients = [[value] * 4 for value in rng.normal(0, 1, 15)]
+    low, high = bootstrap_interval(patients, np.random.default_rng(5))
+    alone = bootstrap_interval([[value] for values in patients for value in values], np.random.default_rng(5))
+    assert high - low > 1.5 * (alone[1] - alone[0])
+
+
+def test_one_patient_has_no_interval():
+    assert all(math.isnan(end) for end in bootstrap_interval([[0.5, 0.7]], np.random.default_rng(1)))
+
+
+def test_plc_table_is_dice_and_volume_difference_of_lesions():
+    table = plc_table(summarise(VOLUMES))
+    assert [(row["measure"], row["volumes"]) for row in table if row["group"] == "all"] == [
+        ("dice", 3),
+        ("volume_difference_ml", 3),
+    ]
+    assert set(table[0]) == {"group", "value", "measure", "volumes", "mean", "median", "sd"}
+
+
+def test_limt_table_is_before_and_after_in_percent_with_the_fair_figure():
+    table = limt_table(summarise([VOLUMES[1]]))
+    row = next(row for row in table if row["structure"] == "lesion" and row["group"] == "all")
+    assert row["before"] == pytest.approx(100 * (8 / 10 + 8 / 9 + 10 / 11) / 3)
+    assert row["after"] == pytest.approx(100 * (8 / 9 + 10 / 11 + 1) / 3)
+    assert row["after_fair"] == pytest.approx(100 * (8 / 9 + 8 / 10 + 8 / 9) / 3)
+
+
+def test_rater_table_shows_who_draws_too_much():
+    rows = {row["rater"]: row for row in rater_table(VOLUMES[1:2]) if row["structure"] == "lesion"}
+    assert [rows[rater]["bias_ml"] for rater in ("R1", "R2", "R3")] == pytest.approx([-20.0, 20.0, 0.0])
+    assert rows["R1"]["bias_low_ml"] is None
+
+
+def test_pair_table_holds_bland_altman_and_icc_of_volumes():
+    row = next(row for row in pair_table(VOLUMES) if row["structure"] == "lesion" and row["rater_b"] == "R2")
+    assert row["volumes"] == 4
+    assert row["bias_ml"] == pytest.approx(np.mean([0, -40, -40, 0]))
+    assert row["icc_2_1"] < 1
+    json.dumps(pair_table(VOLUMES), allow_nan=False)
