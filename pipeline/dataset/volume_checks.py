@@ -78,10 +78,9 @@ def check_volume(release: Path, row: ManifestRow) -> VolumeCheck:
         *_content_faults(row, content),
     ]
     problems = [refused(code, f"{row_name(row)}: {message}") for code, message in messages]
-    voxels_sha256 = hashlib.sha256(np.ascontiguousarray(content.image.voxels)).hexdigest()
-    return VolumeCheck(
-        row, (*problems, *_worth_a_look(row, content)), voxels_sha256, tuple(lesion_boxes(content.labels))
-    )
+    problems += _worth_a_look(row, content)
+    voxels_sha256 = hashlib.sha256(content.image.voxels.tobytes()).hexdigest()
+    return VolumeCheck(row, tuple(problems), voxels_sha256, tuple(lesion_boxes(content.labels)))
 
 
 def _header_faults(path: Path) -> Iterator[tuple[str, str]]:
