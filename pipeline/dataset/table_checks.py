@@ -18,7 +18,8 @@ from pipeline.core.records import Problem
 from pipeline.dataset.layout import ReleaseLayout
 from pipeline.dataset.manifest import COLUMNS, ManifestRow, parquet_bytes, row_name, row_order, schema
 from pipeline.dataset.splits import Splits, nnunet_folds
-from pipeline.dataset.tables import coco, table1_text
+from pipeline.dataset.statistics import statistics_rows
+from pipeline.dataset.tables import STATISTICS_COLUMNS, coco, rows_text, table1_text
 from pipeline.dataset.volume_checks import VolumeCheck, refused
 
 ROUNDING = 1.5e-4
@@ -31,6 +32,8 @@ def check_tables(layout: ReleaseLayout, checks: Sequence[VolumeCheck]) -> Iterat
     yield from _check_splits(layout, rows)
     if _text(layout.table1) != table1_text(rows):
         yield _differs(layout.table1, "the manifest")
+    if _text(layout.statistics) != rows_text(STATISTICS_COLUMNS, statistics_rows(rows)):
+        yield _differs(layout.statistics, "the manifest")
     if _json(layout.schema) != schema():
         yield _differs(layout.schema, "the columns that this program documents")
     if not _same_table(layout.manifest_parquet, rows):

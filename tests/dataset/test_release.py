@@ -297,8 +297,10 @@ def test_agreement_of_the_manifest_must_be_that_of_the_pairs(make_inputs, tmp_pa
         for structure, scores in (("whole_liver", v.review.liver_dice), ("lesion", v.review.lesion_dice))
         for raters, dice in zip(("R1 R2", "R1 R3", "R2 R3"), scores, strict=True)
     ]
-    release = cut(replace(inputs, agreement=rows), tmp_path / "good", leak_check=no_leak)
+    summaries = {"plc": [{"measure": "dice", "mean": 0.85, "sd": None}]}
+    release = cut(replace(inputs, agreement=rows, summaries=summaries), tmp_path / "good", leak_check=no_leak)
     assert not verify(release)
+    assert table(release, "agreement_plc.csv") == [{"measure": "dice", "mean": "0.85", "sd": ""}]
     rows[0]["dice"] = 0.5
     with pytest.raises(ReleaseError, match=r"agreement.csv does not follow from the whole_liver of P0001 P"):
         cut(replace(inputs, agreement=rows), tmp_path / "bad", leak_check=no_leak)

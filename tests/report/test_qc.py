@@ -18,7 +18,7 @@ from pipeline.core.geometry import Geometry
 from pipeline.core.records import Phase, Problem, Severity
 from pipeline.core.volume import LabelMap, Volume
 from pipeline.dataset.inclusion import FlowStep
-from pipeline.report.charts import flow_chart, heat_map, profile, strip_plot
+from pipeline.report.charts import flow_chart, heat_map, profile, stacked_bars, strip_plot
 from pipeline.report.qc import QcVolume, make_card, qc_page
 from pipeline.report.sheets import (
     PATH_UNITS,
@@ -234,6 +234,24 @@ def test_flow_chart_and_profile_hold_their_numbers():
     assert 'width="420.0"' in chart
     bars = profile({"liver": [0, 10, 5], "lesion": [0, 4, 0], "disputed": [0, 3, 0]}, [1])
     assert [bars.count(f'class="{name}"') for name in ("liver", "lesion", "disputed", "shown")] == [2, 1, 1, 1]
+
+
+def test_tables_are_shown_with_short_numbers():
+    html = qc_page(
+        "demo",
+        [volume(liver_dice={"R1 R2": 0.97})],
+        tables={"As LiMT prints it": [{"structure": "lesion", "before_vote": 88.4567891, "raters": None}], "none": []},
+    )
+    assert "<th>before vote</th>" in html
+    assert "<td>88.46</td>" in html
+    assert "<h3>none</h3>" not in html
+
+
+def test_stacked_bars_divide_each_category():
+    chart = stacked_bars(["HCC", "ICC"], {"F": [1, 0], "M": [2, 3]})
+    assert chart.count('class="group-0"') == 2  # one in the legend
+    assert chart.count('class="group-1"') == 3
+    assert chart.count(">3<") == 2
 
 
 def test_pictures_are_jpeg():
