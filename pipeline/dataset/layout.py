@@ -296,6 +296,15 @@ class ReleaseLayout:
         return self.root / "agreement.csv"
 
     @property
+    def statistics(self) -> Path:
+        """How patients and volumes are distributed."""
+        return self.root / "statistics.csv"
+
+    def agreement_summary(self, name: str) -> Path:
+        """Agreement over all volumes, in the form that a publication prints."""
+        return self.root / f"agreement_{name}.csv"
+
+    @property
     def lesions(self) -> Path:
         """Every lesion of every volume."""
         return self.root / "lesions.csv"
