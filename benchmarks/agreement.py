@@ -30,7 +30,7 @@ from pipeline.core.geometry import Geometry
 from pipeline.core.labels import Structure
 from pipeline.core.volume import LabelMap
 from pipeline.lesions.diameters import max_diameter_mm
-from pipeline.lesions.measure import lesion_regions
+from pipeline.lesions.regions import lesion_regions
 
 GRID = Geometry.from_axes((200, 512, 512), spacing_mm=(5.0, 0.8, 0.8))
 STRUCTURES = {"whole_liver": (1, 2), "lesion": (2,)}

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from pipeline.agreement.agree import agree
 from pipeline.agreement.consensus import Consensus, vote
 from pipeline.core.config import ConsensusConfig
-from pipeline.core.errors import GeometryError
 from pipeline.core.files import write_json
 from pipeline.core.labels import LabelScheme
 from pipeline.core.volume import LabelMap, Unit, Volume
-from pipeline.image.masks import StoredMask, mask_suffix, place, read_labels_of, read_mask
+from pipeline.image.loading import AXIAL, MaskReader, placed_exactly
+from pipeline.image.masks import mask_suffix, read_labels_of, read_mask
 from pipeline.image.nifti import write_nifti
 from pipeline.image.orientation import reoriented
-
-MaskReader: TypeAlias = Callable[[Path], StoredMask]
-"""What reads one file; a reader of DICOM SEG can stand in for `read_mask`."""
-
-_AXIAL = "SPL"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,14 +57,10 @@ def load_ratings(
     if not found:
         return RatingFiles({}, {})
     largest = max((reading.labels for reading in found.values()), key=lambda labels: labels.voxels.size)
-    reference = reoriented(largest, _AXIAL).geometry
-    placed = {name: place(reading.labels, reference, what=f"the mask {name}") for name, reading in found.items()}
-    for name, placement in placed.items():
-        if placement.shift_voxels or placement.lost_voxels:
-            raise GeometryError(
-                f"the mask {name} lies {placement.shift_voxels:.2f} voxels beside the others and "
-                f"{placement.lost_voxels} voxels outside them; export it unresampled on the image's own grid"
-            )
+    reference = reoriented(largest, AXIAL).geometry
+    placed = {
+        name: placed_exactly(reading.labels, reference, what=f"the mask {name}") for name, reading in found.items()
+    }
     return RatingFiles(
         {name: placement.labels for name, placement in placed.items()},
         {name: found[name].repairs + placement.repairs for name, placement in placed.items()},

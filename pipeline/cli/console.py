@@ -22,6 +22,9 @@ Report = Callable[["Outcome"], None]
 
 EXIT_PROBLEMS = 1
 
+MOST_ALIKE = 3
+"""Problems of one kind that are told one by one; `reports/problems.csv` holds all."""
+
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document for machines.")
 folder_argument = click.argument(
     "folder", type=click.Path(path_type=Path, file_okay=False), default=Path(), required=False
@@ -51,12 +54,16 @@ def finish(problems: Sequence[Problem]) -> None:
         click.get_current_context().exit(EXIT_PROBLEMS)
 
 
-def problem_lines(problems: Sequence[Problem]) -> list[str]:
-    """One line a problem: how much it weighs, what was found, what to do."""
-    return [
-        f"  {problem.severity}: {problem.message}" + (f"; {problem.cure}" if problem.cure else "")
-        for problem in problems
-    ]
+def problem_lines(problems: Sequence[Problem], *, most: int = MOST_ALIKE) -> list[str]:
+    """One line a problem: how much it weighs, what was found, what to do; of many alike, the first few and how many."""
+    alike: dict[tuple[str, str], list[Problem]] = {}
+    for problem in problems:
+        alike.setdefault((problem.severity, problem.code), []).append(problem)
+    lines = []
+    for (severity, code), group in alike.items():
+        lines += [f"  {severity}: {one.message}" + (f"; {one.cure}" if one.cure else "") for one in group[:most]]
+        lines += [f"  {severity}: and {len(group) - most} more of {code}"] if len(group) > most else []
+    return lines
 
 
 def table_lines(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:

@@ -18,7 +18,7 @@ from pipeline.core.records import Problem, Severity
 
 if TYPE_CHECKING:
     from pipeline.synth.truth import CohortTruth
-    from pipeline.workspace import Workspace
+    from pipeline.workspace import Outcome, Workspace
 
 DEMO_VERSION = "1.0.0"
 DEMO_SECRET = "5eed" * 16
@@ -87,7 +87,7 @@ def _run(ws: Workspace, truth: CohortTruth, clock: _Clock) -> list[Problem]:
     from pipeline import stages
     from pipeline.synth.raters import answer_packages
 
-    outcomes = []
+    outcomes: list[Outcome] = []
     with clock.step("Prefect stopped"), progress(quiet=False) as report, open_flows(ws, report) as flows:
         with clock.step("built: converted, de-identified, labelled by nnU-Net"):
             outcomes += flows.build()

@@ -3,11 +3,222 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-source_argument = click.argument("source", type=click.Path(path_type=Path))
-out_argument = click.argument("out", type=click.Path(path_type=Path))
+from pipeline.cli.console import EXIT_PROBLEMS, as_json_option, show, table_lines
+from pipeline.core.config import CONFIG_NAME, CoarseConfig, Config, ConsensusConfig, DeidentificationConfig, load_config
+from pipeline.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pipeline.core.pseudonyms import Pseudonyms
+
+existing_path = click.Path(path_type=Path, exists=True)
+any_path = click.Path(path_type=Path)
+config_option = click.option(
+    "--config", "config_path", type=existing_path, help=f"A {CONFIG_NAME} whose settings apply."
+)
+masks_argument = click.argument("masks", type=existing_path, nargs=-1, required=True)
+
+SHOWN_COLUMNS = ("series", "status", "modality", "phase", "shape", "path", "reason")
 
 
-COMMANDS: tuple[click.Command, ...] = ()
+@click.command()
+@click.argument("source", type=existing_path)
+@click.argument("out", type=any_path)
+@config_option
+@click.option("--keep-tilt", is_flag=True, help="Keep tilted series with their true, sheared grid.")
+@as_json_option
+def convert(source: Path, out: Path, config_path: Path | None, *, keep_tilt: bool, as_json: bool) -> None:
+    """Convert DICOM below SOURCE to NIfTI in HU below OUT, and account for every file."""
+    from pipeline.dicom.tree import convert_tree
+    from pipeline.image.nifti import content_sha256, write_nifti
+
+    phases = _config(config_path).phases if config_path else Config.model_fields["phases"].default
+    report = convert_tree(
+        [source], out, write=write_nifti, content_sha256=content_sha256, phases=phases, allow_tilt=keep_tilt
+    )
+    rows = [[row[column] for column in SHOWN_COLUMNS] for row in report.series]
+    counts = ", ".join(f"{count} {word}" for word, count in report.counts().items()) or "no files"
+    lines = [*table_lines(SHOWN_COLUMNS, rows), counts, f"Next: look at {out / 'series.csv'} and {out / 'files.csv'}"]
+    show({"series": report.series, "files": report.files, "counts": report.counts()}, lines, as_json=as_json)
+    _exit(ok=report.is_clean and bool(report.files))
+
+
+@click.command()
+@click.argument("source", type=existing_path)
+@click.argument("out", type=any_path)
+@click.option("--key", type=existing_path, help="File with the project secret; made in OUT's private folder if absent.")
+@config_option
+@as_json_option
+def deidentify(source: Path, out: Path, key: Path | None, config_path: Path | None, *, as_json: bool) -> None:
+    """Write a clean, renamed copy of every image below SOURCE that may enter a dataset."""
+    from pipeline.dicom.clean_tree import deidentify_tree
+
+    options = _config(config_path).deidentification if config_path else DeidentificationConfig()
+    home = out.with_name(f"{out.name}-private")
+    report = deidentify_tree([source], out, _pseudonyms(key, home), options, private=home)
+    counts = ", ".join(f"{count} {word}" for word, count in report.counts().items()) or "no files"
+    lines = [counts, f"Next: `liverset leaks {source} {out}` searches the copy for what the source holds"]
+    show({"counts": report.counts()}, lines, as_json=as_json)
+    _exit(ok=report.is_clean)
+
+
+@click.command()
+@click.argument("source", type=existing_path)
+@click.argument("out", type=existing_path)
+@as_json_option
+def leaks(source: Path, out: Path, *, as_json: bool) -> None:
+    """Search everything below OUT for the identifiers that SOURCE holds; tell where, never what."""
+    from pipeline.dicom.leaks import harvest, search
+
+    found = search(harvest([source]), [out])
+    rows = [(leak.where, leak.kind) for leak in found]
+    lines = [
+        *table_lines(("where", "kind"), rows),
+        f"{len(rows)} leaks" if rows else "no identifier of the source was found",
+    ]
+    show({"leaks": [{"where": where, "kind": kind} for where, kind in rows]}, lines, as_json=as_json)
+    _exit(ok=not rows)
+
+
+@click.command()
+@click.argument("images", type=existing_path, nargs=-1, required=True)
+@click.option("-o", "--out", type=any_path, required=True, help="Folder for the labels.")
+@click.option("--model", default="demo", show_default=True, help="A registered model's name, or a folder.")
+@click.option("--sha256", help="Pin of a model that is not registered.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@as_json_option
+def segment(images: tuple[Path, ...], out: Path, model: str, sha256: str | None, device: str, *, as_json: bool) -> None:
+    """Label liver and lesions in NIfTI images with nnU-Net."""
+    from pipeline.segment.batch import segment_files
+    from pipeline.segment.models import find_model
+
+    settings = _checked(CoarseConfig, model=model, sha256=sha256, device=device)
+    report = segment_files(images, out, find_model(settings, Path.cwd()), device, config=settings)
+    lines = [f"{image.name}: {image.outcome} {image.reason}".rstrip() for image in report.images]
+    lines.append(
+        f"{len(report.images) - len(report.failed)} of {len(report.images)} labelled in {report.seconds:.1f} s"
+    )
+    show(report.to_json(), lines, as_json=as_json)
+    _exit(ok=not report.failed)
+
+
+@click.command()
+@masks_argument
+@click.option("--nsd-mm", default=2.0, show_default=True, help="Surface distance that still counts as touching.")
+@as_json_option
+def agree(masks: tuple[Path, ...], nsd_mm: float, *, as_json: bool) -> None:
+    """Measure how far raters' masks of one image agree."""
+    from pipeline.agreement.files import agree_files
+
+    result = agree_files(masks, tolerance_mm=nsd_mm)
+    columns = ("structure", "raters", "dice", "jaccard", "hd95_mm", "assd_mm", "nsd", "volume_difference_ml")
+    rows = [[_cell(pair.get(column)) for column in columns] for pair in result["pairs"]]
+    show(result, table_lines(columns, rows), as_json=as_json)
+
+
+@click.command()
+@masks_argument
+@click.option("-o", "--out", type=any_path, required=True, help="The voted mask; ties and entropy go beside it.")
+@click.option("--tie", type=click.Choice(("down", "up", "undecided")), default="down", show_default=True)
+@click.option(
+    "--method",
+    type=click.Choice(("nested-majority", "plurality", "staple")),
+    default="nested-majority",
+    show_default=True,
+)
+@as_json_option
+def consensus(masks: tuple[Path, ...], out: Path, tie: str, method: str, *, as_json: bool) -> None:
+    """Vote one mask from several, with its explanation."""
+    from pipeline.agreement.files import consensus_files
+
+    result = consensus_files(masks, out, config=_checked(ConsensusConfig, method=method, ties=tie))
+    reasons = [f"  {reason['rule']}: {reason['message']}" for reason in result["needs_adjudication"]]
+    lines = [
+        f"{result['kind']} of {', '.join(result['raters'])}: {result['rule']}",
+        f"tied voxels: {result['tied_voxels']}",
+    ]
+    lines += ["a person must settle:", *reasons] if reasons else ["nothing is left to settle"]
+    show(result, lines, as_json=as_json)
+    _exit(ok=not reasons)
+
+
+@click.command()
+@click.argument("image", type=existing_path)
+@click.argument("mask", type=existing_path)
+@as_json_option
+def lesions(image: Path, mask: Path, *, as_json: bool) -> None:
+    """Measure each lesion of a MASK on its IMAGE: volume, diameters, HU, contrast to the liver."""
+    from pipeline.core.labels import LabelScheme
+    from pipeline.image.masks import place, read_labels_of, read_mask
+    from pipeline.image.nifti import read_volume
+    from pipeline.lesions.measure import measure_lesions
+
+    volume = read_volume(image)
+    labels = place(
+        read_labels_of(read_mask(mask), LabelScheme(), what=mask.name).labels, volume.geometry, what=mask.name
+    )
+    found = [lesion.to_json() for lesion in measure_lesions(labels.labels, volume)]
+    columns = ("number", "volume_ml", "max_diameter_mm", "axial_diameter_mm", "slices")
+    rows = [[_cell(lesion[column]) for column in columns] for lesion in found]
+    show({"lesions": found}, table_lines(columns, rows) or ["no lesion"], as_json=as_json)
+
+
+@click.command()
+@click.argument("image", type=existing_path)
+@click.option("-o", "--out", type=any_path, required=True, help="The windowed image.")
+@click.option("--level", default=0.0, show_default=True, help="Centre in HU.")
+@click.option("--width", default=400.0, show_default=True, help="Width in HU.")
+def window(image: Path, out: Path, level: float, width: float) -> None:
+    """Keep a window of the HU scale: values outside move to its bounds."""
+    from pipeline.core.config import WindowConfig
+    from pipeline.image.nifti import read_volume, write_nifti
+    from pipeline.image.window import apply_window
+
+    write_nifti(out, apply_window(read_volume(image), _checked(WindowConfig, level_hu=level, width_hu=width)))
+    click.echo(f"{out} holds {level - width / 2:g} to {level + width / 2:g} HU")
+
+
+def _config(path: Path) -> Config:
+    return load_config(path)
+
+
+def _checked(section: type[Any], **settings: Any) -> Any:
+    """A section of the configuration from options of the command line.
+
+    Raises:
+        ConfigError: when a value is impossible.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return section(**settings)
+    except ValidationError as error:
+        faults = [f"--{fault['loc'][0]}: {fault['msg']}" for fault in error.errors()]
+        raise ConfigError("\n".join(faults)) from None
+
+
+def _pseudonyms(key: Path | None, home: Path) -> Pseudonyms:
+    from pipeline.core.files import make_private_folder
+    from pipeline.core.pseudonyms import Pseudonyms
+    from pipeline.dataset.crosswalk import read_secret, secret_of
+
+    if key is not None:
+        return Pseudonyms(read_secret(key))
+    return Pseudonyms(secret_of(make_private_folder(home) / "project.key"))
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else "" if value is None else str(value)
+
+
+def _exit(*, ok: bool) -> None:
+    if not ok:
+        click.get_current_context().exit(EXIT_PROBLEMS)
+
+
+COMMANDS = (convert, deidentify, leaks, segment, agree, consensus, lesions, window)

@@ -56,7 +56,7 @@ class Crosswalk:
             PrivacyError: when the secret is lost, unreadable, open to others, or not the one that sealed the list.
         """
         sealed = layout.crosswalk
-        pseudonyms = Pseudonyms(_secret(layout.secret, is_needed=sealed.exists()))
+        pseudonyms = Pseudonyms(secret_of(layout.secret, is_needed=sealed.exists()))
         cases = _unsealed(sealed, pseudonyms) if sealed.exists() else {}
         return cls(sealed, pseudonyms, cases)
 
@@ -113,7 +113,16 @@ def read_secret(path: Path) -> bytes:
         raise PrivacyError(f"{path.name} cannot be read as a key file ({type(error).__name__})") from None
 
 
-def _secret(path: Path, *, is_needed: bool) -> bytes:
+def secret_of(path: Path, *, is_needed: bool = False) -> bytes:
+    """The project's secret: from the environment, else from its file, which is made when there is none.
+
+    Args:
+        path: the key file.
+        is_needed: True when something is sealed with it already, so that a new secret would be of no use.
+
+    Raises:
+        PrivacyError: when the secret is lost, unreadable, or open to others.
+    """
     from_environment = os.environ.get(SECRET_VARIABLE)
     if from_environment:
         return _parsed(from_environment, what=SECRET_VARIABLE)

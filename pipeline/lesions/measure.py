@@ -2,87 +2,36 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects
 
 from pipeline.core.files import finite
 from pipeline.core.geometry import Geometry, require_same_space
-from pipeline.core.labels import Label, Structure, structure_mask
+from pipeline.core.labels import Structure, structure_mask
 from pipeline.core.volume import LabelMap, Volume
-from pipeline.image.components import Box, bounding_box, label_components
+from pipeline.image.components import bounding_box
+from pipeline.image.surface import distance_to, edge_voxels
+from pipeline.lesions.appearance import Appearance, appearances
 from pipeline.lesions.diameters import max_diameter_mm
+from pipeline.lesions.regions import Region, axial_axis, lesion_regions
 
 DEFINITIONS = {
     "lesion": "component connected over faces, edges or corners, numbered from the largest; ties by place",
     "max_diameter_mm": "largest distance between two voxel centres, in any direction",
     "axial_diameter_mm": "largest distance between two voxel centres of one axial slice",
+    "distance_to_surface_mm": "smallest distance from a voxel of the lesion to a voxel on the surface of liver and "
+    "lesions together; 0 where the lesion reaches it",
     "slice": "index on the axis nearest to head-feet, from 0",
     "centroid_lps_mm": "mean of voxel centres; x to the left, y to posterior, z to the head",
     "intensity": "over all voxels; eroded: over voxels whose four neighbours in the slice lie inside too, to keep "
     "partial volume out; undefined where none is left",
-    "contrast": "mean of the lesion minus mean of the liver without lesions, both eroded",
+    "level": "mean of the eroded lesion, of the whole lesion where erosion leaves nothing",
+    "contrast": "level of the lesion minus mean of the eroded liver without lesions",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Intensity:
-    """Statistics of an image in a region, in the image's unit (HU in CT); NaN without voxels.
-
-    Attributes:
-        voxels: how many were looked at.
-        mean: of these.
-        sd: sample standard deviation; NaN for a single voxel.
-        p5: 5th percentile.
-        median: 50th percentile.
-        p95: 95th percentile.
-    """
-
-    voxels: int
-    mean: float
-    sd: float
-    p5: float
-    median: float
-    p95: float
-
-    @classmethod
-    def of(cls, values: NDArray[np.generic]) -> Intensity:
-        """The statistics of some values."""
-        if not len(values):
-            return cls(0, *[math.nan] * 5)
-        exact = values.astype(np.float64)
-        sd = float(exact.std(ddof=1)) if len(exact) > 1 else math.nan
-        p5, median, p95 = np.percentile(exact, [5, 50, 95]).tolist()
-        return cls(len(exact), float(exact.mean()), sd, p5, median, p95)
-
-
-@dataclass(frozen=True, slots=True)
-class Appearance:
-    """How a lesion looks on one image.
-
-    Attributes:
-        whole: over all its voxels.
-        eroded: over the voxels whose neighbours in the slice lie inside too.
-        liver: over the liver without lesions, eroded likewise.
-    """
-
-    whole: Intensity
-    eroded: Intensity
-    liver: Intensity
-
-    @property
-    def contrast(self) -> float:
-        """Mean of the lesion minus mean of the liver; the whole lesion where erosion leaves nothing."""
-        lesion = self.eroded if self.eroded.voxels else self.whole
-        return lesion.mean - self.liver.mean
-
-    def to_json(self) -> dict[str, Any]:
-        """All statistics; undefined is null."""
-        return dict(finite(asdict(self) | {"contrast": self.contrast}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +49,7 @@ class Lesion:
         first_slice: lowest of them by index.
         last_slice: highest.
         centroid_lps_mm: mean of the voxel centres.
+        distance_to_surface_mm: from the lesion's nearest voxel to the liver's surface; 0.0 when it reaches it.
         box: (start, shape) in voxels along the array's axes.
         appearance: on the image, None without one.
     """
@@ -114,6 +64,7 @@ class Lesion:
     first_slice: int
     last_slice: int
     centroid_lps_mm: tuple[float, float, float]
+    distance_to_surface_mm: float
     box: tuple[tuple[int, int, int], tuple[int, int, int]]
     appearance: Appearance | None
 
@@ -136,90 +87,31 @@ def measure_lesions(labels: LabelMap, image: Volume | None = None) -> tuple[Lesi
     if image is not None:
         require_same_space(image.geometry, labels.geometry, what="the mask")
     axis = axial_axis(labels.geometry)
-    liver = _liver_intensity(labels, image, axis) if image is not None else None
+    regions = lesion_regions(labels)
+    depths_mm = _depths_mm(labels, regions)
+    looks = appearances(regions, labels, image) if image is not None else (None,) * len(regions)
     return tuple(
-        _measured(number, region, labels.geometry, axis, _appearance(region, image, liver, axis))
-        for number, region in enumerate(lesion_regions(labels), start=1)
+        _measured(number, region, labels.geometry, axis, depth_mm, appearance)
+        for number, (region, depth_mm, appearance) in enumerate(zip(regions, depths_mm, looks, strict=True), start=1)
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Region:
-    """The voxels of one lesion.
-
-    Attributes:
-        box: the smallest that holds them, in the whole grid.
-        mask: (slices, rows, columns) of the box.
-    """
-
-    box: Box
-    mask: NDArray[np.bool_]
-
-    @property
-    def indices(self) -> NDArray[np.int64]:
-        """(voxels, 3) places in the whole grid, in scan order."""
-        indices: NDArray[np.int64] = np.argwhere(self.mask) + np.array([extent.start for extent in self.box])
-        return indices
+def _depths_mm(labels: LabelMap, regions: Sequence[Region]) -> list[float]:
+    """How far below the surface of the whole liver each region begins."""
+    whole_liver = structure_mask(labels.voxels, Structure.WHOLE_LIVER)
+    box = bounding_box(whole_liver)
+    if box is None or not regions:
+        return []
+    mask = whole_liver[box]
+    to_surface_mm = distance_to(edge_voxels(mask), mask.shape, labels.geometry)
+    corner = np.array([extent.start for extent in box])
+    places = (np.ravel_multi_index((region.indices - corner).T, mask.shape) for region in regions)
+    return [float(to_surface_mm(flat).min()) for flat in places]
 
 
-def axial_axis(geometry: Geometry) -> int:
-    """The array's axis that runs most nearly from feet to head: 0 unless a mask was stored sagittal or coronal."""
-    return int(np.argmax(np.abs(geometry.directions[:, 2])))
-
-
-def lesion_regions(labels: LabelMap) -> tuple[Region, ...]:
-    """The separate lesions of a mask, largest first, equal ones in scan order."""
-    lesion = structure_mask(labels.voxels, Structure.LESION)
-    outer = bounding_box(lesion)
-    if outer is None:
-        return ()
-    numbered = label_components(lesion[outer])[0].astype(np.int64)
-    order = np.argsort(-np.bincount(numbered.ravel())[1:], kind="stable") + 1
-    boxes = find_objects(numbered)
-    return tuple(
-        Region(_shifted(boxes[number - 1], outer), numbered[boxes[number - 1]] == number) for number in order.tolist()
-    )
-
-
-def _shifted(inner: Box, outer: Box) -> Box:
-    z, y, x = (slice(far.start + near.start, far.start + near.stop) for far, near in zip(outer, inner, strict=True))
-    return z, y, x
-
-
-def eroded_in_slice(mask: NDArray[np.bool_], axis: int) -> NDArray[np.bool_]:
-    """Voxels whose four neighbours in the slice lie inside the mask too; beyond the array is outside.
-
-    Args:
-        mask: (slices, rows, columns).
-        axis: the one across slices.
-    """
-    inner = np.pad(mask, 1)
-    kept = mask.copy()
-    for other in {0, 1, 2} - {axis}:
-        kept &= np.roll(inner, 1, other)[1:-1, 1:-1, 1:-1] & np.roll(inner, -1, other)[1:-1, 1:-1, 1:-1]
-    return kept
-
-
-def _liver_intensity(labels: LabelMap, image: Volume, axis: int) -> Intensity:
-    liver = labels.voxels == Label.LIVER
-    box = bounding_box(liver)
-    if box is None:
-        return Intensity.of(np.empty(0))
-    return Intensity.of(image.voxels[box][eroded_in_slice(liver[box], axis)])
-
-
-def _appearance(region: Region, image: Volume | None, liver: Intensity | None, axis: int) -> Appearance | None:
-    if image is None or liver is None:
-        return None
-    voxels = image.voxels[region.box]
-    return Appearance(
-        whole=Intensity.of(voxels[region.mask]),
-        eroded=Intensity.of(voxels[eroded_in_slice(region.mask, axis)]),
-        liver=liver,
-    )
-
-
-def _measured(number: int, region: Region, geometry: Geometry, axis: int, appearance: Appearance | None) -> Lesion:
+def _measured(
+    number: int, region: Region, geometry: Geometry, axis: int, depth_mm: float, appearance: Appearance | None
+) -> Lesion:
     indices = region.indices
     steps_mm = geometry.affine[:3, :3].T
     axial_mm, axial_slice = _largest_in_slice(indices, steps_mm, axis)
@@ -237,6 +129,7 @@ def _measured(number: int, region: Region, geometry: Geometry, axis: int, appear
         first_slice=int(shown[0]),
         last_slice=int(shown[-1]),
         centroid_lps_mm=(x, y, z),
+        distance_to_surface_mm=depth_mm,
         box=(start, (region.mask.shape[0], region.mask.shape[1], region.mask.shape[2])),
         appearance=appearance,
     )

@@ -44,7 +44,7 @@ def findings(
     *,
     agreed: bool,
 ) -> tuple[Problem, ...]:
-    """Everything noticed, worst first; nothing for a mask that is plainly good.
+    """Everything noticed; nothing for a mask that is plainly good.
 
     Args:
         item_id: names the volume in messages.
@@ -65,8 +65,7 @@ def findings(
         _gap(item_id, whole, sent.voxels != Label.BACKGROUND),
         *_loose_ends(item_id, whole, sent.voxels != Label.BACKGROUND),
     ]
-    order = (Severity.REFUSE, Severity.FLAG, Severity.NOTE)
-    return tuple(sorted((problem for problem in found if problem), key=lambda problem: order.index(problem.severity)))
+    return tuple(problem for problem in found if problem)
 
 
 def dice(one: Mask, other: Mask) -> float:

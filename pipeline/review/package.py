@@ -6,27 +6,41 @@ the earliest time a zip can tell.
 
 from __future__ import annotations
 
-import base64
-import csv
 import hashlib
-import io
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
-from itertools import count, groupby
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from pipeline.core.errors import ReviewError, StorageError
 from pipeline.core.files import atomic_writer, json_text
 from pipeline.core.geometry import require_same_space
-from pipeline.core.labels import COLORS, Label, LabelScheme
-from pipeline.core.records import Phase
-from pipeline.core.volume import Unit, Volume
+from pipeline.core.labels import LabelScheme
+from pipeline.core.volume import LabelMap, Unit, Volume
 from pipeline.image.nifti import read_labels, read_volume
-from pipeline.review.assignment import item_id_of
-from pipeline.review.preview import contact_sheet, contours_of, display_range, jpeg_bytes, png_bytes, slices_to_show
+from pipeline.review.pages import (
+    READER_COLORS,
+    RETURN_PAGE,
+    START_PAGE,
+    PackageFacts,
+    PackageItem,
+    return_page,
+    start_page,
+    worklist,
+)
+from pipeline.review.preview import (
+    TILES,
+    Contour,
+    Sheet,
+    contact_sheet,
+    contours_of,
+    display_range,
+    jpeg_bytes,
+    png_bytes,
+    slices_to_show,
+)
 from pipeline.review.viewers import (
     COLOR_TABLE,
     IMAGE_NAME,
@@ -35,84 +49,35 @@ from pipeline.review.viewers import (
     itksnap_workspace,
     label_table,
     mask_name,
+    reading_name,
     slicer_script,
     unix_starter,
     windows_starter,
 )
 
-START_PAGE = "START_HERE.html"
+__all__ = ["MANIFEST", "PACKAGE_FACTS", "WORKLIST", "PackageItem", "build_package", "package_name"]
+
 WORKLIST = "worklist.csv"
 PACKAGE_FACTS = "package.json"
 MANIFEST = "MANIFEST.sha256"
-RETURN_PAGE = "RETURN.md"
-WORKLIST_COLUMNS = (
-    "item",
-    "case",
-    "priority",
-    "reason",
-    "slices_to_look_at",
-    "minutes_estimate",
-    "status",
-    "comment",
-)
-STATUS_AGREE = "agree"
-"""What a rater writes into the status column when the mask was right as sent."""
 
-BASE_MINUTES = 5
-MINUTES_A_SLICE = 0.5
-"""A plan, not a measurement: five minutes to look through a volume, half a minute for each doubtful slice."""
-
-_TEMPLATES = Path(__file__).with_name("templates")
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
 
-
-@dataclass(frozen=True, slots=True)
-class PackageItem:
-    """One volume to send.
-
-    Attributes:
-        item_id: "P0001_C1", or "X0003" for a hidden repeat.
-        case_id: "P0001"...; shown only where the item bears its own name.
-        phase: of the case.
-        image: the volume, a NIfTI file without free text.
-        coarse: the mask to edit, on the image's grid.
-        priority: larger is more doubtful.
-        reason: why, in words for the rater.
-        slices_to_look_at: indices along axis 0, from 0; shown counted from 1 as ITK-SNAP does.
-    """
-
-    item_id: str
-    case_id: str
-    phase: Phase
-    image: Path
-    coarse: Path
-    priority: float = 0.0
-    reason: str = ""
-    slices_to_look_at: tuple[int, ...] = ()
-
-    @property
-    def shown_case(self) -> str:
-        """The case's name, or the item's own where it hides a repeat."""
-        return self.case_id if self.item_id == item_id_of(self.case_id, self.phase) else self.item_id
-
-    @property
-    def minutes_estimate(self) -> int:
-        """How long the volume may take."""
-        return round(BASE_MINUTES + MINUTES_A_SLICE * len(self.slices_to_look_at))
+Member = bytes | Path
 
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """An item's files and its picture for the page."""
+    """An item's files, by their path in the zip, and its picture for the page."""
 
-    item: PackageItem
-    members: Mapping[str, bytes | Path]
+    members: Mapping[str, Member]
     picture: bytes
 
 
-def package_name(dataset: str, round_number: int, rater: str) -> str:
-    """File name of a rater's package."""
-    return f"review_{dataset}_round-{round_number}_{rater}.zip"
+def package_name(facts: PackageFacts) -> str:
+    """File name of a rater's package, such as "review_demo_round-1_R2.zip"."""
+    kind = "adjudication" if facts.is_adjudication else "review"
+    return f"{kind}_{facts.dataset}_round-{facts.round_number}_{facts.rater}.zip"
 
 
 def build_package(
@@ -124,6 +89,7 @@ def build_package(
     round_number: int,
     dataset: str,
     unit: Unit = Unit.HU,
+    is_adjudication: bool = False,
 ) -> Path:
     """The zip written for one rater, `package_name` in a folder.
 
@@ -135,6 +101,7 @@ def build_package(
         round_number: from 1.
         dataset: name of the dataset.
         unit: what the images' numbers mean; decides the window shown.
+        is_adjudication: the rater settles what others drew; items then hold `readings`.
 
     Raises:
         ReviewError: when two items have the same name.
@@ -143,104 +110,87 @@ def build_package(
     """
     if len({item.item_id for item in items}) != len(items):
         raise ReviewError(f"two items of rater {rater} have the same name; each needs its own")
-    cases = [_case(item, scheme, unit) for item in items]
-    facts = {"dataset": dataset, "round": round_number, "rater": rater, "items": [item.item_id for item in items]}
-    members: dict[str, bytes | Path] = {
-        START_PAGE: _page(cases, scheme, facts).encode(),
-        RETURN_PAGE: _template(RETURN_PAGE).render(facts=facts, agree=STATUS_AGREE).encode(),
-        WORKLIST: _worklist(items).encode(),
-        PACKAGE_FACTS: json_text(facts).encode(),
+    facts = PackageFacts(dataset, round_number, rater, is_adjudication)
+    cases = {item.item_id: _case(item, scheme, unit) for item in items}
+    pictures = {name: case.picture for name, case in cases.items()}
+    members: dict[str, Member] = {
+        START_PAGE: start_page(items, pictures, scheme, facts).encode(),
+        RETURN_PAGE: return_page(items, facts).encode(),
+        WORKLIST: worklist(items).encode(),
+        PACKAGE_FACTS: json_text({**asdict(facts), "items": list(cases)}).encode(),
         LABEL_TABLE: label_table(scheme).encode(),
         COLOR_TABLE: color_table(scheme).encode(),
     }
-    for case in cases:
-        members.update({f"cases/{case.item.item_id}/{name}": content for name, content in case.members.items()})
-    target = path / package_name(dataset, round_number, rater)
+    for case in cases.values():
+        members.update(case.members)
+    target = path / package_name(facts)
     _write_zip(target, members)
     return target
 
 
-def slice_ranges(slices: Iterable[int]) -> str:
-    """Slice numbers for people: counted from 1, neighbours joined, such as "12-14, 20"."""
-    numbers = sorted({index + 1 for index in slices})
-    runs = [list(run) for _, run in groupby(zip(numbers, count(), strict=False), key=lambda pair: pair[0] - pair[1])]
-    return ", ".join(f"{run[0][0]}-{run[-1][0]}" if len(run) > 1 else str(run[0][0]) for run in runs)
-
-
 def _case(item: PackageItem, scheme: LabelScheme, unit: Unit) -> _Case:
-    image, labels = read_volume(item.image, unit), read_labels(item.coarse)
-    require_same_space(image.geometry, labels.geometry, what=f"mask of {item.item_id}")
-    scheme.check(labels.voxels, what=f"mask of {item.item_id}")
-    sheet = contact_sheet(image, contours_of(labels), slices_to_show(labels, item.slices_to_look_at))
-    members: dict[str, bytes | Path] = {
+    image = read_volume(item.image, unit)
+    labels = _mask_on(image, item.coarse, scheme, f"mask of {item.item_id}")
+    readings = {
+        letter: _mask_on(image, path, scheme, f"reading {letter} of {item.item_id}")
+        for letter, path in sorted(item.readings.items())
+    }
+    sheet = _sheet(item, image, labels, readings)
+    files: dict[str, Member] = {
         IMAGE_NAME: item.image,
         mask_name(item.item_id): item.coarse,
-        **_starters(item, image, scheme),
         "preview.png": png_bytes(sheet),
+        **{reading_name(letter): path for letter, path in item.readings.items()},
+        **_starters(item, image, scheme),
     }
-    return _Case(item, members, jpeg_bytes(sheet))
+    return _Case({f"cases/{item.item_id}/{name}": content for name, content in files.items()}, jpeg_bytes(sheet))
 
 
-def _starters(item: PackageItem, image: Volume, scheme: LabelScheme) -> dict[str, bytes]:
+def _mask_on(image: Volume, path: Path, scheme: LabelScheme, what: str) -> LabelMap:
+    labels = read_labels(path)
+    require_same_space(image.geometry, labels.geometry, what=what)
+    scheme.check(labels.voxels, what=what)
+    return labels
+
+
+def _sheet(item: PackageItem, image: Volume, labels: LabelMap, readings: Mapping[str, LabelMap]) -> Sheet:
+    """A few slices with the mask to edit, or with the outlines of all readers."""
+    contours = list(contours_of(labels))
+    if readings:
+        contours = [
+            Contour(contour.mask, READER_COLORS[letter])
+            for letter, reading in readings.items()
+            for contour in contours_of(reading)
+        ]
+    wanted = item.slices_to_look_at or _disputed(list(readings.values()))
+    return contact_sheet(image, contours, slices_to_show(labels, wanted))
+
+
+def _disputed(readings: Sequence[LabelMap]) -> tuple[int, ...]:
+    """The slices on which readers differ most, most disputed first."""
+    if len(readings) < 2:
+        return ()
+    stack = np.stack([reading.voxels for reading in readings])
+    disputed = (stack != stack[0]).any(axis=0).sum(axis=(1, 2))
+    order = np.argsort(-disputed, kind="stable")[:TILES]
+    return tuple(int(index) for index in order if disputed[index] > 0)
+
+
+def _starters(item: PackageItem, image: Volume, scheme: LabelScheme) -> dict[str, Member]:
     """Everything that opens the case with one click."""
     shown = display_range(image)
     image_range = float(image.voxels.min()), float(image.voxels.max())
-    workspace = itksnap_workspace(item.item_id, scheme, image_range=image_range, shown=shown)
+    letters = sorted(item.readings)
+    workspace = itksnap_workspace(item.item_id, scheme, image_range=image_range, shown=shown, readings=letters)
     return {
         f"{item.item_id}.itksnap": workspace.encode(),
-        "open.bat": windows_starter(item.item_id).encode(),
-        "open.sh": unix_starter(item.item_id).encode(),
-        "open_in_slicer.py": slicer_script(item.item_id, shown).encode(),
+        "open.bat": windows_starter(item.item_id, readings=letters).encode(),
+        "open.sh": unix_starter(item.item_id, readings=letters).encode(),
+        "open_in_slicer.py": slicer_script(item.item_id, shown, readings=letters).encode(),
     }
 
 
-def _worklist(items: Sequence[PackageItem]) -> str:
-    buffer = io.StringIO()
-    table = csv.writer(buffer, lineterminator="\r\n")
-    table.writerow(WORKLIST_COLUMNS)
-    for item in items:
-        slices = slice_ranges(item.slices_to_look_at)
-        row = (item.item_id, item.shown_case, f"{item.priority:.3f}", item.reason, slices, item.minutes_estimate)
-        table.writerow((*row, "", ""))
-    return buffer.getvalue()
-
-
-def _page(cases: Sequence[_Case], scheme: LabelScheme, facts: Mapping[str, Any]) -> str:
-    rows = [
-        {
-            "item": case.item,
-            "slices": slice_ranges(case.item.slices_to_look_at),
-            "picture": base64.b64encode(case.picture).decode(),
-        }
-        for case in cases
-    ]
-    colors = [
-        {"value": value, "name": name, "rgb": "rgb({}, {}, {})".format(*COLORS[Label(value)])}
-        for value, name in scheme.names.items()
-        if value != Label.BACKGROUND
-    ]
-    minutes = sum(case.item.minutes_estimate for case in cases)
-    page = _template(START_PAGE)
-    return str(page.render(rows=rows, colors=colors, facts=facts, hours=f"{minutes / 60:.1f}", agree=STATUS_AGREE))
-
-
-@cache
-def _template(name: str) -> Any:
-    """A page's template; HTML is escaped, other text is not."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=name.endswith(".html"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template(f"{name}.j2")
-
-
-def _write_zip(target: Path, members: Mapping[str, bytes | Path]) -> None:
+def _write_zip(target: Path, members: Mapping[str, Member]) -> None:
     """Members in order of name, with a checksum of each in the manifest."""
     hashes = {}
     with atomic_writer(target) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as package:

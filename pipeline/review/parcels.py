@@ -10,14 +10,15 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pipeline.core.errors import ReviewError
 from pipeline.image.masks import mask_suffix
 from pipeline.review.package import PACKAGE_FACTS, WORKLIST
-from pipeline.review.viewers import IMAGE_NAME
+from pipeline.review.pages import READER_COLORS
+from pipeline.review.viewers import IMAGE_NAME, reading_name
 
 FOREIGN_SUFFIXES = (".mhd", ".hdr", ".img", ".mrb", ".mgz", ".dcm", ".vtk", ".stl")
 """Forms a mask may be saved in that are not read here; told, never passed over."""
@@ -25,6 +26,7 @@ FOREIGN_SUFFIXES = (".mhd", ".hdr", ".img", ".mrb", ".mgz", ".dcm", ".vtk", ".st
 LARGEST_MASK_BYTES = 1 << 30
 """A compressed mask has a few hundred kB; more than 1 GB is no mask."""
 
+_NO_MASKS = {IMAGE_NAME, *(reading_name(letter).lower() for letter in READER_COLORS)}
 _NOT_OURS = ("__MACOSX", "._", ".")
 
 
@@ -42,18 +44,31 @@ class ReturnedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Remark:
+    """What a rater wrote beside an item in the worklist.
+
+    Attributes:
+        status: one word, lower case.
+        comment: free text. Private: nobody checked it for names.
+    """
+
+    status: str = ""
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Parcel:
     """One return.
 
     Attributes:
         rater: from the package's own facts, or else from a name; None where nothing tells.
         masks: files that are masks, or would be in another form; in order of path.
-        statuses: what the rater wrote into the worklist, by item, lower case.
+        remarks: what the rater wrote into the worklist, by item.
     """
 
     rater: str | None
     masks: tuple[ReturnedFile, ...]
-    statuses: dict[str, str]
+    remarks: Mapping[str, Remark]
 
 
 def open_parcel(path: Path, raters: Collection[str]) -> Parcel:
@@ -71,7 +86,7 @@ def open_parcel(path: Path, raters: Collection[str]) -> Parcel:
     worklists = [file for file in files if file.path.name == WORKLIST]
     masks = tuple(file for file in files if _may_be_mask(file.path))
     rater = _rater_in_facts(facts, raters) or _rater_in_names([path.name, *(str(file.path) for file in masks)], raters)
-    return Parcel(rater, masks, _statuses(worklists))
+    return Parcel(rater, masks, _remarks(worklists))
 
 
 def _files(path: Path) -> Iterator[ReturnedFile]:
@@ -120,7 +135,7 @@ def _is_litter(path: PurePosixPath) -> bool:
 
 
 def _may_be_mask(path: PurePosixPath) -> bool:
-    if path.name.lower() == IMAGE_NAME:
+    if path.name.lower() in _NO_MASKS:
         return False
     return mask_suffix(path.name) is not None or path.suffix.lower() in FOREIGN_SUFFIXES
 
@@ -155,14 +170,15 @@ def _rater_in_names(names: list[str], raters: Collection[str]) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
-def _statuses(worklists: list[ReturnedFile]) -> dict[str, str]:
-    """Items to status words; spreadsheets write commas, semicolons or tabs, with or without a byte order mark."""
-    statuses = {}
+def _remarks(worklists: list[ReturnedFile]) -> dict[str, Remark]:
+    """Spreadsheets write commas, semicolons or tabs, with or without a byte order mark."""
+    remarks = {}
     for file in worklists:
         text = file.read().decode("utf-8-sig", "replace")
         first = text.partition("\n")[0]
         separator = max((",", ";", "\t"), key=first.count)
         for row in csv.DictReader(io.StringIO(text), delimiter=separator):
-            item, status = row.get("item") or "", row.get("status") or ""
-            statuses[item.strip()] = status.strip().casefold()
-    return statuses
+            item, status, comment = ((row.get(column) or "").strip() for column in ("item", "status", "comment"))
+            if status or comment:
+                remarks[item] = Remark(status.casefold(), comment)
+    return remarks

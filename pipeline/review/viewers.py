@@ -7,7 +7,7 @@ folder makes a workspace that opens anywhere.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import quoteattr
 
 from pipeline.core.labels import COLORS, Label, LabelScheme
@@ -36,6 +36,11 @@ def mask_name(item_id: str) -> str:
     return f"{item_id}_mask.nii.gz"
 
 
+def reading_name(letter: str) -> str:
+    """An anonymous reader's mask, to look at and not to edit."""
+    return f"reader_{letter}.nii.gz"
+
+
 def label_table(scheme: LabelScheme) -> str:
     """ITK-SNAP's label descriptions: index, red, green, blue, opacity, visible, mesh, name."""
     lines = ["# ITK-SnAP Label Description File", "# IDX   -R-  -G-  -B-  -A--  VIS MSH  LABEL"]
@@ -57,7 +62,12 @@ def color_table(scheme: LabelScheme) -> str:
 
 
 def itksnap_workspace(
-    item_id: str, scheme: LabelScheme, *, image_range: tuple[float, float], shown: tuple[float, float]
+    item_id: str,
+    scheme: LabelScheme,
+    *,
+    image_range: tuple[float, float],
+    shown: tuple[float, float],
+    readings: Sequence[str] = (),
 ) -> str:
     """An `.itksnap` project: image, mask to edit, label colours and a fitting window.
 
@@ -66,6 +76,7 @@ def itksnap_workspace(
         scheme: the labels.
         image_range: lowest and highest value of the image, which ITK-SNAP measures contrast by.
         shown: values shown as black and white.
+        readings: letters of readers whose masks lie beside the one to edit, as further segmentations.
     """
     registry: Registry = {
         "SaveLocation": _SAVED_IN,
@@ -85,14 +96,23 @@ def itksnap_workspace(
                     "IRIS": {"LabelState": _label_state(), "LabelTable": _label_elements(scheme)},
                 },
             },
-            "Layer[001]": {
-                "AbsolutePath": f"{_SAVED_IN}/{mask_name(item_id)}",
-                "Role": "SegmentationRole",
-                "Tags": "",
+            "Layer[001]": _segmentation(mask_name(item_id), item_id),
+            **{
+                f"Layer[{place:03d}]": _segmentation(reading_name(letter), f"reader {letter}")
+                for place, letter in enumerate(readings, start=2)
             },
         },
     }
     return f'<?xml version="1.0" encoding="UTF-8" ?>\n{_DTD}\n<registry>\n{_xml(registry, 1)}</registry>\n'
+
+
+def _segmentation(name: str, nickname: str) -> Registry:
+    return {
+        "AbsolutePath": f"{_SAVED_IN}/{name}",
+        "Role": "SegmentationRole",
+        "Tags": "",
+        "LayerMetaData": {"Alpha": "255", "CustomNickName": nickname, "Sticky": "1"},
+    }
 
 
 def _label_state() -> Registry:
@@ -142,24 +162,32 @@ def _xml(registry: Registry, depth: int) -> str:
     return "".join(lines)
 
 
-def windows_starter(item_id: str) -> str:
+def windows_starter(item_id: str, *, readings: Sequence[str] = ()) -> str:
     """`open.bat`: opens the case in ITK-SNAP, or else in 3D Slicer, from their usual folders; CRLF line ends."""
-    return _START_WINDOWS.format(image=IMAGE_NAME, mask=mask_name(item_id), labels=LABEL_TABLE).replace("\n", "\r\n")
+    return _START_WINDOWS.format(files=_snap_files(item_id, "\\", readings)).replace("\n", "\r\n")
 
 
-def unix_starter(item_id: str) -> str:
+def unix_starter(item_id: str, *, readings: Sequence[str] = ()) -> str:
     """`open.sh`: the same for Linux and macOS."""
-    return _START_UNIX.format(image=IMAGE_NAME, mask=mask_name(item_id), labels=LABEL_TABLE)
+    return _START_UNIX.format(files=_snap_files(item_id, "/", readings))
 
 
-def slicer_script(item_id: str, shown: tuple[float, float]) -> str:
-    """`open_in_slicer.py`: loads image, mask and colours, and fixes the grid, so that saving crops nothing."""
+def _snap_files(item_id: str, slash: str, readings: Sequence[str]) -> str:
+    """What ITK-SNAP is told to open: the files themselves, or the workspace where there are several masks."""
+    if readings:
+        return f'-w "{item_id}.itksnap"'
+    return f'-g "{IMAGE_NAME}" -s "{mask_name(item_id)}" -l "..{slash}..{slash}{LABEL_TABLE}"'
+
+
+def slicer_script(item_id: str, shown: tuple[float, float], *, readings: Sequence[str] = ()) -> str:
+    """`open_in_slicer.py`: loads image, masks and colours, and fixes the grid, so that saving crops nothing."""
     low, high = shown
     return _START_SLICER.format(
         image=IMAGE_NAME,
         mask=mask_name(item_id),
         segmentation=f"{item_id}_mask.seg.nrrd",
         colors=COLOR_TABLE,
+        readings=[reading_name(letter) for letter in readings],
         width=f"{high - low:g}",
         level=f"{(low + high) / 2:g}",
     )
@@ -175,7 +203,7 @@ for /d %%D in ("%ProgramFiles%\\ITK-SNAP*") do if exist "%%~D\\bin\\ITK-SNAP.exe
 for /d %%D in ("%LOCALAPPDATA%\\slicer.org\\Slicer*") do if exist "%%~D\\Slicer.exe" set "SLICER=%%~D\\Slicer.exe"
 for /d %%D in ("%LOCALAPPDATA%\\NA-MIC\\Slicer*") do if exist "%%~D\\Slicer.exe" set "SLICER=%%~D\\Slicer.exe"
 if defined SNAP (
-  start "" "%SNAP%" -g "{image}" -s "{mask}" -l "..\\..\\{labels}"
+  start "" "%SNAP%" {files}
   exit /b 0
 )
 if defined SLICER (
@@ -193,7 +221,7 @@ _START_UNIX = """\
 cd "$(dirname "$0")" || exit 1
 for snap in itksnap ITK-SNAP /Applications/ITK-SNAP.app/Contents/MacOS/ITK-SNAP; do
   if command -v "$snap" >/dev/null 2>&1; then
-    exec "$snap" -g "{image}" -s "{mask}" -l "../../{labels}"
+    exec "$snap" {files}
   fi
 done
 for slicer in Slicer /Applications/Slicer.app/Contents/MacOS/Slicer; do
@@ -228,6 +256,10 @@ else:
     segmentation.AddDefaultStorageNode()
     segmentation.GetStorageNode().SetFileName(saved)
 segmentation.SetReferenceImageGeometryParameterFromVolumeNode(image)
+
+for name in {readings}:
+    reading = slicer.util.loadSegmentation(os.path.join(folder, name), {{"colorNodeID": colors.GetID()}})
+    reading.GetDisplayNode().SetVisibility2DFill(False)
 
 display = image.GetDisplayNode()
 display.AutoWindowLevelOff()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,10 +44,8 @@ def verify_release(ws: Workspace, version: str) -> Outcome:
 
 def standing_problems(ws: Workspace) -> tuple[Problem, ...]:
     """Everything that receipts say still stands against the dataset and its cases."""
-    stages: list[tuple[Stage, str | None]] = [(stage, None) for stage in (SCAN, SCREEN, PACK, COLLECT)]
-    stages += [(stage, case_id) for case_id in case_ids(ws) for stage in TO_SETTLE]
-    receipts = (read_receipt(stage.receipt(ws, case_id)) for stage, case_id in stages)
-    return tuple(problem for receipt in receipts if receipt for problem in receipt.problems)
+    of_cases = (problem for case_id in case_ids(ws) for problem in _noticed(ws, TO_SETTLE, case_id))
+    return (*_noticed(ws, (SCAN, SCREEN, PACK, COLLECT), None), *of_cases)
 
 
 def release_inputs(ws: Workspace, version: str) -> tuple[ReleaseInputs, tuple[Problem, ...]]:
@@ -81,6 +79,11 @@ def agreement_rows(ws: Workspace, case_id: str) -> list[dict[str, Any]]:
         for phase in case_of(ws, case_id).series
         for pair in read_json(ws.layout.agreement(case_id, phase))["pairs"]
     ]
+
+
+def _noticed(ws: Workspace, stages: Iterable[Stage], case_id: str | None) -> tuple[Problem, ...]:
+    receipts = (read_receipt(stage.receipt(ws, case_id)) for stage in stages)
+    return tuple(problem for receipt in receipts if receipt for problem in receipt.problems)
 
 
 def _timed(name: str, step: Callable[[], tuple[tuple[Problem, ...], str]]) -> Outcome:
@@ -220,7 +223,7 @@ def _report(ws: Workspace, case_id: str | None) -> Work:
         ),
         flow=read_consort(ws),
         exclusions=_rows(ws.layout.exclusions_table),
-        problems=[problem for problem in standing_problems(ws) if problem.severity is not Severity.NOTE],
+        problems=_noticed(ws, (SCAN, SCREEN, PACK, COLLECT), None),
     )
     write_text(ws.layout.qc_page, page)
     return Work((ws.layout.qc_page, ws.layout.problems_table))
@@ -264,7 +267,13 @@ def _qc_volume(ws: Workspace, case_id: str, phase: Phase) -> QcVolume:
         liver_dice=_dice_by_pair(agreement, "whole_liver"),
         lesion_dice=_dice_by_pair(agreement, "lesion"),
         disagreement=_disputed(agreement),
+        problems=_of_volume(ws, case_id, phase),
     )
+
+
+def _of_volume(ws: Workspace, case_id: str, phase: Phase) -> tuple[Problem, ...]:
+    noticed = _noticed(ws, TO_SETTLE, case_id)
+    return tuple(p for p in noticed if p.severity is not Severity.NOTE and p.message.startswith(f"{case_id} {phase}:"))
 
 
 def _dice_by_pair(agreement: Mapping[str, Any], structure: str) -> dict[str, float | None]:

@@ -1,66 +1,35 @@
-"""Simulated raters: they open a review package, recognise each image, and send back what a hurried reader would draw.
+"""Simulated readers: they open a package, recognise each image, and send back what a hurried reader would draw.
 
-All the mistakes of all raters on one image are drawn at once (a border too wide or too narrow, a lesion overdrawn to
-one side, cut short, or missed beside a larger one), and each patch of mistakes is dealt to one rater. So at each voxel
-at most one rater is wrong, and of three or more raters the nested majority is the planted mask, exactly, whatever is
-dealt to whom.
+Nothing is known of a package but its layout: `cases/<item>/image.nii.gz` and the mask beside it.
 """
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.core.errors import ReviewError
 from pipeline.core.files import write_atomically
-from pipeline.core.labels import Label
 from pipeline.core.volume import LabelMap
-from pipeline.image.components import label_components
-from pipeline.image.nifti import inflated
-from pipeline.synth.programs import PROGRAMS, Saved
+from pipeline.image.nifti import decode_nifti, inflated
+from pipeline.synth.mistakes import rate
+from pipeline.synth.programs import PROGRAMS, Saved, as_itksnap_saves
 from pipeline.synth.truth import CohortTruth
 
-Mask = NDArray[np.bool_]
-
 IMAGE_MEMBER = "image.nii.gz"
+WORKLIST = "worklist.csv"
+STATUS_AGREE = "agree"
+"""What a reader writes into the worklist's status where the mask is right as sent."""
+
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
-
-PATCH = (4, 12, 12)
-"""Voxels of one patch of the liver's border, which one rater draws in one mood."""
-
-
-class Mood(IntEnum):
-    """How a rater draws a border."""
-
-    EXACT = 0
-    WIDE = 1
-    NARROW = 2
-
-
-class Slip(IntEnum):
-    """How a rater treats a lesion."""
-
-    NONE = 0
-    WIDE = 1
-    NARROW = 2
-    MISSED = 3
-
-
-SIDES = ((1, 1), (1, -1), (2, 1), (2, -1))
-"""Axis and direction in which a lesion is overdrawn or cut short, within its slices."""
-
-LEAST_NOTICED = 4
-"""Only lesions with less than this fraction of the lesion volume, one in so many, are missed: a reader who has found a
-large lesion stops searching (satisfaction of search, Berbaum et al. 1990). Two of three raters still see each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,23 +39,6 @@ class PlantedReturn:
     package: str
     item: str
     fault: str
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Mistakes:
-    """What the raters of one image get wrong between them.
-
-    Attributes:
-        drawn: the mask with every mistake in it.
-        dealt: which rater makes the mistake at each voxel, counted from 0.
-    """
-
-    drawn: NDArray[np.uint8]
-    dealt: NDArray[np.uint8]
-
-    def of(self, rater: int, truth: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The mask as one rater draws it: the truth, but for the patches dealt to this rater."""
-        return np.where(self.dealt == rater, self.drawn, truth)
 
 
 def answer_packages(
@@ -106,83 +58,45 @@ def answer_packages(
     Raises:
         ReviewError: when a package holds an image that is none of the cohort's.
     """
-    packages = sorted(outbox.glob("*.zip"))
+    packages = sorted(outbox.glob("review_*.zip"))
     planted: list[PlantedReturn] = []
     for number, package in enumerate(packages):
         answers = _answers(package, number, len(packages), truth)
         if plant_faults:
             planted += _spoil(answers, number, package)
+        members = {**_kept_members(package), **_masks(answers)}
         if number % len(PROGRAMS) == len(PROGRAMS) - 1:
-            _write_folder(inbox / package.stem, answers, package)
+            _write_folder(inbox / package.stem, members)
         else:
-            write_atomically(inbox / package.name, _zipped(answers, package))
+            write_atomically(inbox / package.name, _zipped(members))
     return tuple(planted)
 
 
-def rate(truth: LabelMap, *, key: str, rater: int, raters: int) -> LabelMap:
-    """The mask one rater draws of an image.
-
-    Of three or more raters with the same key, the majority at each voxel is the truth.
+def answer_adjudication(outbox: Path, inbox: Path, truth: CohortTruth) -> None:
+    """The lead radiologist's answer to every adjudication package: the planted mask, or a word where it is the vote's.
 
     Args:
-        truth: the planted mask.
-        key: hexadecimal digits that name the image and the sitting; chance hangs on nothing else.
-        rater: which one, from 0.
-        raters: how many read this image.
+        outbox: holds the packages, `adjudication_*.zip`.
+        inbox: made if missing; an answer of the same name is replaced.
+        truth: of the cohort whose images the packages hold.
+
+    Raises:
+        ReviewError: when a package holds an image that is none of the cohort's.
     """
-    return LabelMap(draw_mistakes(truth.voxels, key, raters).of(rater, truth.voxels), truth.geometry)
-
-
-def draw_mistakes(truth: NDArray[np.uint8], key: str, raters: int) -> Mistakes:
-    """All mistakes on one image, dealt to its raters."""
-    rng = np.random.default_rng([int(key[start : start + 8], 16) for start in range(0, 32, 8)])
-    whole = truth > Label.BACKGROUND
-    moods = _patches(rng, truth.shape, len(Mood))
-    dealt = _patches(rng, truth.shape, raters)
-    wide, narrow = _grown(whole), ~_grown(~whole)
-    border = np.where(moods == Mood.WIDE, wide, np.where(moods == Mood.NARROW, narrow, whole))
-    drawn = np.where(border, Label.LIVER, Label.BACKGROUND).astype(np.uint8)
-    numbered, count = label_components(truth == Label.LESION)
-    sizes = np.bincount(numbered.ravel(), minlength=count + 1)[1:]
-    for number in range(1, count + 1):
-        lesion = numbered == number
-        slip = Slip(int(rng.integers(len(Slip))))
-        if slip is Slip.MISSED and LEAST_NOTICED * sizes[number - 1] > sizes.sum():
-            slip = Slip.NONE
-        zone = _grown(lesion) & whole
-        drawn[zone] = Label.LIVER
-        drawn[_slipped(lesion, slip, *SIDES[int(rng.integers(len(SIDES)))]) & whole] = Label.LESION
-        dealt[zone] = int(rng.integers(raters))
-    return Mistakes(drawn, dealt)
-
-
-def _slipped(lesion: Mask, slip: Slip, axis: int, step: int) -> Mask:
-    """The lesion as somebody draws it who slips so, to one side."""
-    beside = np.roll(lesion, step, axis=axis)  # no lesion reaches the edge of the scan
-    if slip is Slip.WIDE:
-        return lesion | beside
-    if slip is Slip.NARROW:
-        return lesion & beside
-    return lesion if slip is Slip.NONE else np.zeros_like(lesion)
-
-
-def _patches(rng: np.random.Generator, shape: tuple[int, ...], kinds: int) -> NDArray[np.uint8]:
-    """A whole number below `kinds` for each voxel, the same throughout a patch."""
-    counts = [-(-n // step) for n, step in zip(shape, PATCH, strict=True)]
-    field = rng.integers(kinds, size=counts, dtype=np.uint8)
-    for axis, step in enumerate(PATCH):
-        field = np.repeat(field, step, axis=axis)
-    return field[tuple(slice(n) for n in shape)].copy()
-
-
-def _grown(mask: Mask) -> Mask:
-    """The mask and its four neighbours within each slice."""
-    grown = mask.copy()
-    grown[:, 1:] |= mask[:, :-1]
-    grown[:, :-1] |= mask[:, 1:]
-    grown[:, :, 1:] |= mask[:, :, :-1]
-    grown[:, :, :-1] |= mask[:, :, 1:]
-    return grown
+    for package in sorted(outbox.glob("adjudication_*.zip")):
+        members = _kept_members(package)
+        agreed = []
+        for item, image_sha256 in _items(package):
+            planted = _planted(truth, image_sha256, item, package)
+            name = _member(item, ".nii.gz")
+            sent = _member_bytes(package, name)
+            voted, _ = decode_nifti(sent, name)
+            is_right = np.array_equal(voted, planted.voxels)
+            agreed += [item] * is_right
+            members |= {name: sent} if is_right else _masks({item: as_itksnap_saves(planted)})
+        if WORKLIST in members:
+            members[WORKLIST] = _with_status(members[WORKLIST], agreed, STATUS_AGREE)
+        write_atomically(inbox / package.name, _zipped(members))
 
 
 def _answers(package: Path, number: int, raters: int, truth: CohortTruth) -> dict[str, Saved]:
@@ -191,9 +105,7 @@ def _answers(package: Path, number: int, raters: int, truth: CohortTruth) -> dic
     seen: Counter[str] = Counter()
     answers = {}
     for item, image_sha256 in _items(package):
-        planted = truth.labels_of_image.get(image_sha256)
-        if planted is None:
-            raise ReviewError(f"{item} of {package.name} is no volume of the demo cohort; answer its own packages only")
+        planted = _planted(truth, image_sha256, item, package)
         # A volume that is sent twice is read twice, with other mistakes: the hidden repeats.
         key = hashlib.sha256(f"{image_sha256} {seen[image_sha256]}".encode()).hexdigest()
         seen[image_sha256] += 1
@@ -223,30 +135,53 @@ def _spoil(answers: dict[str, Saved], number: int, package: Path) -> list[Plante
     return []
 
 
+def _planted(truth: CohortTruth, image_sha256: str, item: str, package: Path) -> LabelMap:
+    try:
+        return truth.labels_of_image[image_sha256]
+    except KeyError:
+        raise ReviewError(
+            f"{item} of {package.name} is no volume of the demo cohort; answer its own packages only"
+        ) from None
+
+
 def _member(item: str, suffix: str) -> str:
     return f"cases/{item}/{item}_mask{suffix}"
 
 
-def _kept_members(package: Path) -> Iterator[tuple[str, bytes]]:
-    """What a rater leaves as it was: everything but masks and images, which are large."""
+def _masks(answers: Mapping[str, Saved]) -> dict[str, bytes]:
+    return {_member(item, suffix): content for item, (suffix, content) in answers.items()}
+
+
+def _member_bytes(package: Path, name: str) -> bytes:
     with zipfile.ZipFile(package) as archive:
-        for name in sorted(archive.namelist()):
-            if not name.endswith((".nii.gz", "/")):
-                yield name, archive.read(name)
+        return archive.read(name)
 
 
-def _zipped(answers: dict[str, Saved], package: Path) -> bytes:
+def _kept_members(package: Path) -> dict[str, bytes]:
+    """What a reader leaves as it was: everything but images and masks."""
+    with zipfile.ZipFile(package) as archive:
+        names = sorted(name for name in archive.namelist() if not name.endswith((".nii.gz", "/")))
+        return {name: archive.read(name) for name in names}
+
+
+def _with_status(worklist: bytes, items: Collection[str], status: str) -> bytes:
+    """The worklist with a word beside some items."""
+    reader = csv.DictReader(io.StringIO(worklist.decode("utf-8-sig")))
+    text = io.StringIO()
+    table = csv.DictWriter(text, reader.fieldnames or [], lineterminator="\n")
+    table.writeheader()
+    table.writerows({**row, "status": status if row["item"] in items else row["status"]} for row in reader)
+    return text.getvalue().encode("utf-8-sig")
+
+
+def _zipped(members: Mapping[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        for name, content in _kept_members(package):
+        for name, content in members.items():
             archive.writestr(zipfile.ZipInfo(name, _EARLIEST), content)
-        for item, (suffix, content) in answers.items():
-            archive.writestr(zipfile.ZipInfo(_member(item, suffix), _EARLIEST), content)
     return buffer.getvalue()
 
 
-def _write_folder(folder: Path, answers: dict[str, Saved], package: Path) -> None:
-    for name, content in _kept_members(package):
+def _write_folder(folder: Path, members: Mapping[str, bytes]) -> None:
+    for name, content in members.items():
         write_atomically(folder / name, content)
-    for item, (suffix, content) in answers.items():
-        write_atomically(folder / _member(item, suffix), content)

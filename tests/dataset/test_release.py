@@ -42,10 +42,9 @@ def codes(release: Path) -> set[str]:
     return {problem.code for problem in verify(release)} - {"writable"}
 
 
-def test_a_release_holds_what_it_promises_and_verifies(make_inputs, tmp_path):
-    release = cut(make_inputs(), tmp_path / "releases", leak_check=no_leak)
-    assert not verify(release)
-    rows = table(release, "patient_data.csv")
+def test_a_release_holds_what_it_promises_and_verifies(released):
+    assert not verify(released)
+    rows = table(released, "patient_data.csv")
     first_columns = ["patient_id", "age", "gender", "phase", "cancer_type", "ct_path", "mask_path", "liver_mask_path"]
     assert list(rows[0])[:8] == first_columns
     assert [rows[0][name] for name in first_columns] == [
@@ -53,7 +52,7 @@ def test_a_release_holds_what_it_promises_and_verifies(make_inputs, tmp_path):
         "ct_files/P0001_ct_P.nii.gz", "mask_files/P0001_mask_P.nii.gz", "liver_mask_files/P0001-livermask_P.nii.gz",
     ]  # fmt: skip
     assert [row["age"] for row in rows[::2]] == ["50", "60", "70", "80", "90+", "90+"]
-    names = {path.relative_to(release).parts[0] for path in files_of(release)}
+    names = {path.relative_to(released).parts[0] for path in files_of(released)}
     assert names >= {
         "patient_data.csv", "patient_data.parquet", "schema.json", "splits.json", "splits_final.json", "table1.csv",
         "agreement.csv", "lesions.csv", "classification.csv", "enhancement.csv", "detection", "labels.label",
@@ -62,10 +61,9 @@ def test_a_release_holds_what_it_promises_and_verifies(make_inputs, tmp_path):
     }  # fmt: skip
 
 
-def test_figures_of_a_row_are_those_on_paper(make_inputs, tmp_path):
-    release = cut(make_inputs(), tmp_path / "releases", leak_check=no_leak)
+def test_figures_of_a_row_are_those_on_paper(released):
     row = next(
-        row for row in table(release, "patient_data.csv") if (row["patient_id"], row["phase"]) == ("P0002", "C1")
+        row for row in table(released, "patient_data.csv") if (row["patient_id"], row["phase"]) == ("P0002", "C1")
     )
     assert float(row["liver_volume_ml"]) == pytest.approx(480 * VOXEL_ML)
     assert float(row["lesion_volume_ml"]) == pytest.approx(16 * VOXEL_ML)
@@ -74,10 +72,9 @@ def test_figures_of_a_row_are_those_on_paper(make_inputs, tmp_path):
     assert (row["orientation"], row["slice_spacing_mm"], row["first_slice"]) == ("SPL", "5.0", "3")
 
 
-def test_pandas_and_parquet_tell_the_same(make_inputs, tmp_path):
-    release = cut(make_inputs(), tmp_path / "releases", leak_check=no_leak)
-    from_csv = pd.read_csv(release / "patient_data.csv", dtype={"age": str})
-    from_parquet = pd.read_parquet(release / "patient_data.parquet")
+def test_pandas_and_parquet_tell_the_same(released):
+    from_csv = pd.read_csv(released / "patient_data.csv", dtype={"age": str})
+    from_parquet = pd.read_parquet(released / "patient_data.parquet")
     assert list(from_csv) == list(from_parquet)
     for name in from_csv:
         left, right = (
@@ -97,9 +94,8 @@ def test_cutting_twice_from_empty_gives_the_same_bytes(make_inputs, tmp_path):
     assert cut(make_inputs(), tmp_path / "one", leak_check=no_leak) == tmp_path / "one" / "1.0.0"
 
 
-def test_sha256sum_agrees(make_inputs, tmp_path):
-    release = cut(make_inputs(patients=2), tmp_path / "releases", leak_check=no_leak)
-    subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=release, check=True)
+def test_sha256sum_agrees(released):
+    subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=released, check=True)
 
 
 def test_a_version_never_changes(make_inputs, tmp_path):
@@ -272,8 +268,8 @@ def shift_mask(release: Path) -> None:
         (shift_mask, {"changed-file", "grid", "content"}),
     ],
 )
-def test_every_damage_is_found(make_inputs, tmp_path, damage, expected):
-    release = writable_copy(cut(make_inputs(patients=3), tmp_path / "releases", leak_check=no_leak), tmp_path / "copy")
+def test_every_damage_is_found(released, tmp_path, damage, expected):
+    release = writable_copy(released, tmp_path / "copy")
     damage(release)
     assert codes(release) >= expected
 
@@ -286,10 +282,9 @@ def test_class_against_mask_goes_to_a_person(make_inputs, tmp_path):
     assert len(flagged) == 4
 
 
-def test_boxes_classes_and_lesions_follow_from_the_masks(make_inputs, tmp_path):
-    release = cut(make_inputs(patients=3), tmp_path / "releases", leak_check=no_leak)
-    content = json.loads(ReleaseLayout(release).detection.read_text())
-    assert len(content["images"]) == 6 * 6
+def test_boxes_classes_and_lesions_follow_from_the_masks(released):
+    content = json.loads(ReleaseLayout(released).detection.read_text())
+    assert len(content["images"]) == 12 * 6
     images = {image["id"]: image for image in content["images"]}
     found = {
         (images[note["image_id"]]["slice"], note["lesion"], *note["bbox"], note["area"])
@@ -299,18 +294,17 @@ def test_boxes_classes_and_lesions_follow_from_the_masks(make_inputs, tmp_path):
     assert found == {(2, 1, 7, 5, 2, 3, 6), (3, 1, 7, 5, 2, 3, 6), (3, 2, 14, 10, 2, 2, 4)}
     assert len({note["id"] for note in content["annotations"]}) == len(content["annotations"])
 
-    classes = table(release, "classification.csv")
-    assert [(row["patient_id"], row["HCC"], row["ICC"], row["normal"]) for row in classes] == [
+    classes = table(released, "classification.csv")
+    assert [(row["patient_id"], row["HCC"], row["ICC"], row["normal"]) for row in classes[:3]] == [
         ("P0001", "1", "0", "0"), ("P0002", "0", "1", "0"), ("P0003", "0", "0", "1"),
     ]  # fmt: skip
-    lesions = table(release, "lesions.csv")
+    lesions = table(released, "lesions.csv")
     assert [row["number"] for row in lesions if row["patient_id"] == "P0002"] == ["1", "2", "1", "2"]
     assert [row["appearance_mean"] for row in lesions if row["patient_id"] == "P0002"] == ["", "0.3333"] * 2
 
 
-def test_table_1_counts_as_on_paper(make_inputs, tmp_path):
-    release = cut(make_inputs(patients=6), tmp_path / "releases", leak_check=no_leak)
-    lines = {row["characteristic"]: row for row in table(release, "table1.csv")}
+def test_table_1_counts_as_on_paper(released):
+    lines = {row["characteristic"]: row for row in table(released, "table1.csv")}
     assert lines["patients"]["with_lesions"] == "4"
     assert lines["patients"]["without_lesions"] == "2"
     assert lines["age, median [IQR]"]["with_lesions"] == "70.00 [57.50, 82.50]"
@@ -321,9 +315,8 @@ def test_table_1_counts_as_on_paper(make_inputs, tmp_path):
     assert lines["lesion count, median [IQR] (min, max)"]["without_lesions"] == ""
 
 
-def test_itk_snap_reads_the_label_names(make_inputs, tmp_path):
-    release = cut(make_inputs(patients=1), tmp_path / "releases", leak_check=no_leak)
-    lines = [line for line in (release / "labels.label").read_text().splitlines() if not line.startswith("#")]
+def test_itk_snap_reads_the_label_names(released):
+    lines = [line for line in (released / "labels.label").read_text().splitlines() if not line.startswith("#")]
     parsed = [line.split(maxsplit=7) for line in lines]
     assert [(int(parts[0]), parts[7]) for parts in parsed] == [(0, '"background"'), (1, '"liver"'), (2, '"lesion"')]
     np.testing.assert_array_equal([[int(part) for part in parts[:7]] for parts in parsed][1], [1, 76, 175, 80, 1, 1, 1])

@@ -38,6 +38,21 @@ def test_a_box_has_the_volume_diameters_and_place_one_computes_on_paper():
     assert lesion.box == ((2, 4, 6), (3, 5, 10))
 
 
+@pytest.mark.parametrize(("row", "expected"), [(4, 4 * 0.8), (0, 0.0), (17, 2 * 0.8)])
+def test_distance_to_the_surface_is_0_where_the_lesion_reaches_it(row, expected):
+    voxels = np.ones((21, 20, 41), np.uint8)
+    voxels[10, row, 20] = 2
+    (lesion,) = measure_lesions(labels_of(voxels))
+    assert lesion.distance_to_surface_mm == pytest.approx(expected)
+
+
+def test_a_lesion_that_is_all_there_is_of_the_liver_lies_on_its_surface():
+    voxels = np.zeros((21, 20, 41), np.uint8)
+    voxels[5:16, 4:16, 5:36] = 2
+    (lesion,) = measure_lesions(labels_of(voxels))
+    assert lesion.distance_to_surface_mm == 0.0
+
+
 def test_one_voxel_has_no_diameter():
     (lesion,) = measure_lesions(labels_of(liver(np.s_[3, 3, 3])))
     assert (lesion.max_diameter_mm, lesion.axial_diameter_mm, lesion.voxels) == (0.0, 0.0, 1)

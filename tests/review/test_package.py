@@ -20,7 +20,8 @@ from pipeline.core.errors import GeometryError, ReviewError
 from pipeline.core.geometry import Geometry
 from pipeline.core.volume import LabelMap
 from pipeline.image.nifti import write_nifti
-from pipeline.review.package import WORKLIST_COLUMNS, build_package, slice_ranges
+from pipeline.review.package import build_package
+from pipeline.review.pages import WORKLIST_COLUMNS, slice_ranges
 from tests.review.rounds import SCHEME
 
 

@@ -208,7 +208,8 @@ def test_an_item_of_another_rater_is_not_taken(review_round):
 def test_an_empty_or_missing_return_is_told(review_round):
     nothing = review_round.folder / "nothing"
     nothing.mkdir()
-    assert check_return(nothing, review_round.sent)[0].problems[0].code == "no-mask"
+    assert check_return(nothing, review_round.sent)[0].problems[0].code == "unknown-rater"
+    assert check_return(nothing, review_round.sent, rater="R1")[0].problems[0].code == "no-mask"
     assert check_return(nothing / "no.zip", review_round.sent)[0].problems[0].code == "unreadable-return"
     locked = review_round.folder / "in" / "locked.zip"
     shutil.copyfile(repacked(review_round, {}), locked)

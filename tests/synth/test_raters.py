@@ -20,9 +20,10 @@ from pipeline.core.volume import LabelMap
 from pipeline.image.masks import place, read_labels_of, read_mask
 from pipeline.image.nifti import content_sha256, write_nifti
 from pipeline.synth.anatomy import LesionKind
+from pipeline.synth.mistakes import draw_mistakes, rate
 from pipeline.synth.phantom import make_phantom
 from pipeline.synth.programs import as_itksnap_saves, as_resaved_canonical, as_slicer_saves
-from pipeline.synth.raters import answer_packages, draw_mistakes, rate
+from pipeline.synth.raters import answer_adjudication, answer_packages
 from pipeline.synth.truth import CohortTruth, VolumeTruth
 
 RATERS = 3
@@ -245,3 +246,44 @@ def test_an_image_of_nobody_is_refused_without_a_patient(round_of_review):
     nobody = CohortTruth((), (), truth.volumes[:1], (), 0, ())
     with pytest.raises(ReviewError, match=r"P0002_C2 of review_demo_round-1_R1\.zip is no volume of the demo cohort"):
         answer_packages(outbox, inbox, nobody)
+
+
+WORKLIST = "\ufeffitem,case,status,comment\nP0001_C2,P0001,,look\nP0002_C2,P0002,,\n"
+
+
+def test_the_lead_radiologist_agrees_with_a_right_vote_and_corrects_a_wrong_one(round_of_review, tmp_path):
+    outbox, inbox, truth, planted = round_of_review
+    wrong = LabelMap(np.where(planted[1].voxels == 2, 1, planted[1].voxels).astype(np.uint8), planted[1].geometry)
+    voted = {"P0001_C2": planted[0], "P0002_C2": wrong}
+    package = outbox / "adjudication_demo_round-1.zip"
+    with zipfile.ZipFile(outbox / "review_demo_round-1_R2.zip") as sent, zipfile.ZipFile(package, "w") as archive:
+        archive.writestr("worklist.csv", WORKLIST)
+        for item, mask in voted.items():
+            image, name = f"cases/{item}/image.nii.gz", f"cases/{item}/{item}_mask.nii.gz"
+            archive.writestr(image, sent.read(image))
+            write_nifti(tmp_path / "voted.nii.gz", mask)
+            archive.write(tmp_path / "voted.nii.gz", name)
+            archive.writestr(f"cases/{item}/reading_A.nii.gz", b"another reader's")
+    answer_adjudication(outbox, inbox, truth)
+    with zipfile.ZipFile(inbox / package.name) as answer:
+        answer.extractall(tmp_path / "answer")
+        assert answer.read("worklist.csv").decode("utf-8-sig").splitlines() == [
+            "item,case,status,comment",
+            "P0001_C2,P0001,agree,look",
+            "P0002_C2,P0002,,",
+        ]
+        assert not any("reading_A" in name for name in answer.namelist())
+    for item, labels in zip(voted, planted, strict=True):
+        path = tmp_path / "answer" / "cases" / item / f"{item}_mask.nii.gz"
+        assert (read_labels_of(read_mask(path), LabelScheme(), what=item).labels.voxels == labels.voxels).all()
+
+
+def test_adjudication_packages_are_not_read_by_raters(round_of_review):
+    outbox, inbox, truth, _ = round_of_review
+    (outbox / "adjudication_demo_round-1.zip").write_bytes((outbox / "review_demo_round-1_R1.zip").read_bytes())
+    answer_packages(outbox, inbox, truth)
+    assert sorted(path.name for path in inbox.iterdir()) == [
+        "review_demo_round-1_R1.zip",
+        "review_demo_round-1_R2.zip",
+        "review_demo_round-1_R3",
+    ]

@@ -1,0 +1,56 @@
+"""Files that a user hands in: an image or a mask in any usual format, brought onto one grid without resampling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from pipeline.core.errors import GeometryError, StorageError
+from pipeline.core.geometry import Geometry
+from pipeline.core.volume import LabelMap, Volume
+from pipeline.image.masks import Placement, StoredMask, place, read_mask
+
+MaskReader: TypeAlias = Callable[[Path], StoredMask]
+"""What reads one mask file; a reader that also knows DICOM SEG can stand in for `read_mask`."""
+
+AXIAL = "SPL"
+"""Orientation in which the first axis counts axial slices from the feet."""
+
+
+def read_image(path: Path) -> Volume:
+    """The image a file holds, in any format that masks come in: int16 where lossless, else float32.
+
+    Raises:
+        StorageError: when the file is missing, damaged, of another format, or no single image.
+        GeometryError: when it is not three-dimensional, or has no place in space.
+    """
+    stored = read_mask(path)
+    if len(stored.layers) != 1:
+        raise StorageError(f"{path.name} holds {len(stored.layers)} images, expected one; export them one by one")
+    voxels = stored.layers[0]
+    whole = voxels.astype(np.int16)
+    return Volume(whole if np.array_equal(whole, voxels) else voxels.astype(np.float32), stored.geometry)
+
+
+def placed_exactly(labels: LabelMap, reference: Geometry, *, what: str) -> Placement:
+    """The mask on another order or extent of the same grid; nothing is moved by less than a voxel, nothing is lost.
+
+    Args:
+        labels: on its own grid.
+        reference: the grid to bring it onto.
+        what: the thing in question, in words without patient data.
+
+    Raises:
+        GeometryError: when only resampling could bring it there, or labelled voxels fall outside.
+    """
+    placement = place(labels, reference, what=what)
+    if placement.shift_voxels:
+        raise GeometryError(f"{what} lies {placement.shift_voxels:.2f} voxels beside the others; export it unresampled")
+    if placement.lost_voxels:
+        raise GeometryError(
+            f"{what} has {placement.lost_voxels} labelled voxels outside the others' grid; export it on the image's own"
+        )
+    return placement

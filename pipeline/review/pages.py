@@ -1,0 +1,181 @@
+"""What a rater reads: the start page with its pictures, the worklist, and how to send the work back."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import count, groupby
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.labels import COLORS, Label, LabelScheme
+from pipeline.core.records import Phase
+from pipeline.review.assignment import item_id_of
+from pipeline.review.preview import Color
+
+START_PAGE = "START_HERE.html"
+RETURN_PAGE = "RETURN.md"
+WORKLIST_COLUMNS = (
+    "item",
+    "case",
+    "priority",
+    "reason",
+    "slices_to_look_at",
+    "minutes_estimate",
+    "status",
+    "comment",
+)
+STATUS_AGREE = "agree"
+"""What a rater writes into the status column when the mask was right as sent."""
+
+READER_COLORS: Mapping[str, Color] = {
+    "A": (33, 150, 243),
+    "B": (255, 193, 7),
+    "C": (233, 30, 99),
+    "D": (0, 229, 255),
+    "E": (255, 112, 67),
+    "F": (186, 104, 200),
+    "G": (205, 220, 57),
+    "H": (255, 255, 255),
+}
+"""One colour an anonymous reader, told apart by colour-blind eyes too in their order."""
+
+BASE_MINUTES = 5
+MINUTES_A_SLICE = 0.5
+"""A plan, not a measurement: five minutes to look through a volume, half a minute for each doubtful slice."""
+
+_TEMPLATES = Path(__file__).with_name("templates")
+
+
+@dataclass(frozen=True, slots=True)
+class PackageItem:
+    """One volume to send.
+
+    Attributes:
+        item_id: "P0001_C1", or "X0003" for a hidden repeat.
+        case_id: "P0001"...; shown only where the item bears its own name.
+        phase: of the case.
+        image: the volume, a NIfTI file without free text.
+        coarse: the mask to edit, on the image's grid: the network's, or for adjudication the vote.
+        priority: larger is more doubtful.
+        reason: why, in words for the rater.
+        slices_to_look_at: indices along axis 0, from 0; shown counted from 1 as ITK-SNAP does.
+        readings: for adjudication, letters to masks of the readers, see `adjudication.letters`.
+    """
+
+    item_id: str
+    case_id: str
+    phase: Phase
+    image: Path
+    coarse: Path
+    priority: float = 0.0
+    reason: str = ""
+    slices_to_look_at: tuple[int, ...] = ()
+    readings: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def shown_case(self) -> str:
+        """The case's name, or the item's own where it hides a repeat."""
+        return self.case_id if self.item_id == item_id_of(self.case_id, self.phase) else self.item_id
+
+    @property
+    def minutes_estimate(self) -> int:
+        """How long the volume may take."""
+        return round(BASE_MINUTES + MINUTES_A_SLICE * len(self.slices_to_look_at))
+
+
+@dataclass(frozen=True, slots=True)
+class PackageFacts:
+    """What a package says of itself.
+
+    Attributes:
+        dataset: its name.
+        round_number: from 1.
+        rater: code, never a name.
+        is_adjudication: the rater settles what others drew.
+    """
+
+    dataset: str
+    round_number: int
+    rater: str
+    is_adjudication: bool = False
+
+
+def start_page(
+    items: Sequence[PackageItem], pictures: Mapping[str, bytes], scheme: LabelScheme, facts: PackageFacts
+) -> str:
+    """The page a rater opens first; it holds its pictures and needs no network.
+
+    Args:
+        items: in reading order.
+        pictures: a JPEG for each item, by name.
+        scheme: the labels, for the colour key.
+        facts: whose package this is.
+    """
+    rows = [
+        {
+            "item": item,
+            "slices": slice_ranges(item.slices_to_look_at),
+            "picture": base64.b64encode(pictures[item.item_id]).decode(),
+        }
+        for item in items
+    ]
+    minutes = sum(item.minutes_estimate for item in items)
+    letters = sorted({letter for item in items for letter in item.readings})
+    page = _template(START_PAGE).render(
+        rows=rows,
+        labels=[(name, _css(COLORS[Label(value)]), value) for value, name in scheme.names.items() if value],
+        readers=[(letter, _css(READER_COLORS[letter])) for letter in letters],
+        facts=facts,
+        hours=f"{minutes / 60:.1f}",
+        agree=STATUS_AGREE,
+    )
+    return str(page)
+
+
+def return_page(items: Sequence[PackageItem], facts: PackageFacts) -> str:
+    """How to send the work back, as Markdown that reads well as plain text."""
+    return str(_template(RETURN_PAGE).render(facts=facts, volumes=len(items), agree=STATUS_AGREE))
+
+
+def worklist(items: Sequence[PackageItem]) -> str:
+    """The list to tick off, with room for status and comment; CSV with line ends that every spreadsheet takes."""
+    buffer = io.StringIO()
+    table = csv.writer(buffer, lineterminator="\r\n")
+    table.writerow(WORKLIST_COLUMNS)
+    for item in items:
+        slices = slice_ranges(item.slices_to_look_at)
+        row = (item.item_id, item.shown_case, f"{item.priority:.3f}", item.reason, slices, item.minutes_estimate)
+        table.writerow((*row, "", ""))
+    return buffer.getvalue()
+
+
+def slice_ranges(slices: Iterable[int]) -> str:
+    """Slice numbers for people: counted from 1, neighbours joined, such as "12-14, 20"."""
+    numbers = sorted({index + 1 for index in slices})
+    runs = [list(run) for _, run in groupby(zip(numbers, count(), strict=False), key=lambda pair: pair[0] - pair[1])]
+    return ", ".join(f"{run[0][0]}-{run[-1][0]}" if len(run) > 1 else str(run[0][0]) for run in runs)
+
+
+def _css(color: Color) -> str:
+    return "rgb({}, {}, {})".format(*color)
+
+
+@cache
+def _template(name: str) -> Any:
+    """A page's template; HTML is escaped, other text is not."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=name.endswith(".html"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(f"{name}.j2")

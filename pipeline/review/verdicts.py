@@ -1,0 +1,163 @@
+"""The verdict on a returned mask, and how it is worded: what was found, and what the rater can do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.core.labels import Label
+from pipeline.core.records import Phase, Problem, Severity
+from pipeline.core.volume import LabelMap, Unit
+from pipeline.review.findings import dice
+
+
+class Verdict(StrEnum):
+    """What becomes of a returned mask: used, used after a listed repair, waits for a person, or is sent for again."""
+
+    ACCEPT = "accept"
+    ACCEPT_REPAIRED = "accept_repaired"
+    FLAG = "flag"
+    REJECT = "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class SentItem:
+    """One volume as it went to one rater.
+
+    Attributes:
+        item_id: as the rater knows it.
+        rater: code.
+        case_id: "P0001"...
+        phase: of the case.
+        image: the volume that was sent.
+        coarse: the mask that was sent.
+        is_repeat: a hidden repeat: compared with the rater's first reading, never voted.
+        unit: what the image's numbers mean.
+        readings: for adjudication, letters to the masks of the readers.
+    """
+
+    item_id: str
+    rater: str
+    case_id: str
+    phase: Phase
+    image: Path
+    coarse: Path
+    is_repeat: bool = False
+    unit: Unit = Unit.HU
+    readings: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReturnCheck:
+    """The verdict on one returned item.
+
+    Attributes:
+        verdict: what becomes of it.
+        sentence: what was found, in one plain sentence without patient data.
+        cure: what the rater can do; empty where nothing is needed.
+        item: which volume and rater; None where the file could not be matched.
+        repairs: what was done to the mask to use it.
+        problems: everything noticed, worst first.
+        labels: the mask on the image's grid; None when rejected.
+        sha256: of the file as it came; the same return again has the same.
+        changed_voxels: voxels that differ from the mask as sent.
+        changed_slices: slices with such voxels, indices from 0.
+        dice_to_sent: of the whole liver; None where no mask was read.
+        comment: what the rater wrote beside the item. Private: nobody checked it for names.
+    """
+
+    verdict: Verdict
+    sentence: str
+    cure: str = ""
+    item: SentItem | None = None
+    repairs: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    labels: LabelMap | None = None
+    sha256: str = ""
+    changed_voxels: int = 0
+    changed_slices: tuple[int, ...] = ()
+    dice_to_sent: float | None = None
+    comment: str = ""
+
+    @property
+    def is_usable(self) -> bool:
+        """True when the mask may be voted on as it is."""
+        return self.verdict in (Verdict.ACCEPT, Verdict.ACCEPT_REPAIRED)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the mask and the comment, as JSON-able values."""
+        item = self.item
+        return {
+            "item": item.item_id if item else None,
+            "rater": item.rater if item else None,
+            "case_id": item.case_id if item else None,
+            "phase": str(item.phase) if item else None,
+            "is_repeat": item.is_repeat if item else False,
+            "verdict": str(self.verdict),
+            "sentence": self.sentence,
+            "cure": self.cure,
+            "repairs": list(self.repairs),
+            "problems": [asdict(problem) for problem in self.problems],
+            "sha256": self.sha256,
+            "changed_voxels": self.changed_voxels,
+            "changed_slices": list(self.changed_slices),
+            "dice_to_sent": None if self.dice_to_sent is None else round(self.dice_to_sent, 6),
+        }
+
+
+def refused(code: str, sentence: str, item: SentItem | None = None) -> ReturnCheck:
+    """A rejection; what follows a semicolon in its sentence is the cure."""
+    found, _, cure = sentence.partition("; ")
+    return ReturnCheck(Verdict.REJECT, found, cure, item, problems=(Problem(code, Severity.REFUSE, found, cure),))
+
+
+def judged(
+    item: SentItem, labels: LabelMap, sent: LabelMap, problems: tuple[Problem, ...], repairs: tuple[str, ...]
+) -> ReturnCheck:
+    """The verdict that follows from everything that was noticed on a mask.
+
+    Args:
+        item: which volume and rater.
+        labels: the mask on the image's grid.
+        sent: the mask as it went out.
+        problems: everything noticed, in any order; the worst decides.
+        repairs: what was done to use the mask.
+    """
+    differs = labels.voxels != sent.voxels
+    slices = tuple(np.flatnonzero(differs.any(axis=(1, 2))).tolist())
+    changed = int(np.count_nonzero(differs))
+    order = (Severity.REFUSE, Severity.FLAG, Severity.NOTE)
+    ranked = tuple(sorted(problems, key=lambda problem: order.index(problem.severity)))
+    verdict = _verdict(ranked, repairs)
+    is_good = verdict in (Verdict.ACCEPT, Verdict.ACCEPT_REPAIRED)
+    return ReturnCheck(
+        verdict,
+        _good_news(item, changed, len(slices), repairs) if is_good else ranked[0].message,
+        "" if is_good else ranked[0].cure,
+        item,
+        repairs,
+        ranked,
+        None if verdict is Verdict.REJECT else labels,
+        changed_voxels=changed,
+        changed_slices=slices,
+        dice_to_sent=dice(labels.voxels != Label.BACKGROUND, sent.voxels != Label.BACKGROUND),
+    )
+
+
+def _verdict(ranked: tuple[Problem, ...], repairs: tuple[str, ...]) -> Verdict:
+    worst = ranked[0].severity if ranked else Severity.NOTE
+    if worst is Severity.REFUSE:
+        return Verdict.REJECT
+    if worst is Severity.FLAG:
+        return Verdict.FLAG
+    return Verdict.ACCEPT_REPAIRED if repairs else Verdict.ACCEPT
+
+
+def _good_news(item: SentItem, changed: int, slices: int, repairs: tuple[str, ...]) -> str:
+    edit = f"{changed} voxels changed on {slices} slices" if changed else "the rater agrees with it as sent"
+    return f"the mask of {item.item_id} is good: {'; '.join((edit, *repairs))}"
