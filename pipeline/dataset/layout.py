@@ -93,6 +93,16 @@ class Layout:
         return self.root / ".prefect"
 
     @property
+    def prefect_log(self) -> Path:
+        """What Prefect's server and client had to say."""
+        return self.logs / "prefect.log"
+
+    @property
+    def run_lock(self) -> Path:
+        """Held by the one run that is at work in this dataset."""
+        return self.prefect_home / "run.lock"
+
+    @property
     def series_table(self) -> Path:
         """Every series found, with its verdict."""
         return self.reports / "series.csv"
