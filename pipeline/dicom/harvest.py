@@ -12,7 +12,6 @@ import csv
 import io
 import re
 import tarfile
-import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -171,16 +170,14 @@ def _looks_like_dicom(content: bytes) -> bool:
 
 
 def _harvest_dicom(content: bytes, basket: _Basket) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they quote values
-        try:
-            dataset = dcmread(io.BytesIO(content), stop_before_pixels=True, force=True)
-        except _UNREADABLE:
-            basket.unreadable += 1
-            return
-        basket.files += 1
-        _harvest_dataset(dataset.file_meta, basket)
-        _harvest_dataset(dataset, basket)
+    try:
+        dataset = dcmread(io.BytesIO(content), stop_before_pixels=True, force=True)
+    except _UNREADABLE:
+        basket.unreadable += 1
+        return
+    basket.files += 1
+    _harvest_dataset(dataset.file_meta, basket)
+    _harvest_dataset(dataset, basket)
 
 
 def _harvest_dataset(dataset: Dataset, basket: _Basket) -> None:
