@@ -211,11 +211,11 @@ def _harvest_element(tag: int, vr: str, texts: list[str], raw: bytes, basket: _B
     for text in texts:
         if vr == "PN":
             _add_name(text, basket)
-        elif vr == "UI":
+        elif vr == "UI" and text[0].isdigit() and "." in text:
             _add_uid(tag, text, basket)
         elif vr in ("DA", "DT"):
             _add_date(text, basket)
-        elif keyword in _NUMBERS:
+        elif keyword in _NUMBERS or vr == "UI":
             _add_number(Kind.NUMBER, text, basket)
         elif keyword in _DEVICES or vr == "AE":
             _add_number(Kind.DEVICE, text, basket)

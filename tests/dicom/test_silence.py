@@ -18,12 +18,13 @@ from pathlib import Path
 logging.basicConfig(level=logging.DEBUG)
 warnings.simplefilter("default")
 logging.captureWarnings(False)
+from pipeline.dicom.leaks import harvest, search
+source, out = Path(sys.argv[1]), Path(sys.argv[2])
+harvest([source])
 from pipeline.core.config import DeidentificationConfig
 from pipeline.core.pseudonyms import Pseudonyms
 from pipeline.dicom.clean_tree import deidentify_tree
-from pipeline.dicom.leaks import harvest, search
 from pipeline.dicom.tree import convert_tree
-source, out = Path(sys.argv[1]), Path(sys.argv[2])
 def nothing(*_): return ""
 with ThreadPoolExecutor(4) as pool:
     jobs = [pool.submit(harvest, [source]) for _ in range(2)]
