@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cc3d
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,9 @@ MIN_GLYPHS = 4
 """Fewer marks in a line are as often rivets, electrodes or calcifications as text."""
 
 GLYPH_HEIGHT_PIXELS = (4, 64)
+FURTHEST_GAP_PIXELS = 96
+"""What the gap above is for the highest letters."""
+
 MAX_FILL = 0.75
 """Letters leave at least a quarter of their box free."""
 
@@ -130,8 +134,8 @@ def _grown(core: NDArray[np.bool_], contrast: NDArray[np.integer]) -> NDArray[np
     typical = float(np.median(contrast[core])) if core.any() else 0.0
     if typical <= MIN_CONTRAST:
         return core
-    labels, count = ndimage.label(contrast > SMOOTH_EDGE * typical, np.ones((3, 3)))
-    has_core = np.zeros(count + 1, dtype=np.bool_)
+    labels = cc3d.connected_components(contrast > SMOOTH_EDGE * typical, connectivity=8)
+    has_core = np.zeros(int(labels.max()) + 1, dtype=np.bool_)
     has_core[labels[core]] = True
     has_core[0] = False
     grown: NDArray[np.bool_] = has_core[labels]
@@ -194,13 +198,11 @@ def _has_text_line(strokes: NDArray[np.bool_], brightness: NDArray[np.integer] |
     With `brightness` (contrast to the slices beside), the letters of a line must be equally bright too, as ink is and
     anatomy is not.
     """
-    labels, count = ndimage.label(strokes, np.ones((3, 3)))
-    if count == 0:
-        return False
-    glyphs = sorted(_glyphs(labels, strokes if brightness is None else brightness), key=lambda glyph: glyph.left)
+    glyphs = sorted(_glyphs(strokes, strokes if brightness is None else brightness), key=lambda glyph: glyph.left)
     longest: list[int] = []
     for number, glyph in enumerate(glyphs):
-        before = [longest[other] for other in range(number) if _are_neighbours(glyphs[other], glyph)]
+        near = (other for other in range(number) if -1 <= glyph.left - glyphs[other].right <= FURTHEST_GAP_PIXELS)
+        before = [longest[other] for other in near if _are_neighbours(glyphs[other], glyph)]
         longest.append(glyph.letters + max(before, default=0))
     return max(longest, default=0) >= MIN_GLYPHS
 
@@ -221,22 +223,25 @@ class _Glyph:
         return self.bottom - self.top
 
 
-def _glyphs(labels: NDArray[np.integer], brightness: NDArray[Any]) -> Iterator[_Glyph]:
+def _glyphs(strokes: NDArray[np.bool_], brightness: NDArray[Any]) -> Iterator[_Glyph]:
     """Marks of a letter's height that are strokes, not blots: they leave part of their box free."""
+    labels = cc3d.connected_components(strokes, connectivity=8)
+    found = cc3d.statistics(labels, no_slice_conversion=True)
+    sizes = found["voxel_counts"].astype(np.int64)
+    top, bottom, left, right = found["bounding_boxes"].astype(np.int64).T
+    bottom, right = bottom + 1, right + 1
+    height, width = bottom - top, right - left
     low, high = GLYPH_HEIGHT_PIXELS
-    sizes = np.bincount(labels.ravel())
-    boxes = ndimage.find_objects(labels)
-    for number in np.flatnonzero(sizes[1:] >= low) + 1:
-        box = rows, columns = boxes[number - 1]
-        height, width = rows.stop - rows.start, columns.stop - columns.start
-        if not low <= height <= high or sizes[number] < height:
-            continue
-        if sizes[number] > MAX_FILL * height * width and width > max(height // 3, 2):
-            continue
-        letters = 1 if width <= 1.5 * height else _letters_in(labels[box] == number)
+    is_stroke = (sizes <= MAX_FILL * height * width) | (width <= np.maximum(height // 3, 2))
+    fits = (low <= height) & (height <= high) & (sizes >= height) & is_stroke
+    fits[0] = False
+    for number in np.flatnonzero(fits).tolist():
+        box = np.s_[top[number] : bottom[number], left[number] : right[number]]
+        mark = labels[box] == number
+        letters = 1 if width[number] <= 1.5 * height[number] else _letters_in(mark)
         if letters:
-            peak = float(brightness[box][labels[box] == number].max())
-            yield _Glyph(rows.start, rows.stop, columns.start, columns.stop, letters, peak)
+            sides = (int(side[number]) for side in (top, bottom, left, right))
+            yield _Glyph(*sides, letters, peak=float(brightness[box][mark].max()))
 
 
 def _letters_in(mark: NDArray[np.bool_]) -> int:

@@ -21,6 +21,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as DicomSequence
+from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from pipeline.core.config import DeidentificationConfig
@@ -216,7 +217,7 @@ def _items(value: object) -> Iterator[Dataset]:
 def _plain_of(dataset: Dataset, keyword: str) -> object:
     """A value in plain Python types; None when absent, empty, of another VR than the standard's, or unreadable."""
     tag = _TAGS[keyword]
-    if tag not in dataset:
+    if tag not in dataset.keys():  # noqa: SIM118 - the view is ten times as fast
         return None
     try:
         element = dataset[tag]
@@ -238,7 +239,7 @@ def _plain(value: object) -> object:
 
 
 _TAGS = {
-    keyword: tag
+    keyword: Tag(tag)
     for keyword in (
         *ALLOWED,
         *EMPTIED,
