@@ -159,7 +159,7 @@ def _overfull_values(values: NDArray[np.integer]) -> list[int]:
 
 def _is_where_air_ends(value: int, values: NDArray[np.integer], lowest: int) -> bool:
     between = np.count_nonzero((values < value) & (values > lowest))
-    return between <= MIN_SHARE_BELOW * values.size
+    return bool(between <= MIN_SHARE_BELOW * values.size)
 
 
 def _second_highest(counts: NDArray[Any], highest: NDArray[Any]) -> NDArray[Any]:
@@ -189,7 +189,7 @@ def _has_odd_strokes(values: NDArray[np.integer], *beside: NDArray[np.integer]) 
     """True when strokes that neither slice beside it has form a line of letters."""
     residual = values.astype(np.int32) - functools.reduce(np.maximum, beside)
     strokes = residual > MIN_ODD_CONTRAST
-    return np.count_nonzero(strokes) >= MIN_PAIRS and _has_text_line(strokes, brightness=residual)
+    return bool(strokes.sum() >= MIN_PAIRS) and _has_text_line(strokes, brightness=residual)
 
 
 def _has_text_line(strokes: NDArray[np.bool_], brightness: NDArray[np.integer] | None = None) -> bool:
@@ -240,8 +240,8 @@ def _glyphs(strokes: NDArray[np.bool_], brightness: NDArray[Any]) -> Iterator[_G
         mark = labels[box] == number
         letters = 1 if width[number] <= 1.5 * height[number] else _letters_in(mark)
         if letters:
-            sides = (int(side[number]) for side in (top, bottom, left, right))
-            yield _Glyph(*sides, letters, peak=float(brightness[box][mark].max()))
+            rows, columns = (int(top[number]), int(bottom[number])), (int(left[number]), int(right[number]))
+            yield _Glyph(*rows, *columns, letters, float(brightness[box][mark].max()))
 
 
 def _letters_in(mark: NDArray[np.bool_]) -> int:
