@@ -43,7 +43,8 @@ UTF_8 = "ISO_IR 192"
 
 MAX_DS_CHARACTERS = 16
 _DATE_PARTNERS = {f"{event}Date": f"{event}Time" for event in ("Study", "Series", "Acquisition", "Content")}
-_OPTION_CODES = {
+PROFILE_CODE = ("113100", "Basic Application Confidentiality Profile")
+OPTION_CODES = {
     Option.CLEAN_PIXELS: ("113101", "Clean Pixel Data Option"),
     Option.CLEAN_DESCRIPTORS: ("113105", "Clean Descriptors Option"),
     Option.MODIFIED_DATES: ("113107", "Retain Longitudinal Temporal Information Modified Dates Option"),
@@ -51,6 +52,8 @@ _OPTION_CODES = {
     Option.DEVICE_IDENTITY: ("113109", "Retain Device Identity Option"),
     Option.INSTITUTION: ("113112", "Retain Institution Identity Option"),
 }
+"""Code and meaning of the profile and of each option (PS3.16 CID 7050)."""
+
 _UNREADABLE = (
     ValueError,
     TypeError,
@@ -334,7 +337,7 @@ def _add_markers(clean: Dataset, config: DeidentificationConfig, *, is_text_free
     earned = [option for option in Option if option in config.options]
     if not is_text_free:
         earned = [option for option in earned if option is not Option.CLEAN_PIXELS]
-    codes = [("113100", "Basic Application Confidentiality Profile"), *(_OPTION_CODES[option] for option in earned)]
+    codes = [PROFILE_CODE, *(OPTION_CODES[option] for option in earned)]
     _put(clean, "SpecificCharacterSet", UTF_8)
     _put(clean, "PatientIdentityRemoved", "YES")
     _put(clean, "DeidentificationMethod", METHOD)
