@@ -193,7 +193,8 @@ def _whole_numbers(layers: NDArray[Any], what: str) -> NDArray[Any]:
         raise LabelError(
             f"{what} holds fractions, as after smoothing or resampling; export the labels themselves, unresampled"
         )
-    return np.clip(whole, -_LARGEST_VALUE, _LARGEST_VALUE).astype(np.int64)
+    bounded: NDArray[np.floating] = np.clip(whole, -_LARGEST_VALUE, _LARGEST_VALUE)
+    return bounded.astype(np.int64)
 
 
 def _labels_by_name(layers: NDArray[Any], mask: StoredMask, scheme: LabelScheme, what: str) -> LabelReading:
