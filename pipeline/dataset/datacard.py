@@ -38,7 +38,8 @@ def _files() -> str:
 | `lesions.csv`, `enhancement.csv` | every lesion measured, and its contrast uptake over the phases |
 | `classification.csv`, `detection/coco.json` | classes of each patient, boxes around lesions slice by slice |
 | `splits.json`, `splits_final.json` | train, test and folds by patient; the second as nnU-Net reads it |
-| `agreement.csv`, `table1.csv` | how far the radiologists agreed; the cohort in figures |
+| `agreement.csv`, `agreement_*.csv` | how far the radiologists agreed, pair by pair and as papers print it |
+| `table1.csv`, `statistics.csv` | the cohort in figures |
 | `SHA256SUMS`, `PROVENANCE.json`, `CHANGES.md` | what to check, what it was made of, what is new |"""
 
 

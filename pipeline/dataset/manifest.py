@@ -91,6 +91,11 @@ class ManifestRow(BaseModel):
     label_content_sha256: Sha256 = Field(description="Same of the multi-label mask.")
     license: str = Field(description="Licence of the row's files, as an SPDX identifier.")
 
+    @property
+    def paths(self) -> tuple[str, str, str, str]:
+        """Its files inside the release: image, lesion mask, liver mask, multi-label mask."""
+        return self.ct_path, self.mask_path, self.liver_mask_path, self.label_path
+
 
 COLUMNS = tuple(ManifestRow.model_fields)
 
@@ -181,6 +186,11 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> st
 def row_order(row: ManifestRow) -> tuple[int, str, int]:
     """Sorts rows by the patient's number, then by phase in the order of `Phase`."""
     return len(row.patient_id), row.patient_id, list(Phase).index(row.phase)
+
+
+def row_name(row: ManifestRow) -> str:
+    """How messages call a volume."""
+    return f"{row.patient_id} {row.phase}"
 
 
 def _cell(value: object) -> str:

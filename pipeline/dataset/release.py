@@ -48,11 +48,13 @@ from pipeline.dataset.release_inputs import (
     public_config,
 )
 from pipeline.dataset.splits import Splits, assign_splits, nnunet_folds
+from pipeline.dataset.statistics import statistics_rows
 from pipeline.dataset.sums import read_sums, write_sums
 from pipeline.dataset.tables import (
     AGREEMENT_COLUMNS,
     ENHANCEMENT_COLUMNS,
     LESION_COLUMNS,
+    STATISTICS_COLUMNS,
     classification_text,
     coco,
     label_names_text,
@@ -60,7 +62,8 @@ from pipeline.dataset.tables import (
     rows_text,
     table1_text,
 )
-from pipeline.dataset.verify import figures, verify
+from pipeline.dataset.verify import LeakCheck, verify
+from pipeline.dataset.volume_checks import figures
 from pipeline.image.nifti import content_sha256, read_labels, read_volume, write_nifti
 
 __all__ = [
@@ -77,9 +80,6 @@ __all__ = [
     "split_facts",
     "verify",
 ]
-
-LeakCheck = Callable[[Path], Sequence[str]]
-"""Looks through a folder for source identifiers and tells the places, never the values."""
 
 VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 
@@ -191,10 +191,13 @@ def _fill(layout: ReleaseLayout, inputs: ReleaseInputs, previous: Path | None) -
     write_json(layout.splits, splits.to_json())
     write_json(layout.nnunet_splits, nnunet_folds(splits, [(row.patient_id, str(row.phase)) for row in rows]))
     write_text(layout.table1, table1_text(rows))
+    write_text(layout.statistics, rows_text(STATISTICS_COLUMNS, statistics_rows(rows)))
     write_text(layout.classification, classification_text(rows, inputs.config.labels.lesion_kinds))
     write_json(layout.detection, coco(sorted(released, key=lambda pair: row_order(pair[0]))))
     write_text(layout.lesions, rows_text(LESION_COLUMNS, _lesion_rows(volumes)))
     write_text(layout.agreement, rows_text(AGREEMENT_COLUMNS, inputs.agreement))
+    for name, summary in inputs.summaries.items():
+        write_text(layout.agreement_summary(name), rows_text((), summary))
     write_text(layout.enhancement, rows_text(ENHANCEMENT_COLUMNS, inputs.enhancement))
     write_text(layout.label_names, label_names_text(LabelScheme(inputs.config.labels.lesion_kinds)))
     write_text(layout.datacard, datacard_text(rows, inputs.config, inputs.version, inputs.flow))

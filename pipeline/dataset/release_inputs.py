@@ -118,6 +118,7 @@ class ReleaseInputs:
         flow: the CONSORT table.
         agreement: one row a volume, structure and pair of raters.
         enhancement: one row a lesion and phase.
+        summaries: further tables of agreement by a short name, such as "plc" and "limt".
         provenance: packages, program, models and input hashes; nothing of a machine, no clock.
         pages: further files by their path in the release, such as the QC page.
     """
@@ -130,6 +131,7 @@ class ReleaseInputs:
     flow: tuple[FlowStep, ...] = ()
     agreement: Sequence[Row] = ()
     enhancement: Sequence[Row] = ()
+    summaries: Mapping[str, Sequence[Row]] = field(default_factory=lambda: MappingProxyType({}))
     provenance: Row = field(default_factory=lambda: MappingProxyType({}))
     pages: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 

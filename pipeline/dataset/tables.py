@@ -20,6 +20,7 @@ TABLE_DIGITS = 4
 
 LESION_COLUMNS = ("patient_id", "phase", "number", "volume_ml", "max_diameter_mm", "axial_diameter_mm")
 AGREEMENT_COLUMNS = ("patient_id", "phase", "structure", "raters", "dice")
+STATISTICS_COLUMNS = ("figure", "unit", "category", "group", "count")
 ENHANCEMENT_COLUMNS = ("patient_id", "lesion", "phase")
 
 
