@@ -149,7 +149,7 @@ def read_labels_of(mask: StoredMask, scheme: LabelScheme, *, what: str) -> Label
     if not mask.segments:
         if len(layers) > 1:
             raise LabelError(f"{what} has {len(layers)} layers without names; save it again as a .seg.nrrd or .nii.gz")
-        _check_values(layers, scheme, what)
+        scheme.check(layers, what=what)
         return LabelReading(LabelMap(layers[0].astype(np.uint8), mask.geometry))
     return _labels_by_name(layers, mask, scheme, what)
 
@@ -176,12 +176,6 @@ def place(labels: LabelMap, reference: Geometry, *, what: str) -> Placement:
     repairs = _repairs(turn, whole, turned.shape, reference.shape)
     is_exact = shift_voxels <= EXACT_VOXELS
     return Placement(LabelMap(placed, reference), repairs, 0.0 if is_exact else shift_voxels, lost)
-
-
-def _check_values(layers: NDArray[Any], scheme: LabelScheme, what: str) -> None:
-    """As `LabelScheme.check`, but two passes instead of a sort where nothing is wrong."""
-    if layers.min() < 0 or layers.max() > max(scheme.names):
-        scheme.check(layers, what=what)
 
 
 def _whole_numbers(layers: NDArray[Any], what: str) -> NDArray[Any]:
