@@ -174,10 +174,10 @@ def parquet_bytes(rows: Iterable[ManifestRow]) -> bytes:
     return buffer.getvalue()
 
 
-def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]], *, separator: str = ",") -> str:
     """A table as CSV with LF line ends; None and NaN are empty, true and false lower case."""
     buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
+    writer = csv.writer(buffer, lineterminator="\n", delimiter=separator)
     writer.writerow(columns)
     writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
     return buffer.getvalue()

@@ -28,6 +28,7 @@ from pipeline.core.geometry import require_same_space
 from pipeline.core.labels import Label, LabelScheme
 from pipeline.core.records import Patient, Problem, Severity
 from pipeline.core.volume import LabelMap, Volume
+from pipeline.dataset.croissant import croissant
 from pipeline.dataset.datacard import datacard_text
 from pipeline.dataset.difference import ReleaseDifference, diff
 from pipeline.dataset.layout import ReleaseLayout, image_name, label_name, liver_mask_name, mask_name
@@ -55,13 +56,11 @@ from pipeline.dataset.tables import (
     ENHANCEMENT_COLUMNS,
     LESION_COLUMNS,
     STATISTICS_COLUMNS,
-    classification_text,
-    coco,
     label_names_text,
-    lesion_boxes,
     rows_text,
     table1_text,
 )
+from pipeline.dataset.tasks import classification_text, coco, lesion_boxes
 from pipeline.dataset.verify import LeakCheck, verify
 from pipeline.dataset.volume_checks import figures
 from pipeline.image.nifti import content_sha256, read_labels, read_volume, write_nifti
@@ -205,6 +204,7 @@ def _fill(layout: ReleaseLayout, inputs: ReleaseInputs, previous: Path | None) -
     difference = diff(previous, layout.root)
     _require_version(inputs.version, difference)
     write_text(layout.changes, difference.to_markdown())
+    write_json(layout.croissant, croissant(rows, inputs.config, inputs.version, sha256_of(layout.manifest)))
     for name, text in inputs.pages.items():
         write_text(layout.root / name, text)
 
