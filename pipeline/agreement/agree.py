@@ -18,7 +18,7 @@ from pipeline.agreement.joint import LIVER_STRUCTURES, Joint, Structures, join
 from pipeline.agreement.raters import fleiss_kappa, krippendorff_alpha
 from pipeline.agreement.scores import Overlap, overlap_of, overlaps
 from pipeline.core.files import finite
-from pipeline.core.labels import Structure
+from pipeline.core.labels import Label, Structure
 from pipeline.core.volume import LabelMap
 
 DEFINITIONS = {
@@ -233,15 +233,23 @@ def _pairs(joint: Joint, name: str, values: Sequence[int], tolerance_mm: float) 
 
 def _against_vote(joint: Joint, name: str, values: Sequence[int]) -> list[VoteScores]:
     members = joint.members(values)
-    vote = np.isin(nested_majority(joint.patterns).labels, values)
+    vote = _voted(joint.patterns, values)
     scores = []
     for index, rater in enumerate(joint.raters):
-        others = np.isin(nested_majority(np.delete(joint.patterns, index, axis=1)).labels, values)
+        others = _voted(np.delete(joint.patterns, index, axis=1), values)
         common = overlaps(joint, np.stack([members[:, index], vote, others], axis=1))
         fair = overlap_of(common, 0, 2).dice if len(joint.raters) > 2 else math.nan
         rater_ml, vote_ml, _ = (np.diag(common) * joint.geometry.voxel_volume_ml).tolist()
         scores.append(VoteScores(rater, name, overlap_of(common, 0, 1).dice, fair, rater_ml, vote_ml))
     return scores
+
+
+def _voted(patterns: NDArray[np.uint8], values: Sequence[int]) -> NDArray[np.bool_]:
+    """(patterns) what the vote makes this structure: nested for liver and lesion, else by strict majority alone."""
+    if patterns.max(initial=0) <= Label.LESION:
+        return np.isin(nested_majority(patterns).labels, tuple(values))
+    votes = np.isin(patterns, tuple(values)).sum(axis=1)
+    return np.asarray(2 * votes > patterns.shape[1])
 
 
 def _reliability(joint: Joint, name: str, values: Sequence[int]) -> Reliability:

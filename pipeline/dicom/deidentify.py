@@ -38,6 +38,9 @@ IMPLEMENTATION_UID = UID("2.25.212894516190216874325893621604137871001")
 """Names this software in group 0002 (PS3.10 7.1); a fixed random UUID."""
 
 METHOD = "liverset: rebuilt from an allow-list, keyed pseudonyms, moved dates"
+UTF_8 = "ISO_IR 192"
+"""Character set of everything written (PS3.3 C.12.1.1.2), whatever the source's was."""
+
 MAX_DS_CHARACTERS = 16
 _DATE_PARTNERS = {f"{event}Date": f"{event}Time" for event in ("Study", "Series", "Acquisition", "Content")}
 _OPTION_CODES = {
@@ -248,6 +251,7 @@ _TAGS = {
         "MediaStorageSOPClassUID",
         "MediaStorageSOPInstanceUID",
         "PixelData",
+        "SpecificCharacterSet",
         "PatientIdentityRemoved",
         "DeidentificationMethod",
         "DeidentificationMethodCodeSequence",
@@ -333,6 +337,7 @@ def _add_markers(clean: Dataset, config: DeidentificationConfig, *, is_text_free
     if not is_text_free:
         earned = [option for option in earned if option is not Option.CLEAN_PIXELS]
     codes = [("113100", "Basic Application Confidentiality Profile"), *(_OPTION_CODES[option] for option in earned)]
+    _put(clean, "SpecificCharacterSet", UTF_8)
     _put(clean, "PatientIdentityRemoved", "YES")
     _put(clean, "DeidentificationMethod", METHOD)
     _put(clean, "DeidentificationMethodCodeSequence", [_code_item(value, meaning) for value, meaning in codes])

@@ -116,3 +116,12 @@ def test_any_structures_can_be_compared_by_name():
     kidney[1], cyst[1] = 1, 3
     found = agree(named([kidney, cyst]), structures={"kidney": (1, 3), "cyst": (3,)})
     assert [(pair.structure, pair.empty) for pair in found.pairs] == [("kidney", "none"), ("cyst", "one")]
+
+
+def test_a_vote_of_labels_that_are_not_nested_is_by_structure():
+    kidney, cyst = np.full(GRID.shape, 1, np.uint8), np.full(GRID.shape, 3, np.uint8)
+    found = agree(named([kidney, cyst, cyst]), structures={"kidney": (1,), "cyst": (3,)}).against_vote
+    assert [(score.structure, score.rater, score.dice_with_vote) for score in found[:1] + found[4:5]] == [
+        ("kidney", "R1", 0.0),
+        ("cyst", "R2", 1.0),
+    ]
