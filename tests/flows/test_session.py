@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
@@ -13,10 +14,12 @@ from typing import Any
 
 import pytest
 
+from flows.lock import only_run
 from flows.session import flow_session
-from pipeline.core.errors import ConfigError
+from pipeline.core.errors import ConfigError, PipelineError
 from pipeline.core.files import write_text
-from tests.flows.tiny import CASES, PHI, REFUSAL
+from pipeline.dataset.layout import Layout
+from tests.flows.tiny import CASES, PHI, REFUSAL, tiny_dataset
 
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -35,6 +38,37 @@ def test_a_wrong_configuration_is_told_before_any_server_starts(tmp_path: Path):
     with pytest.raises(ConfigError, match="colour: unknown key"), flow_session(tmp_path, report=print):
         pytest.fail("the block must not start")
     assert not (tmp_path / ".prefect").exists()
+
+
+def test_only_one_run_is_at_work_in_a_dataset(tmp_path: Path):
+    def second() -> None:
+        with flow_session(tmp_path, report=print):
+            pytest.fail("the block must not start")
+
+    lock = Layout(tiny_dataset(tmp_path)).run_lock
+    with only_run(lock), pytest.raises(PipelineError, match="another run is at work"):
+        second()
+    with only_run(lock):
+        pass
+
+
+@pytest.mark.slow
+def test_a_killed_run_is_taken_up_again_and_told_as_crashed(root: Path, start: Start):
+    killed = start("-m", "tests.flows.tiny", root, "60")
+    while not (root / "cases" / CASES[-1] / "convert.txt").exists():
+        assert killed.poll() is None, killed.communicate()
+        time.sleep(0.05)
+    killed.kill()
+    killed.communicate()
+    again = start("-m", "tests.flows.tiny", root)
+    printed, _ = again.communicate(timeout=120)
+    build = statuses(json.loads(printed)["build"])
+    assert build["scan", None] == build["convert", "P0001"] == "current"
+    assert build["label", "P0001"] == "done"
+    flows = query(
+        root, "select state_name from flow_run join flow on flow.id = flow_id where flow.name = 'build dataset'"
+    )
+    assert sorted(flows) == [("Crashed",), ("Failed",)]
 
 
 @pytest.mark.slow
