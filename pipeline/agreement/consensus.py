@@ -31,6 +31,10 @@ RULES = {
 }
 
 
+STAPLED = (Structure.WHOLE_LIVER, Structure.LESION)
+"""STAPLE estimates one structure at a time; parenchyma is what these two leave."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Consensus:
     """One mask from several ratings. Maps of the whole grid are made when asked for.
@@ -93,6 +97,7 @@ class Consensus:
                     "tied_slices": _by_slice(self.joint, tied),
                     "slices_to_look_at": slices_to_look_at(self.joint),
                     "differing_slices": [asdict(found) for found in _differing(self.joint)],
+                    "staple_check": _staple_check(self.joint, self.decision),
                     "lesions": [asdict(lesion) for lesion in self.lesions],
                     "needs_adjudication": [asdict(reason) for reason in self.needs_adjudication],
                     "definitions": {name: DEFINITIONS[name] for name in ("lesion", "slice")},
@@ -147,12 +152,27 @@ def _decide(joint: Joint, config: ConsensusConfig) -> Decision:
 
 
 def _staple_decision(joint: Joint) -> Decision:
-    liver, lesion = (
-        staple(joint.members(structure.values), joint.counts).probability
-        for structure in (Structure.WHOLE_LIVER, Structure.LESION)
-    )
+    liver, lesion = (staple(joint.members(structure.values), joint.counts).probability for structure in STAPLED)
     labels = (liver > 0.5) * (int(Label.LIVER) + (lesion > 0.5))
     return Decision(labels.astype(np.uint8), (liver == 0.5) | (lesion == 0.5))
+
+
+def _staple_check(joint: Joint, decision: Decision) -> dict[str, Any]:
+    """What STAPLE would make of the same ratings: reported beside the vote, never in its place."""
+    return {structure.value: _staple_row(joint, decision, structure) for structure in STAPLED}
+
+
+def _staple_row(joint: Joint, decision: Decision, structure: Structure) -> dict[str, Any]:
+    found = staple(joint.members(structure.values), joint.counts)
+    voted = np.isin(decision.labels, structure.values)
+    overlap = overlap_of(overlaps(joint, np.stack([found.probability > 0.5, voted], axis=1)), 0, 1)
+    return {
+        "region": "whole grid",
+        "voxels": overlap.voxels_a,
+        "dice_with_mask": overlap.dice,
+        "sensitivity": dict(zip(joint.raters, found.sensitivity.tolist(), strict=True)),
+        "specificity": dict(zip(joint.raters, found.specificity.tolist(), strict=True)),
+    }
 
 
 def _doubts(

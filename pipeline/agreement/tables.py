@@ -45,6 +45,22 @@ def dataset_tables(volumes: Sequence[RatedVolume], *, seed: int = 7) -> dict[str
     }
 
 
+PAGE_HEADINGS = {
+    "plc_cect": "Lesions between raters: Dice, and volume difference in ml (as PLC-CECT reports them)",
+    "limt": "Dice in percent before and after the vote (as LiMT reports it), and against the vote of the others",
+    "raters": "Each rater against the vote",
+    "rater_pairs": "Volumes of each pair of raters: bias, limits of agreement, ICC",
+}
+
+
+def page_tables(tables: Mapping[str, Any]) -> dict[str, list[dict[str, str]]]:
+    """The tables of `dataset_tables` for a page: by heading, numbers to four digits, "-" where undefined."""
+    return {
+        heading: [{column: _shown(value) for column, value in row.items()} for row in tables[name]]
+        for name, heading in PAGE_HEADINGS.items()
+    }
+
+
 def plc_table(rows: Iterable[SummaryRow]) -> list[dict[str, Any]]:
     """Inter-observer agreement on lesions as PLC-CECT prints it: Dice and volume difference, mean, median and sd."""
     shown = ("dice", "volume_difference_ml")
@@ -122,3 +138,9 @@ def _column(scores: Sequence[Mapping[str, Any]], name: str) -> NDArray[np.float6
 def _mean(values: Iterable[float | None]) -> float:
     defined = [value for value in values if value is not None]
     return sum(defined) / len(defined) if defined else math.nan
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -19,7 +19,8 @@ from pipeline.dataset.layout import ReleaseLayout
 from pipeline.dataset.manifest import COLUMNS, ManifestRow, parquet_bytes, row_name, row_order, schema
 from pipeline.dataset.splits import Splits, nnunet_folds
 from pipeline.dataset.statistics import statistics_rows
-from pipeline.dataset.tables import STATISTICS_COLUMNS, coco, rows_text, table1_text
+from pipeline.dataset.tables import STATISTICS_COLUMNS, rows_text, table1_text
+from pipeline.dataset.tasks import coco
 from pipeline.dataset.volume_checks import VolumeCheck, refused
 
 ROUNDING = 1.5e-4

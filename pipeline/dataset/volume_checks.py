@@ -16,7 +16,7 @@ from pipeline.core.records import Problem, Severity
 from pipeline.core.volume import LabelMap, Volume
 from pipeline.dataset.manifest import ManifestRow, row_name
 from pipeline.dataset.release_inputs import Row
-from pipeline.dataset.tables import lesion_boxes
+from pipeline.dataset.tasks import lesion_boxes
 from pipeline.image.components import component_count
 from pipeline.image.nifti import content_sha256, read_labels, read_volume
 

@@ -9,7 +9,6 @@ Standard: DICOM PS3.15 Annex E, Basic Application Level Confidentiality Profile.
 from __future__ import annotations
 
 import struct
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -127,11 +126,9 @@ def deidentify(
     Raises:
         PrivacyError: when a UID that everything hangs on is missing, or pixels cannot be decoded.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they quote values
-        read = _reader(dataset)
-        clean = _rebuilt(TOP_LEVEL, read, _subject(read, pseudonyms, config))
-        _add_pixels(clean, pixels_of(dataset) if pixels is None else pixels)
+    read = _reader(dataset)
+    clean = _rebuilt(TOP_LEVEL, read, _subject(read, pseudonyms, config))
+    _add_pixels(clean, pixels_of(dataset) if pixels is None else pixels)
     kept = tuple(element.keyword for element in clean)
     for keyword in set(EMPTIED) - set(kept):
         _put(clean, keyword, None)

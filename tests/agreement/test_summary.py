@@ -10,7 +10,7 @@ from scipy import stats
 
 from pipeline.agreement.agree import agree
 from pipeline.agreement.summary import RatedVolume, bootstrap_interval, summarise
-from pipeline.agreement.tables import dataset_tables, limt_table, pair_table, plc_table, rater_table
+from pipeline.agreement.tables import dataset_tables, limt_table, page_tables, pair_table, plc_table, rater_table
 from pipeline.core.geometry import Geometry
 from pipeline.core.volume import LabelMap
 
@@ -159,3 +159,17 @@ def test_all_tables_of_a_dataset_come_from_one_call():
     json.dumps(tables, allow_nan=False)
     assert all(tables[name] for name in ("summary", "plc_cect", "limt", "raters", "rater_pairs"))
     assert {"ci_low, ci_high", "after_fair", "icc_2_1"} <= set(tables["definitions"])
+
+
+def test_tables_for_a_page_are_short_texts_under_headings():
+    page = page_tables(dataset_tables(VOLUMES[:2]))
+    (before_and_after,) = [rows for heading, rows in page.items() if "before and after" in heading]
+    assert before_and_after[2] == {
+        "group": "all",
+        "value": "all",
+        "structure": "lesion",
+        "before": "93.3",
+        "after": "96.63",
+        "after_fair": "92.96",
+    }
+    assert page_tables(dataset_tables([])) == {heading: [] for heading in page}

@@ -16,7 +16,7 @@ from pipeline.dicom.leaks import harvest, search
 from tests.dicom.torture import Torture, make_torture
 
 KEYS = Pseudonyms(bytes(range(32)))
-SEEDS = (1, 2, 3)
+SEEDS = (1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow))
 
 
 @pytest.fixture(scope="module", params=SEEDS)

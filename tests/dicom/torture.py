@@ -244,6 +244,19 @@ def _text(planter: Planter, place: Path, number: int) -> None:
     planter.torture.clean.append("text")
 
 
+def _invalid(planter: Planter, place: Path, number: int) -> None:
+    """Values that break their VR's rules: readers complain about them, and quote them."""
+    dataset = image(planter, number)
+    long = {"AccessionNumber": 20, "StudyID": 40, "IssuerOfPatientID": 90, "SeriesDescription": 80}
+    for word in ("IrradiationEventUID", "PatientBirthDate", "PatientAge", "ContentTime", "SliceLocation", *long):
+        vr = "LO" if dictionary_VR(word) == "DS" else dictionary_VR(word)
+        value = planter.word("invalid").ljust(long.get(word, 0), "_")
+        element = DataElement(word, vr, value, validation_mode=pydicom_config.IGNORE)
+        dataset[element.tag] = element
+    save(dataset, place / "invalid")
+    planter.torture.clean.append("invalid")
+
+
 def _around(planter: Planter, place: Path, number: int) -> None:
     dataset = image(planter, number)
     dataset.preamble = planter.word("preamble").encode().ljust(128, b" ")
@@ -377,6 +390,7 @@ MAKERS = (
     _private,
     _overlays,
     _text,
+    _invalid,
     _around,
     _documents,
     _charsets,
