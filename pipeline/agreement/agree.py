@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from pipeline.agreement.joint import LIVER_STRUCTURES, Joint, Structures, join
 from pipeline.agreement.raters import fleiss_kappa, krippendorff_alpha
 from pipeline.agreement.scores import Overlap, overlap_of, overlaps
 from pipeline.core.files import finite
-from pipeline.core.labels import Structure
+from pipeline.core.labels import Label, Structure
 from pipeline.core.volume import LabelMap
 
 DEFINITIONS = {
@@ -41,11 +41,15 @@ DEFINITIONS = {
     "fleiss_kappa": "in or out of the structure, over the voxels that at least one rater marked",
     "fleiss_kappa_whole_volume": "the same over all voxels: grows with the background, compare only like with like",
     "krippendorff_alpha": "in or out of the structure, nominal, over the voxels that at least one rater marked",
+    "all_labels": "all labels at once: kappa nominal, alpha ordinal (background, liver, lesion) where they are nested",
     "lesion": "component connected over faces, edges or corners; pattern has one digit a rater in the order of raters",
     "f1": "share of both raters' lesions with a one-to-one match that touches; f1_iou50: that overlaps by half",
     "slice": "index on the first axis, from 0",
 }
 """What each number means; stands in every output, since tools differ by up to 35 % under the same name."""
+
+
+ALL_LABELS = "all_labels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,7 @@ class VoteScores:
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """How far all raters together agree on the voxels of one structure, beyond chance."""
+    """How far all raters together agree beyond chance on the voxels of one structure, or of `ALL_LABELS`."""
 
     structure: str
     fleiss_kappa: float
@@ -151,7 +155,7 @@ class Agreement:
         tolerance_mm: of the normalised surface distance.
         pairs: one a pair and structure.
         against_vote: one a rater and structure.
-        reliability: one a structure.
+        reliability: one a structure, and one of `ALL_LABELS`.
         slices: where raters differ, one a structure and slice, lowest slice first.
         lesions: every region that anybody marked as lesion.
         detections: how the lesions of each pair match.
@@ -198,7 +202,10 @@ def agree(
         tolerance_mm=tolerance_mm,
         pairs=tuple(pair for name in structures for pair in _pairs(joint, name, structures[name], tolerance_mm)),
         against_vote=tuple(score for name in structures for score in _against_vote(joint, name, structures[name])),
-        reliability=tuple(_reliability(joint, name, structures[name]) for name in structures),
+        reliability=(
+            *(_reliability(joint, name, structures[name]) for name in structures),
+            _reliability_of_labels(joint),
+        ),
         slices=tuple(found for name in structures for found in disagreement_slices(joint, name, structures[name])),
         lesions=joint_lesions(maps),
         detections=detections(maps),
@@ -233,10 +240,10 @@ def _pairs(joint: Joint, name: str, values: Sequence[int], tolerance_mm: float) 
 
 def _against_vote(joint: Joint, name: str, values: Sequence[int]) -> list[VoteScores]:
     members = joint.members(values)
-    vote = np.isin(nested_majority(joint.patterns).labels, values)
+    vote = _voted(joint.patterns, values)
     scores = []
     for index, rater in enumerate(joint.raters):
-        others = np.isin(nested_majority(np.delete(joint.patterns, index, axis=1)).labels, values)
+        others = _voted(np.delete(joint.patterns, index, axis=1), values)
         common = overlaps(joint, np.stack([members[:, index], vote, others], axis=1))
         fair = overlap_of(common, 0, 2).dice if len(joint.raters) > 2 else math.nan
         rater_ml, vote_ml, _ = (np.diag(common) * joint.geometry.voxel_volume_ml).tolist()
@@ -244,10 +251,19 @@ def _against_vote(joint: Joint, name: str, values: Sequence[int]) -> list[VoteSc
     return scores
 
 
+def _voted(patterns: NDArray[np.uint8], values: Sequence[int]) -> NDArray[np.bool_]:
+    """(patterns) what the vote makes this structure: nested for liver and lesion, else by strict majority alone."""
+    if patterns.max(initial=0) <= Label.LESION:
+        return np.isin(nested_majority(patterns).labels, tuple(values))
+    votes = np.isin(patterns, tuple(values)).sum(axis=1)
+    return np.asarray(2 * votes > patterns.shape[1])
+
+
 def _reliability(joint: Joint, name: str, values: Sequence[int]) -> Reliability:
+    """Of one structure: in or out."""
     inside = joint.members(values).sum(axis=1)
     votes = np.stack([inside, len(joint.raters) - inside], axis=1)
-    in_union = _region(joint.counts, inside > 0)
+    in_union = np.where(inside > 0, joint.counts, 0)
     return Reliability(
         structure=name,
         fleiss_kappa=fleiss_kappa(votes, in_union),
@@ -256,5 +272,15 @@ def _reliability(joint: Joint, name: str, values: Sequence[int]) -> Reliability:
     )
 
 
-def _region(counts: NDArray[np.int64], inside: NDArray[np.bool_]) -> NDArray[np.int64]:
-    return np.where(inside, counts, 0)
+def _reliability_of_labels(joint: Joint) -> Reliability:
+    """Of all labels together."""
+    labels = np.arange(int(joint.patterns.max(initial=0)) + 1)
+    votes = (joint.patterns[:, :, np.newaxis] == labels).sum(axis=1)
+    in_union = np.where(joint.patterns.any(axis=1), joint.counts, 0)
+    level: Literal["ordinal", "nominal"] = "ordinal" if labels[-1] <= Label.LESION else "nominal"
+    return Reliability(
+        structure=ALL_LABELS,
+        fleiss_kappa=fleiss_kappa(votes, in_union),
+        fleiss_kappa_whole_volume=fleiss_kappa(votes, joint.counts),
+        krippendorff_alpha=krippendorff_alpha(votes, in_union, level),
+    )

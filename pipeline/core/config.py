@@ -156,7 +156,7 @@ class LabelsConfig(Section):
 class ReviewConfig(Section):
     """`[review]`: who reads, how many a case, and how many hidden repeats.
 
-    `raters` are codes, never names: they stand in file names.
+    `raters` are codes, never names: they stand in file names. "lead" is whoever settles what the vote does not.
     """
 
     raters: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9]{1,8}$")], ...] = ("R1", "R2", "R3")
@@ -168,8 +168,8 @@ class ReviewConfig(Section):
     def _enough_raters(self) -> Self:
         if self.per_case > len(self.raters):
             raise ValueError(f"per_case is {self.per_case} but only {len(self.raters)} raters are named")
-        if len({rater.casefold() for rater in self.raters}) != len(self.raters):
-            raise ValueError("two raters have the same code; give each one its own")
+        if len({rater.casefold() for rater in (*self.raters, "lead")}) <= len(self.raters):
+            raise ValueError('two raters have the same code, or one is called "lead"; give each one its own')
         return self
 
 

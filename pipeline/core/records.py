@@ -153,11 +153,11 @@ class SeriesFacts:
         kernel: ConvolutionKernel, parts joined by a backslash.
         kvp: tube voltage in kV.
         slice_thickness_mm: SliceThickness, which is not the distance of the slices.
-        slice_spacing_mm: measured from the positions; None for a single slice or where no grid exists.
+        slice_spacing_mm: measured from the positions, the usual gap where slices are missing; None for a single slice.
         pixel_spacing_mm: (row, column).
         matrix: (rows, columns).
         slice_count: slices of the volume.
-        coverage_mm: from the first slice's centre to the last's, along the normal; None like slice_spacing_mm.
+        coverage_mm: from the first slice's centre to the last's, along the normal; None for a single slice.
         image_type: ImageType in upper case.
         study_date: "YYYYMMDD" as in the header. Private.
         acquisition_datetime: "YYYYMMDDHHMMSS" of the earliest slice, the part that is known. Private.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pipeline.core.config import Config
 from pipeline.dataset.inclusion import FlowStep
-from pipeline.dataset.manifest import ManifestRow
+from pipeline.dataset.manifest import ManifestRow, group_sizes
 
 
 def datacard_text(rows: Sequence[ManifestRow], config: Config, version: str, flow: Sequence[FlowStep]) -> str:
@@ -20,7 +20,7 @@ def datacard_text(rows: Sequence[ManifestRow], config: Config, version: str, flo
         _files(),
         _making(rows, config),
         _inclusion(flow),
-        _privacy(config),
+        _privacy(rows, config),
         _use(config),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -38,7 +38,8 @@ def _files() -> str:
 | `lesions.csv`, `enhancement.csv` | every lesion measured, and its contrast uptake over the phases |
 | `classification.csv`, `detection/coco.json` | classes of each patient, boxes around lesions slice by slice |
 | `splits.json`, `splits_final.json` | train, test and folds by patient; the second as nnU-Net reads it |
-| `agreement.csv`, `table1.csv` | how far the radiologists agreed; the cohort in figures |
+| `agreement.csv`, `agreement_*.csv` | how far the radiologists agreed, pair by pair and as papers print it |
+| `table1.csv`, `statistics.csv` | the cohort in figures |
 | `SHA256SUMS`, `PROVENANCE.json`, `CHANGES.md` | what to check, what it was made of, what is new |"""
 
 
@@ -70,12 +71,16 @@ def _inclusion(flow: Sequence[FlowStep]) -> str:
     return "\n".join(["## Who is in it", "", "| of | rule | left out | remaining |", "|---|---|---|---|", *lines])
 
 
-def _privacy(config: Config) -> str:
+def _privacy(rows: Sequence[ManifestRow], config: Config) -> str:
+    groups = group_sizes(rows)
+    alone = sum(size == 1 for size in groups.values())
     options = ", ".join(sorted(config.deidentification.options)) or "none"
     return f"""## Privacy
 
 Headers were rebuilt from an allow-list under DICOM PS3.15 Annex E, Basic Profile, with the options {options}. Ages over
-89 are "90+", dates became days since the first study, and patients, series and hospitals have keyed pseudonyms."""
+89 are "90+", dates became days since the first study, and patients, series and hospitals have keyed pseudonyms.
+Of {len(groups)} patients {alone} are alone in their age, sex, diagnosis and site; the smallest group has
+{min(groups.values(), default=0)} (k-anonymity)."""
 
 
 def _use(config: Config) -> str:

@@ -19,7 +19,7 @@ from pipeline.core.geometry import Geometry
 from pipeline.core.records import Instance, Problem, Series, SeriesFacts, Severity, SourceFile
 from pipeline.core.volume import AIR_HU, Unit, Volume
 from pipeline.dicom import header as words
-from pipeline.dicom.grid import TILTED, vector
+from pipeline.dicom.grid import TILTED, axes, gaps_mm, vector
 from pipeline.dicom.pixels import SliceError, read_slice
 from pipeline.dicom.sources import ARCHIVE_FAULTS, opened
 
@@ -229,11 +229,10 @@ def _unit_problems(slices: Sequence[Instance]) -> Iterator[Problem]:
 
 def series_facts(series: Series) -> SeriesFacts:
     """What the inclusion rules ask about a series; what the header does not tell stays empty."""
-    first, geometry = series.first, series.geometry
+    first = series.first
     spacing = vector(first, "PixelSpacing", 2)
     rows, columns = first.number("Rows"), first.number("Columns")
-    count = len(series.instances)
-    between = _spacing_along_normal(geometry) if geometry is not None and count > 1 else None
+    gaps = gaps_mm(series.instances)
     kinds = first.header.get("ImageType", ())
     return SeriesFacts(
         modality=first.text("Modality"),
@@ -243,15 +242,15 @@ def series_facts(series: Series) -> SeriesFacts:
         kernel=first.text("ConvolutionKernel"),
         kvp=first.number("KVP"),
         slice_thickness_mm=first.number("SliceThickness"),
-        slice_spacing_mm=between,
+        slice_spacing_mm=_spacing_mm(series, gaps),
         pixel_spacing_mm=None if spacing is None else (float(spacing[0]), float(spacing[1])),
         matrix=(int(rows), int(columns)) if rows and columns else None,
-        slice_count=count,
-        coverage_mm=None if between is None else between * (count - 1),
+        slice_count=len(series.instances),
+        coverage_mm=float(gaps.sum()) if gaps.size else None,
         image_type=tuple(str(kind).upper() for kind in (kinds if isinstance(kinds, tuple) else (kinds,))),
         study_date=first.text("StudyDate"),
         acquisition_datetime=min(filter(None, map(acquired, series.instances)), default=""),
-        is_axial=geometry is not None and _is_axial(geometry),
+        is_axial=_is_axial(first),
         is_tilted=any(problem.code == TILTED for problem in series.problems),
         description=" ".join(filter(None, (first.text("SeriesDescription"), first.text("ProtocolName")))),
     )
@@ -267,14 +266,13 @@ def acquired(slice_: Instance) -> str:
     return (date + time[:6]) if date else ""
 
 
-def _normal(geometry: Geometry) -> NDArray[np.float64]:
-    normal: NDArray[np.float64] = np.cross(geometry.directions[2], geometry.directions[1])
-    return normal
+def _spacing_mm(series: Series, gaps: NDArray[np.float64]) -> float | None:
+    """The grid's spacing along the normal; the usual gap where slices are missing, so that the rest can be judged."""
+    if not gaps.size:
+        return None
+    return float(np.median(gaps) if series.geometry is None else gaps.mean())
 
 
-def _spacing_along_normal(geometry: Geometry) -> float:
-    return float(abs(geometry.affine[:3, 0] @ _normal(geometry)))
-
-
-def _is_axial(geometry: Geometry) -> bool:
-    return bool(abs(_normal(geometry)[2]) >= np.cos(np.radians(AXIAL_TOLERANCE_DEG)))
+def _is_axial(slice_: Instance) -> bool:
+    directions = axes(slice_)
+    return directions is not None and bool(abs(directions[0][2]) >= np.cos(np.radians(AXIAL_TOLERANCE_DEG)))

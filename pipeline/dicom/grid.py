@@ -37,6 +37,9 @@ NOMINAL_THICKNESS_MM = 1.0
 TILTED = "tilted"
 """Code of a sheared stack: flagged here, since the grid is true; whether it may be used is the reader's choice."""
 
+NO_GRID = frozenset({"repeated-positions", "missing-slices", "uneven-spacing"})
+"""Codes of stacks that no regular grid describes."""
+
 _NAMED_GAPS = 5
 
 
@@ -88,6 +91,16 @@ def in_plane(instance: Instance) -> tuple[int, int, float, float] | None:
     return int(rows), int(columns), float(spacing[0]), float(spacing[1])
 
 
+def gaps_mm(slices: Sequence[Instance]) -> NDArray[np.float64]:
+    """Distances between neighbouring slices along their normal; empty for one slice or where positions are missing."""
+    directions = axes(slices[0])
+    positions = [vector(slice_, "ImagePositionPatient", 3) for slice_ in slices]
+    if directions is None or any(position is None for position in positions):
+        return np.empty(0)
+    heights: NDArray[np.float64] = np.sort(np.array(positions) @ directions[0])
+    return np.diff(heights)
+
+
 def stack(slices: Sequence[Instance]) -> Stack:
     """Slices of one orientation, matrix and pixel spacing in order along the normal, with their grid."""
     unsorted = tuple(range(len(slices)))
@@ -100,8 +113,9 @@ def stack(slices: Sequence[Instance]) -> Stack:
     order = np.argsort(points @ directions[0], kind="stable")
     points = points[order]
     step, problems = _step(points, directions[0], slices[0])
+    uneven = any(problem.code in NO_GRID for problem in problems)
     try:
-        geometry = None if step is None else _geometry(points[0], step, directions, plane, len(slices))
+        geometry = None if step is None or uneven else _geometry(points[0], step, directions, plane, len(slices))
     except GeometryError:
         geometry, problems = None, (_refused("bad-geometry", "positions and orientation form no grid"),)
     return Stack(tuple(int(index) for index in order), geometry, problems)

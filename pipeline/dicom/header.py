@@ -120,6 +120,9 @@ FRAME_COUNT: Final = "FrameCount"
 FRAME_INDEX: Final = "FrameIndex"
 """Key of our own: which frame of a multi-frame object, from 0."""
 
+INDEXED: Final = (*KEYWORDS, TRANSFER_SYNTAX, PIXEL_OFFSET, PIXEL_LENGTH, FRAMES)
+"""Every key that a header of the index may have."""
+
 PIXEL_TAG: Final = 0x7FE00010
 TAGS: Final = {
     int(tag_for_keyword(keyword) or 0): (keyword, dictionary_VR(keyword).removesuffix(" or SS")) for keyword in KEYWORDS

@@ -9,28 +9,24 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from pipeline.core.errors import StorageError
 from pipeline.core.files import PRIVATE_FILE_MODE, digest
 from pipeline.dicom import header as words
-from pipeline.dicom.sources import Stamp
+from pipeline.dicom.sources import Folder, Stamp
 
-_FORMAT = 1
-_VERSION = int(digest([_FORMAT, list(words.KEYWORDS)])[:7], 16)
+_FORMAT = 2
+_VERSION = int(digest([_FORMAT, list(words.INDEXED)])[:7], 16)
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS entry (
-    folder TEXT NOT NULL, name TEXT NOT NULL,
-    device INTEGER NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL, changed_ns INTEGER NOT NULL,
-    content TEXT NOT NULL,
-    PRIMARY KEY (folder, name)
-) WITHOUT ROWID
+CREATE TABLE IF NOT EXISTS folder (path TEXT PRIMARY KEY, files TEXT NOT NULL, contents TEXT NOT NULL) WITHOUT ROWID
 """
+"""`files`: JSON list of [name, [device, inode, size, changed_ns]]; `contents`: one line of JSON for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +44,105 @@ class Entry:
     fate: tuple[str, str, str] = ("", "", "")
 
 
+class StoredHeader(Mapping[str, object]):
+    """A header as the index keeps it, parsed when it is first asked for."""
+
+    __slots__ = ("_content",)
+
+    def __init__(self, line: str) -> None:
+        self._content: str | dict[str, object] = line
+
+    def _parsed(self) -> dict[str, object]:
+        if isinstance(self._content, str):
+            self._content = _header_of(json.loads(self._content.removeprefix(_PLAIN)))
+        return self._content
+
+    def __getitem__(self, keyword: str) -> object:
+        return self._parsed()[keyword]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parsed())
+
+    def __len__(self) -> int:
+        return len(self._parsed())
+
+
+def _values_of(header: Mapping[str, object]) -> list[object]:
+    return [header.get(keyword) for keyword in words.INDEXED]
+
+
+def _header_of(values: list[Any]) -> dict[str, object]:
+    pairs = zip(words.INDEXED, values, strict=True)
+    return {keyword: _frozen(value) for keyword, value in pairs if value is not None}
+
+
+def _frozen(value: Any) -> object:
+    """Tuples, as they were before JSON made lists of them."""
+    if isinstance(value, list):
+        return tuple(_frozen(part) for part in value)
+    return {key: _frozen(part) for key, part in value.items()} if isinstance(value, dict) else value
+
+
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+_PLAIN = "="
+"""First letter of a line that holds the header of a plain file, by far the most usual."""
+
+
+def packed(entries: Sequence[Entry]) -> str:
+    """The entries of one file as a line of text."""
+    if len(entries) == 1 and entries[0].member is None and entries[0].header is not None:
+        return _PLAIN + _encode(_values_of(entries[0].header))
+    return _encode(
+        [(entry.member, _values_of(entry.header) if entry.header else None, entry.fate) for entry in entries]
+    )
+
+
+def is_plain(line: str) -> bool:
+    """True for the line of a plain file with a header."""
+    return line[0] == _PLAIN
+
+
+def unpacked(line: str) -> list[Entry]:
+    """Entries as they were packed."""
+    if is_plain(line):
+        return [Entry(None, StoredHeader(line))]
+    return [
+        Entry(member, _header_of(values) if values else None, tuple(fate)) for member, values, fate in json.loads(line)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What the index knows of one folder.
+
+    Attributes:
+        files: name and stamp of each file, as JSON.
+        lines: packed entries of each file.
+    """
+
+    files: str
+    lines: list[str]
+
+    def is_of(self, folder: Folder) -> bool:
+        """True when the folder is unchanged: the same files with the same stamps."""
+        return self.files == _encode(folder.files)
+
+    def by_file(self) -> dict[tuple[str, Stamp], str]:
+        """Packed entries by name and stamp."""
+        files = json.loads(self.files)
+        return {(name, tuple(stamp)): line for (name, stamp), line in zip(files, self.lines, strict=True)}
+
+
 class Index:
-    """An SQLite file of headers by folder and name; a context that commits at its end."""
+    """An SQLite file of headers by folder; a context that closes it at its end."""
 
     def __init__(self, path: Path | None) -> None:
         self._connection = _connect(path) if path else None
+
+    @property
+    def remembers(self) -> bool:
+        """False for an index without a file."""
+        return self._connection is not None
 
     def __enter__(self) -> Self:
         return self
@@ -61,34 +151,24 @@ class Index:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._connection:
-            with suppress(sqlite3.Error):
-                self._connection.commit()
             self._connection.close()
 
-    def folder(self, folder: Path) -> dict[str, tuple[Stamp, str]]:
-        """What is known of a folder's files: name to stamp and stored content."""
+    def folder(self, folder: Folder) -> Remembered | None:
+        """What is known of a folder; None when nothing is."""
         if not self._connection:
-            return {}
-        rows = self._connection.execute(
-            "SELECT name, device, inode, size, changed_ns, content FROM entry WHERE folder = ?", (str(folder),)
-        )
-        return {name: ((device, inode, size, changed), content) for name, device, inode, size, changed, content in rows}
+            return None
+        with suppress(sqlite3.Error):
+            query = "SELECT files, contents FROM folder WHERE path = ?"
+            row = self._connection.execute(query, (folder.key,)).fetchone()
+            return Remembered(row[0], row[1].split("\n")) if row else None
+        return None
 
-    def store(self, folder: Path, rows: Iterable[tuple[str, Stamp, str]]) -> None:
-        """Remember files of a folder; what cannot be stored is read again next time."""
+    def store(self, folder: Folder, lines: Sequence[str]) -> None:
+        """Remember all files of a folder; what cannot be stored is read again next time."""
         if self._connection:
-            with suppress(sqlite3.Error, UnicodeError, OverflowError):
-                self._connection.executemany(
-                    "INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    [(str(folder), name, *_signed(stamp), content) for name, stamp, content in rows],
-                )
-                self._connection.commit()
-
-
-def _signed(stamp: Stamp) -> Stamp:
-    """SQLite's integers have 63 bits and a sign; an inode may use all 64."""
-    device, inode, size, changed = (part if part < 1 << 63 else part - (1 << 64) for part in stamp)
-    return device, inode, size, changed
+            row = folder.key, _encode(folder.files), "\n".join(lines)
+            with suppress(sqlite3.Error, UnicodeError), self._connection:
+                self._connection.execute("INSERT OR REPLACE INTO folder VALUES (?, ?, ?)", row)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -109,30 +189,8 @@ def _opened(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=60)
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version != _VERSION:
-        connection.execute("DROP TABLE IF EXISTS entry")
+        connection.execute("DROP TABLE IF EXISTS folder")
         connection.execute(f"PRAGMA user_version = {_VERSION}")
     connection.execute(_SCHEMA)
     connection.execute("PRAGMA synchronous = NORMAL")
     return connection
-
-
-def packed(entries: Iterable[Entry]) -> str:
-    """Entries as text for the index."""
-    return json.dumps(
-        [(entry.member, dict(entry.header) if entry.header else None, entry.fate) for entry in entries],
-        separators=(",", ":"),
-    )
-
-
-def unpacked(content: str) -> list[Entry]:
-    """Entries as they were packed; a list in JSON was a tuple."""
-    return [
-        Entry(member, {key: _tupled(value) for key, value in header.items()} if header else None, tuple(fate))
-        for member, header, fate in json.loads(content)
-    ]
-
-
-def _tupled(value: object) -> object:
-    if isinstance(value, list):
-        return tuple(_tupled(part) for part in value)
-    return {key: _tupled(part) for key, part in value.items()} if isinstance(value, dict) else value

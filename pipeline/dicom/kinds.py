@@ -49,6 +49,7 @@ REASONS = {
     "structure-set": "a structure set: contours, not an image",
     "colour": "a colour picture: no Hounsfield units and no MR intensity",
     "not-an-image": "an object without an image",
+    "truncated": "cut short; the whole of it lies in another file",
     "duplicate": "the same image as another file",
 }
 """What each code of a set-aside object means."""

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import BinaryIO
 
 from pipeline.core.records import Fate, FileFate, Instance, SourceFile
-from pipeline.dicom.index import Entry, Index, packed, unpacked
+from pipeline.dicom.index import Entry, Index, StoredHeader, is_plain, packed, unpacked
 from pipeline.dicom.slow import READ_FAULTS, read_slowly
-from pipeline.dicom.sources import HEAD_BYTES, ArchiveError, Folder, Stamp, is_archive, members, walk
+from pipeline.dicom.sources import HEAD_BYTES, ArchiveError, Folder, is_archive, members, walk
+from pipeline.dicom.walker import Verdict, Walker
+
+LONG_HEAD_BYTES = 1 << 18
+"""What a second read takes in, for headers with long private parts."""
 
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
 
@@ -27,7 +31,7 @@ class ScanResult:
     """Everything found, each file in exactly one of the two.
 
     Attributes:
-        instances: DICOM objects, in order of path and member.
+        instances: DICOM objects, by folder, name and, inside an archive, its own order.
         set_aside: what is no DICOM object, or cannot be read.
     """
 
@@ -46,67 +50,113 @@ def scan(paths: Sequence[Path], *, index: Path | None = None, verify: bool = Fal
     Raises:
         StorageError: when the index cannot be opened or written at all.
     """
-    instances: list[Instance] = []
-    aside: list[FileFate] = []
+    found = _Found()
+    reader = _Reader()
     with Index(index) as known:
-        for found in walk(paths):
-            if isinstance(found, FileFate):
-                aside.append(found)
-                continue
-            for path, entries in _entries(found, known, verify=verify):
-                for entry in entries:
-                    source = SourceFile(path, entry.member)
-                    if entry.header is not None:
-                        instances.append(Instance(source, MappingProxyType(dict(entry.header))))
-                    else:
-                        fate, code, reason = entry.fate
-                        aside.append(FileFate(source, Fate(fate), code, reason))
-    return ScanResult(tuple(sorted(instances, key=_place)), tuple(sorted(aside, key=_place)))
+        for folder in sorted(walk(paths), key=_place):
+            if isinstance(folder, FileFate):
+                found.aside.append(folder)
+            else:
+                _scan_folder(folder, known, reader, found, verify=verify)
+    return ScanResult(tuple(found.instances), tuple(found.aside))
 
 
-def _place(item: Instance | FileFate) -> tuple[str, str]:
-    return str(item.source.path), item.source.member or ""
+def _place(found: Folder | FileFate) -> str:
+    return str(found.source.path if isinstance(found, FileFate) else found.path)
 
 
-def _entries(folder: Folder, known: Index, *, verify: bool) -> Iterator[tuple[Path, list[Entry]]]:
-    remembered = {} if verify else known.folder(folder.path)
-    fresh: list[tuple[str, Stamp, str]] = []
+class _Found:
+    """What a scan has found so far."""
+
+    __slots__ = ("aside", "instances")
+
+    def __init__(self) -> None:
+        self.instances: list[Instance] = []
+        self.aside: list[FileFate] = []
+
+    def add_line(self, path: Path, line: str) -> None:
+        """Add what the index remembers of a file."""
+        if is_plain(line):
+            self.instances.append(Instance(SourceFile(path), StoredHeader(line)))
+        else:
+            self.add(path, unpacked(line))
+
+    def add(self, path: Path, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            source = SourceFile(path, entry.member)
+            if entry.header is not None:
+                self.instances.append(Instance(source, entry.header))
+            else:
+                fate, code, reason = entry.fate
+                self.aside.append(FileFate(source, Fate(fate), code, reason))
+
+
+def _scan_folder(folder: Folder, known: Index, reader: _Reader, found: _Found, *, verify: bool) -> None:
+    remembered = None if verify else known.folder(folder)
+    if remembered and remembered.is_of(folder):
+        for (name, _), line in zip(folder.files, remembered.lines, strict=True):
+            found.add_line(folder.path / name, line)
+        return
+    lines = remembered.by_file() if remembered else {}
+    kept = []
     for name, stamp in folder.files:
         path = folder.path / name
-        stored = remembered.get(name)
-        if stored and stored[0] == stamp:
-            yield path, unpacked(stored[1])
-            continue
-        entries = _read(path, stamp)
-        fresh.append((name, stamp, packed(entries)))
-        yield path, entries
-    if fresh:
-        known.store(folder.path, fresh)
+        line = lines.get((name, stamp), "")
+        if line:
+            found.add_line(path, line)
+        else:
+            entries = reader.read(str(path), stamp[2])
+            found.add(path, entries)
+            line = packed(entries) if known.remembers else ""
+        kept.append(line)
+    known.store(folder, kept)
 
 
-def _read(path: Path, stamp: Stamp) -> list[Entry]:
-    try:
-        with path.open("rb") as file:
-            head = file.read(HEAD_BYTES)
+class _Reader:
+    """Reads one file after another: fast where it can, through pydicom where it must."""
+
+    def __init__(self) -> None:
+        self._walker = Walker()
+
+    def read(self, path: str, size: int) -> list[Entry]:
+        """Everything in one file: one object, or one a member of an archive."""
+        try:
+            head, header = self._read_head(path, size)
+            if not isinstance(header, Verdict):
+                return [Entry(None, header)]
             if is_archive(head):
-                return _read_archive(path)
-            return [_read_object(None, head, file, stamp[2])]
-    except OSError as error:
-        return [_unreadable(None, type(error).__name__)]
+                return self._read_archive(Path(path))
+            with Path(path).open("rb") as file:
+                return [_read_object(None, head, file, size)]
+        except OSError as error:
+            return [_unreadable(None, type(error).__name__)]
 
+    def _read_head(self, path: str, size: int) -> tuple[bytes, dict[str, object] | Verdict]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            head = os.read(descriptor, HEAD_BYTES)
+            header = self._walker.walk(head, size)
+            if header is Verdict.MORE:
+                head += os.read(descriptor, LONG_HEAD_BYTES)
+                header = self._walker.walk(head, size)
+        finally:
+            os.close(descriptor)
+        return head, header
 
-def _read_archive(path: Path) -> list[Entry]:
-    entries = []
-    try:
-        for name, content in members(path):
-            head = content[:HEAD_BYTES]
-            if is_archive(head):
-                entries.append(Entry(name, None, _NESTED))
-            else:
-                entries.append(_read_object(name, head, io.BytesIO(content), len(content)))
-    except ArchiveError as error:
-        entries.append(Entry(None, None, (Fate.UNREADABLE.value, "bad-archive", str(error))))
-    return entries
+    def _read_archive(self, path: Path) -> list[Entry]:
+        entries = []
+        try:
+            for name, content in members(path):
+                header = self._walker.walk(content, len(content))
+                if not isinstance(header, Verdict):
+                    entries.append(Entry(name, header))
+                elif is_archive(content[:HEAD_BYTES]):
+                    entries.append(Entry(name, None, _NESTED))
+                else:
+                    entries.append(_read_object(name, content[:HEAD_BYTES], io.BytesIO(content), len(content)))
+        except ArchiveError as error:
+            entries.append(Entry(None, None, (Fate.UNREADABLE.value, "bad-archive", str(error))))
+        return entries
 
 
 def _read_object(member: str | None, head: bytes, file: BinaryIO, size: int) -> Entry:
@@ -119,20 +169,22 @@ def _read_object(member: str | None, head: bytes, file: BinaryIO, size: int) -> 
         header = read_slowly(file, size)
     except READ_FAULTS as error:
         return _unreadable(member, type(error).__name__)
-    if header.get("SOPClassUID") == MEDIA_DIRECTORY or "DirectoryRecordSequence" in header:
+    if header.get("SOPClassUID") == MEDIA_DIRECTORY:
         return Entry(member, None, _DIRECTORY)
-    if "SOPInstanceUID" not in header and "SOPClassUID" not in header and "Rows" not in header:
+    if not header.keys() & {"SOPInstanceUID", "SOPClassUID", "Rows"}:
         return (
-            _unreadable(member, "no attribute of an image")
-            if head[128:132] == b"DICM"
-            else Entry(member, None, _NOT_DICOM)
+            _unreadable(member, "no attribute of an image") if _has_preamble(head) else Entry(member, None, _NOT_DICOM)
         )
     return Entry(member, header)
 
 
+def _has_preamble(head: bytes) -> bool:
+    return head[128:132] == b"DICM"
+
+
 def looks_like_dicom(head: bytes) -> bool:
     """True when a file begins as DICOM does, with or without its 128 bytes of preamble."""
-    if head[128:132] == b"DICM":
+    if _has_preamble(head):
         return True
     group = head[:2]
     little, big = group in (b"\x02\x00", b"\x08\x00"), group in (b"\x00\x02", b"\x00\x08")

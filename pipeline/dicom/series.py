@@ -58,9 +58,11 @@ def group_series(instances: Sequence[Instance], unread: Sequence[FileFate] = ())
             families[_family(instance)].append(instance)
     series: list[Series] = []
     for family in families.values():
-        kept, copies, problems = _without_duplicates(family)
+        whole, cut = _without_cut_copies(family)
+        kept, copies, problems = _without_duplicates(whole)
         formed, more_copies = _series_of(kept, problems)
         series.extend(formed)
+        aside.extend(FileFate(copy.source, Fate.UNREADABLE, "truncated", REASONS["truncated"]) for copy in cut)
         aside.extend(_duplicate(copy) for copy in (*copies, *more_copies))
     flagged = _beside_broken_files(_with_unique_keys(series), unread)
     return Grouping(flagged, tuple(sorted(aside, key=lambda fate: _place(fate.source))))
@@ -88,6 +90,29 @@ def _family(instance: Instance) -> tuple[str, ...]:
         return *patient, uid
     rest = ("StudyDate", "Modality", "SeriesNumber", "SeriesDescription", "SeriesTime", "FrameOfReferenceUID")
     return *patient, "", *(instance.text(keyword) for keyword in rest)
+
+
+def _without_cut_copies(family: Part) -> tuple[Part, Part]:
+    """Objects, and those that are the beginning of another one: left behind by an export that was interrupted."""
+    by_uid: dict[str, Part] = defaultdict(list)
+    for instance in family:
+        by_uid[instance.text("SOPInstanceUID")].append(instance)
+    whole: Part = []
+    cut: Part = []
+    for uid, group in by_uid.items():
+        originals = [one for one in group if not _is_cut(one)] if uid and len(group) > 1 else []
+        for one in group:
+            is_copy = _is_cut(one) and any(_begins_like(one, original) for original in originals)
+            (cut if is_copy else whole).append(one)
+    return whole, cut
+
+
+def _is_cut(instance: Instance) -> bool:
+    return _has_no_pixels(instance) or _is_truncated(instance)
+
+
+def _begins_like(one: Instance, other: Instance) -> bool:
+    return all(other.header.get(key) == one.header[key] for key in one.header.keys() - _WHERE_NOT_WHAT)
 
 
 def _without_duplicates(family: Part) -> tuple[Part, Part, tuple[Problem, ...]]:

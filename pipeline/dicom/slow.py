@@ -6,6 +6,7 @@ missing meta header, values in odd places.
 
 from __future__ import annotations
 
+import logging
 import struct
 import warnings
 import zlib
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from io import BytesIO
 from typing import Any, BinaryIO
 
+import pydicom.config
 from pydicom import Dataset
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
@@ -58,6 +60,10 @@ BIG_ENDIAN = "1.2.840.10008.1.2.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
 IMPLICIT = "1.2.840.10008.1.2"
 
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+"""pydicom's warnings and log lines quote the values they complain of; what is wrong with a header we judge."""
+
 _FRAME_NAMES = {
     "ImagePositionPatient": "ImagePositionPatient",
     "ImageOrientationPatient": "ImageOrientationPatient",
@@ -98,6 +104,8 @@ def read_slowly(file: BinaryIO, size: int) -> dict[str, object]:
         warnings.simplefilter("ignore")
         dataset, syntax = read_until_pixels(file)
         header = _indexed(dataset)
+        if "SOPClassUID" not in header and syntax != DEFLATED:
+            header["SOPClassUID"] = str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
         header[words.TRANSFER_SYNTAX] = syntax
         if syntax != DEFLATED:
             header.update(_pixel_place(file, size, syntax))

@@ -50,10 +50,22 @@ Stamp = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """One folder's files: (name, stamp) in order of name."""
+    """Files of one folder.
+
+    Attributes:
+        path: the folder.
+        files: (name, stamp) in order of name.
+        is_part: True when these are single files asked for, not all of the folder.
+    """
 
     path: Path
     files: tuple[tuple[str, Stamp], ...]
+    is_part: bool = False
+
+    @property
+    def key(self) -> str:
+        """What the index knows it by: the folder, or the single file."""
+        return str(self.path / self.files[0][0] if self.is_part else self.path)
 
 
 def walk(paths: Iterable[Path]) -> Iterator[Folder | FileFate]:
@@ -71,7 +83,8 @@ def walk(paths: Iterable[Path]) -> Iterator[Folder | FileFate]:
         if stat.S_ISDIR(status.st_mode):
             yield from _walk_folder(path, visited)
         else:
-            yield Folder(path.parent, ((path.name, _stamp(status)),))
+            stamp = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+            yield Folder(path.parent, ((path.name, stamp),), is_part=True)
 
 
 def _walk_folder(root: Path, visited: set[tuple[int, int]]) -> Iterator[Folder | FileFate]:
@@ -96,17 +109,13 @@ def _walk_folder(root: Path, visited: set[tuple[int, int]]) -> Iterator[Folder |
                 yield _fate(folder / entry.name, "dangling-link", "vanished, or a link to nothing")
                 continue
             if stat.S_ISREG(status.st_mode):
-                files.append((entry.name, _stamp(status)))
+                files.append((entry.name, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)))
             elif stat.S_ISDIR(status.st_mode):
                 pending.append(folder / entry.name)
             else:
                 yield _fate(folder / entry.name, "not-a-file", "a device, socket or pipe, not a file")
         if files:
             yield Folder(folder, tuple(files))
-
-
-def _stamp(status: os.stat_result) -> Stamp:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _fate(path: Path, code: str, reason: str) -> FileFate:

@@ -75,9 +75,10 @@ class _Case:
 
 
 def package_name(facts: PackageFacts) -> str:
-    """File name of a rater's package, such as "review_demo_round-1_R2.zip"."""
-    kind = "adjudication" if facts.is_adjudication else "review"
-    return f"{kind}_{facts.dataset}_round-{facts.round_number}_{facts.rater}.zip"
+    """File name of a package: "review_demo_round-1_R2.zip", "adjudication_demo_round-1.zip"."""
+    if facts.is_adjudication:
+        return f"adjudication_{facts.dataset}_round-{facts.round_number}.zip"
+    return f"review_{facts.dataset}_round-{facts.round_number}_{facts.rater}.zip"
 
 
 def build_package(

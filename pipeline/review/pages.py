@@ -64,7 +64,7 @@ class PackageItem:
         priority: larger is more doubtful.
         reason: why, in words for the rater.
         slices_to_look_at: indices along axis 0, from 0; shown counted from 1 as ITK-SNAP does.
-        readings: for adjudication, letters to masks of the readers, see `adjudication.letters`.
+        readings: for adjudication, letters to masks of the readers, see `adjudication.anonymous`.
     """
 
     item_id: str

@@ -41,6 +41,7 @@ class PlannedSeries:
     """One reconstruction.
 
     Attributes:
+        is_coronal: True for a coronal reformat of the volume.
         left_out: slices that never reached the export, counted from the lowest.
         rules: why it must be refused, whoever the patient is.
     """
@@ -48,6 +49,7 @@ class PlannedSeries:
     phase: Phase
     protocol: Protocol
     kernel: Kernel = Kernel.SOFT
+    is_coronal: bool = False
     syntax: UID | None = None
     left_out: tuple[int, ...] = ()
     rules: tuple[str, ...] = ()
@@ -59,6 +61,7 @@ class Enrolled:
 
     Attributes:
         kinds: lesions of the liver.
+        prior: series of an earlier study.
         rules: why the patient must be refused.
         in_clinical: False when `clinical.csv` does not know the patient.
     """
@@ -69,6 +72,7 @@ class Enrolled:
     kinds: tuple[LesionKind, ...]
     series: tuple[PlannedSeries, ...]
     bystanders: tuple[Bystander, ...] = ()
+    prior: tuple[PlannedSeries, ...] = ()
     rules: tuple[str, ...] = ()
     in_clinical: bool = True
 
@@ -98,6 +102,10 @@ def _kept() -> list[Enrolled]:
     thick = PlannedSeries(Phase.PLAIN, THICK, rules=("slice-thickness", "slice-spacing"))
     sharp = PlannedSeries(Phase.ARTERIAL, MEDIUM, Kernel.SHARP, rules=("not-preferred",))
     thicker = PlannedSeries(Phase.PORTAL_VENOUS, COARSE, rules=("not-preferred",))
+    earlier = tuple(
+        PlannedSeries(phase, COARSE, rules=("not-preferred",)) for phase in (Phase.PLAIN, Phase.PORTAL_VENOUS)
+    )
+    reformat = PlannedSeries(Phase.PORTAL_VENOUS, MEDIUM, is_coronal=True, rules=("image-type", "not-axial"))
     return [
         Enrolled(GENERAL, "HCC", 63, (hcc, cyst), coarse, (Bystander.LOCALIZER,)),
         Enrolled(UNIVERSITY, "ICC", 58, (icc,), (*medium, gap)),
@@ -109,8 +117,8 @@ def _kept() -> list[Enrolled]:
         Enrolled(UNIVERSITY, "cHCC-CCA", 60, (combined,), _four(FINE)),
         Enrolled(GENERAL, "ICC", 74, (icc, icc), coarse, (Bystander.DOSE_REPORT, Bystander.DOSE_SCREEN)),
         Enrolled(UNIVERSITY, "normal", 41, (), _four(MEDIUM, syntax=JPEG2000Lossless)),
-        Enrolled(GENERAL, "HCC", 91, (hcc, cyst, cyst), coarse),
-        Enrolled(UNIVERSITY, "cyst", 29, (cyst, cyst, cyst), medium, (Bystander.LOCALIZER,)),
+        Enrolled(GENERAL, "HCC", 91, (hcc, cyst, cyst), coarse, prior=earlier),
+        Enrolled(UNIVERSITY, "cyst", 29, (cyst, cyst, cyst), (*medium, reformat), (Bystander.LOCALIZER,)),
     ]
 
 

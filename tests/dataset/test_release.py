@@ -231,6 +231,12 @@ def copy_image(release: Path) -> None:
     shutil.copy(release / "ct_files/P0001_ct_P.nii.gz", release / "ct_files/P0002_ct_P.nii.gz")
 
 
+def replace_by_link(release: Path) -> None:
+    path = release / "datacard.md"
+    path.rename(release.parent / "elsewhere.md")
+    path.symlink_to(release.parent / "elsewhere.md")
+
+
 def name_in_header(release: Path) -> None:
     import gzip
 
@@ -263,7 +269,16 @@ def shift_mask(release: Path) -> None:
         (edit("splits.json", '"test"', '"train"'), {"changed-file", "splits"}),
         (edit("splits_final.json", "P0001_P", "P0001_X"), {"changed-file", "splits"}),
         (swap_masks, {"changed-file", "content", "figure", "mask-differs"}),
-        (copy_image, {"changed-file", "content"}),
+        (copy_image, {"changed-file", "content", "twin"}),
+        (edit("patient_data.csv", "2.25.11", "2.25.12"), {"changed-file", "twin"}),
+        (edit("table1.csv", "patients,4", "patients,5"), {"changed-file", "table-differs"}),
+        (edit("schema.json", "Whole years", "Years"), {"changed-file", "table-differs"}),
+        (edit("detection/coco.json", '"area": 6', '"area": 7'), {"changed-file", "table-differs"}),
+        (edit("lesions.csv", "6.7082", "6.8082"), {"changed-file", "table-differs"}),
+        (edit("datacard.md", "# ", "# seen 2024-03-01 "), {"changed-file", "telltale"}),
+        (edit("PROVENANCE.json", "{", '{"uid": "1.2.840.113619.2.55.3.1",'), {"changed-file", "telltale"}),
+        (lambda release: (release / "patient_data.parquet").write_bytes(b"x"), {"changed-file", "table-differs"}),
+        (replace_by_link, {"link"}),
         (name_in_header, {"changed-file", "header-text", "gzip-header"}),
         (shift_mask, {"changed-file", "grid", "content"}),
     ],
@@ -272,6 +287,28 @@ def test_every_damage_is_found(released, tmp_path, damage, expected):
     release = writable_copy(released, tmp_path / "copy")
     damage(release)
     assert codes(release) >= expected
+
+
+def test_agreement_of_the_manifest_must_be_that_of_the_pairs(make_inputs, tmp_path):
+    inputs = make_inputs(patients=1)
+    rows = [
+        {"patient_id": v.case_id, "phase": str(v.phase), "structure": structure, "raters": raters, "dice": dice}
+        for v in inputs.volumes
+        for structure, scores in (("whole_liver", v.review.liver_dice), ("lesion", v.review.lesion_dice))
+        for raters, dice in zip(("R1 R2", "R1 R3", "R2 R3"), scores, strict=True)
+    ]
+    summaries = {"plc": [{"measure": "dice", "mean": 0.85, "sd": None}]}
+    release = cut(replace(inputs, agreement=rows, summaries=summaries), tmp_path / "good", leak_check=no_leak)
+    assert not verify(release)
+    assert table(release, "agreement_plc.csv") == [{"measure": "dice", "mean": "0.85", "sd": ""}]
+    rows[0]["dice"] = 0.5
+    with pytest.raises(ReleaseError, match=r"agreement.csv does not follow from the whole_liver of P0001 P"):
+        cut(replace(inputs, agreement=rows), tmp_path / "bad", leak_check=no_leak)
+
+
+def test_a_copy_is_searched_for_identifiers_too(released):
+    (problem,) = verify(released, leak_check=lambda folder: ["ct_files/P0001_ct_P.nii.gz"])
+    assert problem.code == "leak"
 
 
 def test_class_against_mask_goes_to_a_person(make_inputs, tmp_path):

@@ -603,6 +603,15 @@ def truncated_last_slice(folder: Path) -> Outcome:
 
 
 @situation
+def cut_copy_beside_the_whole_file(folder: Path) -> Outcome:
+    scan_ = Scan(body())
+    paths = expose(folder, scan_)
+    (folder / "AAA").write_bytes(paths[1].read_bytes()[:-100])
+    (folder / "ZZZ").write_bytes(paths[4].read_bytes()[:-200])
+    return outcome(scan_, aside="truncated")
+
+
+@situation
 def slice_cut_inside_its_header(folder: Path) -> Outcome:
     scan_ = Scan(body())
     path = expose(folder, scan_)[-1]
