@@ -58,7 +58,11 @@ class PhasesConfig(Section):
 
 
 class InclusionConfig(Section):
-    """`[inclusion]`: rules a series or patient must meet; a rule that is absent is not applied."""
+    """`[inclusion]`: rules a series or patient must meet; a rule that is absent is not applied.
+
+    `one_frame_of_reference` asks that all phases of a patient were scanned in one coordinate system, so that the same
+    position means the same place in each.
+    """
 
     slice_thickness_mm: tuple[float, float] | None = (1.0, 5.0)
     slice_spacing_mm: tuple[float, float] | None = (0.5, 5.0)
@@ -69,6 +73,7 @@ class InclusionConfig(Section):
     kvp: tuple[float, float] | None = None
     kernels: tuple[str, ...] | None = None
     allow_tilt: bool = False
+    one_frame_of_reference: bool = False
     min_age_years: Annotated[int, Field(ge=0)] | None = None
     diagnosis: tuple[str, ...] | None = None
 
@@ -158,17 +163,13 @@ class LabelsConfig(Section):
     lesion_kinds: tuple[str, ...] = ()
 
 
-RaterCode = Annotated[str, Field(pattern=r"^[A-Za-z0-9]{1,8}$")]
-
-
 class ReviewConfig(Section):
-    """`[review]`: who reads, how many a case, how many hidden repeats, and who settles what the vote does not.
+    """`[review]`: who reads, how many a case, and how many hidden repeats.
 
-    `raters` and `lead` are codes, never names: they stand in file names.
+    `raters` are codes, never names: they stand in file names. "lead" is whoever settles what the vote does not.
     """
 
-    raters: tuple[RaterCode, ...] = ("R1", "R2", "R3")
-    lead: RaterCode = "LEAD"
+    raters: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9]{1,8}$")], ...] = ("R1", "R2", "R3")
     per_case: Annotated[int, Field(ge=1)] = 3
     repeats: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     seed: int = 7
@@ -177,8 +178,8 @@ class ReviewConfig(Section):
     def _enough_raters(self) -> Self:
         if self.per_case > len(self.raters):
             raise ValueError(f"per_case is {self.per_case} but only {len(self.raters)} raters are named")
-        if len({rater.casefold() for rater in (*self.raters, self.lead)}) <= len(self.raters):
-            raise ValueError("two raters, or a rater and the lead, have the same code; give each one its own")
+        if len({rater.casefold() for rater in (*self.raters, "lead")}) <= len(self.raters):
+            raise ValueError('two raters have the same code, or one is called "lead"; give each one its own')
         return self
 
 

@@ -34,6 +34,11 @@ class Layout:
         return self.root / "data_manifest.csv"
 
     @property
+    def decisions(self) -> Path:
+        """What a person decided about series that the rules could not."""
+        return self.root / "decisions.csv"
+
+    @property
     def private(self) -> Path:
         """Secret, crosswalk and index; mode 0700, never released."""
         return self.root / "private"

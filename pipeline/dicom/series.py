@@ -97,7 +97,8 @@ def _without_cut_copies(family: Part) -> tuple[Part, Part]:
     by_uid: dict[str, Part] = defaultdict(list)
     for instance in family:
         by_uid[instance.text("SOPInstanceUID")].append(instance)
-    whole, cut = [], []
+    whole: Part = []
+    cut: Part = []
     for uid, group in by_uid.items():
         originals = [one for one in group if not _is_cut(one)] if uid and len(group) > 1 else []
         for one in group:

@@ -62,7 +62,7 @@ IMPLICIT = "1.2.840.10008.1.2"
 
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
-"""pydicom's warnings and log lines quote the values they complain of; what is wrong with a header we judge ourselves."""
+"""pydicom's warnings and log lines quote the values they complain of; what is wrong with a header we judge."""
 
 _FRAME_NAMES = {
     "ImagePositionPatient": "ImagePositionPatient",

@@ -149,7 +149,7 @@ def read_labels_of(mask: StoredMask, scheme: LabelScheme, *, what: str) -> Label
     if not mask.segments:
         if len(layers) > 1:
             raise LabelError(f"{what} has {len(layers)} layers without names; save it again as a .seg.nrrd or .nii.gz")
-        _check_values(layers, scheme, what)
+        scheme.check(layers, what=what)
         return LabelReading(LabelMap(layers[0].astype(np.uint8), mask.geometry))
     return _labels_by_name(layers, mask, scheme, what)
 
@@ -178,12 +178,6 @@ def place(labels: LabelMap, reference: Geometry, *, what: str) -> Placement:
     return Placement(LabelMap(placed, reference), repairs, 0.0 if is_exact else shift_voxels, lost)
 
 
-def _check_values(layers: NDArray[Any], scheme: LabelScheme, what: str) -> None:
-    """As `LabelScheme.check`, but two passes instead of a sort where nothing is wrong."""
-    if layers.min() < 0 or layers.max() > max(scheme.names):
-        scheme.check(layers, what=what)
-
-
 def _whole_numbers(layers: NDArray[Any], what: str) -> NDArray[Any]:
     """Values as integers; what a scale factor in the header left beside a whole number is rounded."""
     if layers.dtype.kind != "f":
@@ -193,7 +187,8 @@ def _whole_numbers(layers: NDArray[Any], what: str) -> NDArray[Any]:
         raise LabelError(
             f"{what} holds fractions, as after smoothing or resampling; export the labels themselves, unresampled"
         )
-    return np.clip(whole, -_LARGEST_VALUE, _LARGEST_VALUE).astype(np.int64)
+    bounded: NDArray[np.floating] = np.clip(whole, -_LARGEST_VALUE, _LARGEST_VALUE)
+    return bounded.astype(np.int64)
 
 
 def _labels_by_name(layers: NDArray[Any], mask: StoredMask, scheme: LabelScheme, what: str) -> LabelReading:

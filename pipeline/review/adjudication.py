@@ -8,7 +8,8 @@ for that reader's outline. Nothing that was drawn is ever changed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def build_adjudication_package(
             image=item.image,
             coarse=item.voted,
             priority=float(len(item.reasons)),
-            reason="; ".join(reason.message for reason in item.reasons),
+            reason=_without_names(item, dataset),
             slices_to_look_at=item.slices_to_look_at,
             readings=anonymous(item.ratings, dataset=dataset, item_id=item.item_id),
         )
@@ -104,7 +105,20 @@ def anonymous(ratings: Mapping[str, Path], *, dataset: str, item_id: str) -> dic
     Raises:
         ReviewError: when there are more readers than letters.
     """
-    dealt = sorted(ratings, key=lambda rater: hashlib.sha256(f"{dataset}/{item_id}/{rater}".encode()).hexdigest())
-    if len(dealt) > len(READER_COLORS):
-        raise ReviewError(f"{item_id} has {len(dealt)} readings; at most {len(READER_COLORS)} can be adjudicated")
-    return {letter: ratings[rater] for letter, rater in zip(READER_COLORS, dealt, strict=False)}
+    return {letter: ratings[rater] for letter, rater in _dealt(ratings, dataset, item_id).items()}
+
+
+def _dealt(raters: Iterable[str], dataset: str, item_id: str) -> dict[str, str]:
+    """Letters to raters, in an order that hangs on all three."""
+    drawn = sorted(raters, key=lambda rater: hashlib.sha256(f"{dataset}/{item_id}/{rater}".encode()).hexdigest())
+    if len(drawn) > len(READER_COLORS):
+        raise ReviewError(f"{item_id} has {len(drawn)} readings; at most {len(READER_COLORS)} can be adjudicated")
+    return dict(zip(READER_COLORS, drawn, strict=False))
+
+
+def _without_names(item: AdjudicationItem, dataset: str) -> str:
+    """The reasons as one text, with letters where they name raters."""
+    text = "; ".join(reason.message for reason in item.reasons)
+    for letter, rater in _dealt(item.ratings, dataset, item.item_id).items():
+        text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(rater)}(?![A-Za-z0-9])", f"reader {letter}", text)
+    return text[:1].upper() + text[1:]

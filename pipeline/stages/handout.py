@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.core.files import read_json, write_json
 from pipeline.core.labels import LabelScheme
-from pipeline.core.records import Phase
+from pipeline.core.records import Phase, Reason
 from pipeline.dataset.layout import ADJUDICATION, ROUND
 from pipeline.stages.intake import case_ids, case_of
 from pipeline.stages.privacy import require_clean
 from pipeline.workspace import Stage, Waiting, Work, Workspace
 
 if TYPE_CHECKING:
+    from pipeline.review.adjudication import AdjudicationItem
     from pipeline.review.assignment import Assignment
-    from pipeline.review.package import PackageItem
 
 Volume = tuple[str, Phase]
 
@@ -40,7 +40,7 @@ def assignments(ws: Workspace) -> dict[int, Assignment]:
 
 
 def adjudications(ws: Workspace) -> dict[int, list[dict[str, Any]]]:
-    """What the lead was asked to settle, by round: case_id, phase, voted_sha256, and letters to raters."""
+    """What the lead was asked to settle, by round: case_id, phase, and voted_sha256 of the vote it is about."""
     numbers = ws.layout.numbers(ADJUDICATION)
     return {number: read_json(ws.layout.assignment(number, ADJUDICATION))["items"] for number in numbers}
 
@@ -116,11 +116,6 @@ def _rater_package(
     return build_package(outbox, rater, items, scheme_of(ws), round_number=number, dataset=name, unit=ws.unit)
 
 
-def _explanation(ws: Workspace, volume: Volume) -> dict[str, Any]:
-    content: dict[str, Any] = read_json(ws.layout.consensus_explanation(*volume))
-    return content
-
-
 def _voted(ws: Workspace) -> list[Volume]:
     return [volume for volume in volumes(ws) if ws.layout.consensus_explanation(*volume).is_file()]
 
@@ -134,60 +129,47 @@ def _adjudicate_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
 
 def _adjudicate(ws: Workspace, case_id: str | None) -> Work:
     """One package for the lead with every vote that is open and was not asked about before."""
-    from pipeline.review.package import build_package
+    from pipeline.review.adjudication import build_adjudication_package
 
     asked = {item["voted_sha256"] for items in adjudications(ws).values() for item in items}
-    explained = {volume: _explanation(ws, volume) for volume in _voted(ws)}
-    is_open = {
-        volume: found["needs_adjudication"] and found["labels_sha256"] not in asked
+    explained = {volume: read_json(ws.layout.consensus_explanation(*volume)) for volume in _voted(ws)}
+    new = {
+        volume: found
         for volume, found in explained.items()
+        if found["needs_adjudication"] and found["labels_sha256"] not in asked
     }
-    new = [volume for volume, is_new in is_open.items() if is_new]
     if not new:
         return Work((), note="the votes leave nothing new to settle")
-    number, lead = max(ws.layout.numbers(ADJUDICATION), default=0) + 1, ws.config.review.lead
-    dealt = {volume: _letters(ws, volume, explained[volume]["raters"]) for volume in new}
-    package = build_package(
+    number = max(ws.layout.numbers(ADJUDICATION), default=0) + 1
+    package = build_adjudication_package(
         ws.layout.outbox(number, ADJUDICATION),
-        lead,
-        [_open_item(ws, volume, explained[volume], dealt[volume]) for volume in new],
+        [_open_item(ws, volume, found) for volume, found in new.items()],
         scheme_of(ws),
         round_number=number,
         dataset=ws.config.dataset.name,
         unit=ws.unit,
-        is_adjudication=True,
     )
     require_clean(ws, [package], what="the adjudication package")
-    items = [
-        {"case_id": case, "phase": phase, "voted_sha256": explained[case, phase]["labels_sha256"],
-         "readings": dealt[case, phase]}
-        for case, phase in new
-    ]  # fmt: skip
+    items = [{"case_id": c, "phase": phase, "voted_sha256": new[c, phase]["labels_sha256"]} for c, phase in new]
     assignment = ws.layout.assignment(number, ADJUDICATION)
-    write_json(assignment, {"lead": lead, "items": items})
+    write_json(assignment, {"items": items})
     return Work((package, assignment), note=f"adjudication {number}: {len(new)} volumes for the lead radiologist")
 
 
-def _letters(ws: Workspace, volume: Volume, raters: list[str]) -> dict[str, str]:
-    from pipeline.review.adjudication import letters
-
-    return letters(raters, key=f"{ws.config.review.seed}/{volume[0]}_{volume[1]}")
-
-
-def _open_item(ws: Workspace, volume: Volume, found: Mapping[str, Any], dealt: Mapping[str, str]) -> PackageItem:
+def _open_item(ws: Workspace, volume: Volume, found: Mapping[str, Any]) -> AdjudicationItem:
+    from pipeline.review.adjudication import AdjudicationItem
     from pipeline.review.assignment import item_id_of
-    from pipeline.review.package import PackageItem
 
     case_id, phase = volume
-    return PackageItem(
+    return AdjudicationItem(
         item_id=item_id_of(case_id, phase),
         case_id=case_id,
         phase=phase,
         image=ws.layout.image(case_id, phase),
-        coarse=ws.layout.consensus(case_id, phase),
-        reason="; ".join(reason["message"] for reason in found["needs_adjudication"]),
+        voted=ws.layout.consensus(case_id, phase),
+        ratings={rater: ws.layout.rating(case_id, phase, rater) for rater in found["raters"]},
+        reasons=tuple(Reason(**reason) for reason in found["needs_adjudication"]),
         slices_to_look_at=tuple(found["slices_to_look_at"]),
-        readings={letter: ws.layout.rating(case_id, phase, rater) for letter, rater in dealt.items()},
     )
 
 

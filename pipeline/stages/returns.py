@@ -40,8 +40,7 @@ def review_status(ws: Workspace) -> list[dict[str, Any]]:
             rows.append({"kind": ROUND, "round": number, "rater": rater, "assigned": len(items), "returned": back})
     for number, asked in adjudications(ws).items():
         back = sum(adjudicated_mask(ws, item["case_id"], Phase(item["phase"])) is not None for item in asked)
-        lead = ws.config.review.lead
-        rows.append({"kind": ADJUDICATION, "round": number, "rater": lead, "assigned": len(asked), "returned": back})
+        rows.append({"kind": ADJUDICATION, "round": number, "rater": "lead", "assigned": len(asked), "returned": back})
     return rows
 
 
@@ -138,23 +137,27 @@ def _sent(ws: Workspace, number: int) -> list[SentItem]:
 
 def _asked(ws: Workspace, number: int) -> list[SentItem]:
     """What went to the lead in an adjudication."""
+    return [_asked_item(ws, item["case_id"], Phase(item["phase"])) for item in adjudications(ws)[number]]
+
+
+def _asked_item(ws: Workspace, case_id: str, phase: Phase) -> SentItem:
+    from pipeline.review.adjudication import ADJUDICATOR, anonymous
     from pipeline.review.assignment import item_id_of
     from pipeline.review.returns import SentItem
 
-    asked = [(item["case_id"], Phase(item["phase"]), item["readings"]) for item in adjudications(ws)[number]]
-    return [
-        SentItem(
-            item_id=item_id_of(case_id, phase),
-            rater=ws.config.review.lead,
-            case_id=case_id,
-            phase=phase,
-            image=ws.layout.image(case_id, phase),
-            coarse=ws.layout.consensus(case_id, phase),
-            unit=ws.unit,
-            readings={letter: ws.layout.rating(case_id, phase, rater) for letter, rater in dealt.items()},
-        )
-        for case_id, phase, dealt in asked
-    ]
+    raters = read_json(ws.layout.consensus_explanation(case_id, phase))["raters"]
+    ratings = {rater: ws.layout.rating(case_id, phase, rater) for rater in raters}
+    item_id = item_id_of(case_id, phase)
+    return SentItem(
+        item_id=item_id,
+        rater=ADJUDICATOR,
+        case_id=case_id,
+        phase=phase,
+        image=ws.layout.image(case_id, phase),
+        coarse=ws.layout.consensus(case_id, phase),
+        unit=ws.unit,
+        readings=anonymous(ratings, dataset=ws.config.dataset.name, item_id=item_id),
+    )
 
 
 def _keep(ws: Workspace, kind: str, number: int, check: ReturnCheck) -> list[Path]:
@@ -175,7 +178,7 @@ def _keep(ws: Workspace, kind: str, number: int, check: ReturnCheck) -> list[Pat
 
 def _decision(ws: Workspace, number: int, item: SentItem) -> dict[str, Any]:
     asked = next(a for a in adjudications(ws)[number] if (a["case_id"], a["phase"]) == (item.case_id, item.phase))
-    return {"by": item.rater, "voted_sha256": asked["voted_sha256"], "readings": asked["readings"]}
+    return {"by": item.rater, "voted_sha256": asked["voted_sha256"]}
 
 
 def _row(kind: str, number: int, check: ReturnCheck) -> dict[str, Any]:

@@ -131,3 +131,10 @@ def test_masks_without_any_mark_give_an_empty_mask(method):
     assert not found.labels.voxels.any()
     assert found.needs_adjudication == ()
     json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_staple_is_reported_beside_the_vote_and_knows_who_misses_lesions():
+    seen, missed = liver_with_lesion((1, slice(2, 5), slice(2, 5))), liver_with_lesion()
+    check = vote(named([seen, seen, missed]), ConsensusConfig()).to_json()["staple_check"]["lesion"]
+    assert (check["voxels"], check["dice_with_mask"]) == (9, 1.0)
+    assert check["sensitivity"]["R1"] > 0.99 > 0.01 > check["sensitivity"]["R3"]

@@ -42,7 +42,7 @@ def readings(review_round) -> dict[str, Path]:
 def adjudication(review_round: Round, readings: dict[str, Path]) -> tuple[Path, SentItem, dict[str, str]]:
     """The package, how it was sent, and which rater hides behind which letter."""
     sent = review_round.items[0]
-    reasons = (Reason("lesion-seen-by-few", "one lesion was drawn by 1 of 3 readers"), Reason("dice", "Dice is 0.71"))
+    reasons = (Reason("few", "one lesion was drawn by 1 of 3"), Reason("dice", "Dice 0.71 between R1 and R3"))
     item = AdjudicationItem("P0001_C1", "P0001", sent.phase, sent.image, sent.coarse, readings, reasons)
     path = build_adjudication_package(review_round.folder / "out", [item], SCHEME, round_number=1, dataset="demo")
     shown = anonymous(readings, dataset="demo", item_id="P0001_C1")
@@ -74,10 +74,15 @@ def test_the_package_shows_every_outline_and_no_rater(review_round, readings):
                 assert not re.search(r"R[123]", text), name
         page = package.read("START_HERE.html").decode()
         assert "Liver adjudication" in page
-        assert "one lesion was drawn by 1 of 3 readers; Dice is 0.71" in page
+        first, third = (letter for rater in ("R1", "R3") for letter in dealt if dealt[letter] == rater)
+        assert f"One lesion was drawn by 1 of 3; Dice 0.71 between reader {first} and reader {third}" in page
         assert all(f"reader {letter}" in page for letter in dealt)
         picture = np.asarray(Image.open(io.BytesIO(package.read("cases/P0001_C1/preview.png"))).convert("RGB"))
         workspace = package.read("cases/P0001_C1/P0001_C1.itksnap").decode()
+        starters = [package.read(f"cases/P0001_C1/{name}").decode() for name in ("open.bat", "open.sh")]
+    assert workspace.count("SegmentationRole") == 1
+    assert workspace.count("OverlayRole") == 3
+    assert all('-o "reader_A.nii.gz" "reader_B.nii.gz" "reader_C.nii.gz"' in text for text in starters)
     for letter in dealt:
         near = np.abs(picture.astype(int) - READER_COLORS[letter]).sum(axis=2) < 40
         assert near.sum() > 20, letter
