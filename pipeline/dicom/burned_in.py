@@ -59,6 +59,9 @@ MIN_STATIC_CONTRAST = 40
 AIR_PERCENTILE = 2
 """What is darker is air or padding, between which scanners change back and forth."""
 
+UNCHANGED = 2
+"""Stored values by which ink may change from slice to slice: smooth letters are hardly ever fully inked."""
+
 STEADY = 1.3
 """A static stroke stands out by more than it changes from slice to slice; anatomy over eight slices does not."""
 
@@ -185,8 +188,9 @@ def _has_static_strokes(slices: Sequence[NDArray[np.integer]]) -> bool:
     bright = darkest - ndimage.grey_opening(darkest, STROKE_WINDOW_PIXELS)
     dark = ndimage.grey_closing(brightest, STROKE_WINDOW_PIXELS) - brightest
     return any(
-        _has_text_line(_grown(contrast > np.maximum(STEADY * change, MIN_STATIC_CONTRAST), contrast))
+        _has_text_line(_grown(core & (contrast > MIN_STATIC_CONTRAST), contrast))
         for contrast in (bright, dark)
+        for core in (change <= UNCHANGED, contrast > STEADY * change)
     )
 
 
