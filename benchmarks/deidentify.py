@@ -45,11 +45,7 @@ def clean(path, target):
 """,
     "dicom-anonymizer 2.1, 2026c": """
 from dicomanonymizer import simpledicomanonymizer as tool
-from dicomanonymizer.dicomfields_selector import dicom_anonymization_database_selector
-rules = tool.initialize_actions("dicomfields_2026c")
 def clean(path, target):
-    tool.anonymize_dicom_file(path, target, rules) if False else _clean(path, target)
-def _clean(path, target):
     dataset = pydicom.dcmread(path, force=True)
     tool.anonymize_dataset(dataset, base_rules_gen=lambda: tool.initialize_actions("dicomfields_2026c"))
     dataset.save_as(target)
