@@ -170,7 +170,7 @@ def _sheet(item: PackageItem, image: Volume, labels: LabelMap, readings: Mapping
             for letter, reading in readings.items()
             for contour in contours_of(reading)
         ]
-    wanted = item.slices_to_look_at or _disputed(list(readings.values()))
+    wanted = _disputed(list(readings.values())) or item.slices_to_look_at
     return contact_sheet(image, contours, slices_to_show(labels, wanted))
 
 

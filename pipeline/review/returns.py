@@ -60,7 +60,9 @@ def check_each(
         return
     reader = rater or parcel.rater or _only_rater(sent)
     if reader is None:
-        yield refused("unknown-rater", "nothing tells whose return this is; send package.json with the masks")
+        yield refused(
+            "unknown-rater", "nothing tells whose return this is; put it into a folder named by the rater's code"
+        )
         return
     checks = _Desk(reader, sent, scheme or LabelScheme()).check(parcel)
     first = next(checks, None)
