@@ -19,7 +19,7 @@ from pipeline.core.files import atomic_writer, json_text
 from pipeline.core.geometry import require_same_space
 from pipeline.core.labels import LabelScheme
 from pipeline.core.volume import LabelMap, Unit, Volume
-from pipeline.image.nifti import gzipped_nifti, read_labels, read_volume
+from pipeline.image.nifti import decode_nifti, gzipped_nifti, read_labels, read_volume
 from pipeline.review.pages import (
     READER_COLORS,
     RETURN_PAGE,
@@ -55,7 +55,7 @@ from pipeline.review.viewers import (
     windows_starter,
 )
 
-__all__ = ["MANIFEST", "PACKAGE_FACTS", "WORKLIST", "PackageItem", "build_package", "package_name"]
+__all__ = ["MANIFEST", "PACKAGE_FACTS", "WORKLIST", "PackageItem", "build_package", "package_name", "sent_mask"]
 
 WORKLIST = "worklist.csv"
 PACKAGE_FACTS = "package.json"
@@ -127,6 +127,22 @@ def build_package(
     target = path / package_name(facts)
     _write_zip(target, members)
     return target
+
+
+def sent_mask(package: Path, item_id: str) -> LabelMap:
+    """The mask that a package holds for an item.
+
+    Raises:
+        StorageError: when the package is damaged, or does not hold the item.
+    """
+    name = mask_name(item_id)
+    try:
+        with zipfile.ZipFile(package) as archive:
+            content = archive.read(f"cases/{item_id}/{name}")
+    except (zipfile.BadZipFile, KeyError, OSError):
+        raise StorageError(f"{package.name} is damaged or does not hold {item_id}; restore it or pack again") from None
+    voxels, geometry = decode_nifti(content, name)
+    return LabelMap(voxels, geometry)
 
 
 def _case(item: PackageItem, scheme: LabelScheme, unit: Unit) -> _Case:

@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.core.volume import LabelMap
+from pipeline.core.geometry import Geometry
+from pipeline.core.volume import LabelMap, Volume
 from pipeline.image.nifti import read_labels, write_nifti
 from pipeline.review.returns import ReturnCheck, Verdict, check_return
 from tests.review.rounds import SCHEME
@@ -198,6 +200,27 @@ def test_names_a_rater_chose_are_never_repeated(review_round):
 def test_litter_of_other_systems_and_the_image_itself_are_no_masks(review_round):
     path = repacked(review_round, {"__MACOSX/cases/P0001_C1/._P0001_C1_mask.nii.gz": b"x", ".DS_Store": b"x"})
     assert len(check_return(path, review_round.sent, SCHEME)) == 3
+
+
+def test_what_was_sent_is_known_from_the_package_when_the_network_labels_anew(review_round):
+    package = review_round.package()
+    sent = [replace(item, package=package) for item in review_round.sent]
+    back = repacked(review_round, {})
+    coarse = review_round.items[0].coarse
+    write_nifti(coarse, edited(review_round))
+    unaware = by_item(check_return(back, review_round.sent, SCHEME))["P0001_C1"]
+    assert unaware.verdict is Verdict.ACCEPT, "without the package, the old mask looks like an edit of the new one"
+    check = by_item(check_return(back, sent, SCHEME))["P0001_C1"]
+    assert (check.verdict, check.problems[0].code) == (Verdict.FLAG, "unchanged")
+
+
+def test_a_mask_for_an_image_that_was_made_anew_is_not_used(review_round):
+    sent = [replace(item, package=review_round.package()) for item in review_round.sent]
+    back = repacked(review_round, {mask_of("P0001_C1"): nifti(edited(review_round), review_round.folder)})
+    image = review_round.items[0].image
+    write_nifti(image, Volume(np.zeros((2, 3, 4), np.int16), Geometry.from_axes((2, 3, 4), spacing_mm=(1, 1, 1))))
+    check = by_item(check_return(back, sent, SCHEME))["P0001_C1"]
+    assert (check.verdict, check.problems[0].code) == (Verdict.REJECT, "image-changed")
 
 
 def test_an_item_of_another_rater_is_not_taken(review_round):
