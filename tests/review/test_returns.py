@@ -223,6 +223,26 @@ def test_a_mask_for_an_image_that_was_made_anew_is_not_used(review_round):
     assert (check.verdict, check.problems[0].code) == (Verdict.REJECT, "image-changed")
 
 
+def test_a_zip_of_windows_with_backslashes_is_as_good(review_round):
+    path = review_round.folder / "windows.zip"
+    mask = nifti(edited(review_round), review_round.folder)
+    with zipfile.ZipFile(review_round.package()) as package, zipfile.ZipFile(path, "w") as returned:
+        for name in package.namelist():
+            if "P0001_C1" in name or name == "package.json":
+                content = mask if name == mask_of("P0001_C1") else package.read(name)
+                returned.writestr("review\\" + name.replace("/", "\\"), content)
+    (check,) = check_return(path, review_round.sent, SCHEME)
+    assert (check.verdict, check.item.rater, check.changed_voxels) == (Verdict.ACCEPT, "R1", 9)
+
+
+def test_another_kind_of_archive_is_asked_for_as_a_zip(review_round):
+    path = review_round.folder / "Zhang R1.rar"
+    path.write_bytes(b"Rar!")
+    (check,) = check_return(path, review_round.sent, SCHEME)
+    assert (check.problems[0].code, check.cure) == ("unreadable-return", "please send a zip")
+    assert "Zhang" not in check.sentence
+
+
 def test_an_item_of_another_rater_is_not_taken(review_round):
     sent = [item for item in review_round.sent if not (item.rater == "R1" and item.item_id == "P0002_C1")]
     path = review_round.folder / "P0002_C1_mask.nii.gz"
