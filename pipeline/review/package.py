@@ -33,7 +33,6 @@ from pipeline.review.pages import (
 from pipeline.review.preview import (
     TILES,
     Contour,
-    Sheet,
     contact_sheet,
     contours_of,
     display_range,
@@ -152,10 +151,12 @@ def _case(item: PackageItem, scheme: LabelScheme, unit: Unit) -> _Case:
         letter: _mask_on(image, path, scheme, f"reading {letter} of {item.item_id}")
         for letter, path in sorted(item.readings.items())
     }
-    sheet = _sheet(item, image, labels, readings)
+    contours = _contours(labels, readings)
+    wanted = _disputed(list(readings.values())) or item.slices_to_look_at
+    sheet = contact_sheet(image, contours, slices_to_show(labels, wanted))
     files: dict[str, Member] = {
         **_image_and_mask(item, image, labels),
-        "preview.png": png_bytes(sheet),
+        "preview.png": png_bytes(sheet, [contour.color for contour in contours]),
         **{reading_name(letter): path for letter, path in item.readings.items()},
         **_starters(item, image, scheme),
     }
@@ -177,17 +178,15 @@ def _mask_on(image: Volume, path: Path, scheme: LabelScheme, what: str) -> Label
     return labels
 
 
-def _sheet(item: PackageItem, image: Volume, labels: LabelMap, readings: Mapping[str, LabelMap]) -> Sheet:
-    """A few slices with the mask to edit, or with the outlines of all readers."""
-    contours = list(contours_of(labels))
-    if readings:
-        contours = [
-            Contour(contour.mask, READER_COLORS[letter])
-            for letter, reading in readings.items()
-            for contour in contours_of(reading)
-        ]
-    wanted = _disputed(list(readings.values())) or item.slices_to_look_at
-    return contact_sheet(image, contours, slices_to_show(labels, wanted))
+def _contours(labels: LabelMap, readings: Mapping[str, LabelMap]) -> list[Contour]:
+    """The outlines of the mask to edit, or of all readers where there are some."""
+    if not readings:
+        return list(contours_of(labels))
+    return [
+        Contour(contour.mask, READER_COLORS[letter])
+        for letter, reading in readings.items()
+        for contour in contours_of(reading)
+    ]
 
 
 def _disputed(readings: Sequence[LabelMap]) -> tuple[int, ...]:

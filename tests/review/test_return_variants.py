@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -44,3 +47,14 @@ def test_our_own_file_is_what_nibabel_writes(review_round):
     path = review_round.folder / "m.nii"
     save(path, labels.voxels.transpose(2, 1, 0), ras(labels.geometry))
     assert path.read_bytes()[352:] == nifti_bytes(labels)[352:]
+
+
+def test_every_finding_is_explained_in_the_docs():
+    root = Path(__file__).resolve().parents[2]
+    sources = [root / "pipeline" / "review" / f"{module}.py" for module in ("findings", "returns", "verdicts")]
+    text = "".join(path.read_text() for path in sources)
+    codes = set(re.findall(r'(?:Problem|refused)\(\s*"([a-z-]+)"', text)) | set(re.findall(r'Error: "([a-z-]+)"', text))
+    codes |= {code for _, _, _, code in REFUSED.values()}
+    assert len(codes) > 15
+    told = set(re.findall(r"`([a-z-]+)`", (root / "docs" / "review.md").read_text()))
+    assert codes <= told, codes - told
