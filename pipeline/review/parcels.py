@@ -200,7 +200,7 @@ def _remarks(worklists: list[ReturnedFile]) -> dict[str, Remark]:
     """Spreadsheets write commas, semicolons or tabs, with or without a byte order mark."""
     remarks = {}
     for file in worklists:
-        text = file.read().decode("utf-8-sig", "replace")
+        text = _decoded(file.read())
         first = text.partition("\n")[0]
         separator = max((",", ";", "\t"), key=first.count)
         for row in _rows(text, separator):
@@ -208,6 +208,14 @@ def _remarks(worklists: list[ReturnedFile]) -> dict[str, Remark]:
             if status or comment:
                 remarks[item] = Remark(status.casefold(), comment)
     return remarks
+
+
+def _decoded(content: bytes) -> str:
+    """UTF-8 as we wrote it, or GB 18030 as a Chinese spreadsheet saves it; what fits neither is replaced."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("gb18030", "replace")
 
 
 def _rows(text: str, separator: str) -> list[dict[str, str | None]]:

@@ -75,6 +75,15 @@ def test_agreeing_in_the_worklist_makes_an_unchanged_mask_good(review_round):
     assert checks["P0002_C1"].verdict is Verdict.FLAG
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030"])
+def test_a_worklist_saved_by_a_chinese_spreadsheet_keeps_its_words(review_round, encoding):
+    worklist = "item,status,comment\r\nP0001_C1,agree,边界清楚\r\n".encode(encoding)
+    check = by_item(check_return(repacked(review_round, {"worklist.csv": worklist}), review_round.sent, SCHEME))[
+        "P0001_C1"
+    ]
+    assert (check.verdict, check.comment) == (Verdict.ACCEPT, "边界清楚")
+
+
 @pytest.mark.parametrize("form", ["folder", "file", "zip in a folder"])
 def test_a_folder_and_a_single_file_are_as_good_as_the_zip(review_round, form):
     content = nifti(edited(review_round), review_round.folder)
