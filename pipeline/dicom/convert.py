@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,9 @@ AXIAL_TOLERANCE_DEG = 5.0
 
 TISSUE_HU = (-900.0, 3000.0)
 """A padding value that means something between these could also be tissue: such a series is flagged."""
+
+_SMALL_RESCALE = 1 << 14
+"""16-bit values times and plus this stay far within 32 bits."""
 
 _INT16 = np.iinfo(np.int16)
 
@@ -129,6 +133,8 @@ def _filled(
     padded = [0] * len(slices)
     for index, stored in _read_all(slices):
         padding = _padding(stored, slices[index]) if is_ct else None
+        if padding is None and voxels.dtype == np.int16 and _shifted(stored, rescales[index], voxels[index]):
+            continue
         values = _rescaled(stored, rescales[index], whole=whole)
         if padding is not None:
             values[padding] = AIR_HU
@@ -137,6 +143,20 @@ def _filled(
             return voxels, padded, False
         voxels[index] = values
     return voxels, padded, True
+
+
+def _shifted(stored: NDArray[np.integer], rescale: _Rescale, out: NDArray[Any]) -> bool:
+    """Fill in a slice that only its intercept changes, the usual case, in one pass; False where it is another case.
+
+    Sums of 16-bit numbers that wrap around are right again where the true sum fits, which is looked at first.
+    """
+    if stored.dtype.itemsize != 2 or rescale.slope != 1:
+        return False
+    low, high = int(stored.min()) + rescale.intercept, int(stored.max()) + rescale.intercept
+    if low < _INT16.min or high > _INT16.max:
+        return False
+    np.add(stored.view(np.int16), np.array(int(rescale.intercept)).astype(np.int16), out=out)
+    return True
 
 
 def _read_all(slices: Sequence[Instance]) -> Iterator[tuple[int, NDArray[np.integer]]]:
@@ -153,18 +173,22 @@ def _read_all(slices: Sequence[Instance]) -> Iterator[tuple[int, NDArray[np.inte
 def _rescaled(
     stored: NDArray[np.integer], rescale: _Rescale, *, whole: bool
 ) -> NDArray[np.int64] | NDArray[np.float64]:
-    if whole:
-        return stored.astype(np.int64) * int(rescale.slope) + int(rescale.intercept)
-    return stored.astype(np.float64) * rescale.slope + rescale.intercept
+    if not whole:
+        return stored.astype(np.float64) * rescale.slope + rescale.intercept
+    small = stored.dtype.itemsize <= 2 and max(abs(rescale.slope), abs(rescale.intercept)) <= _SMALL_RESCALE
+    kind = np.int32 if small else np.int64
+    values: NDArray[np.int64] = np.multiply(stored, kind(rescale.slope), dtype=kind) + kind(rescale.intercept)
+    return values
 
 
 def _padding(stored: NDArray[np.integer], slice_: Instance) -> NDArray[np.bool_] | None:
-    """Pixels that the header calls padding; None where it names no padding value."""
+    """Pixels that the header calls padding; None where there are none."""
     bounds = [_as_stored(slice_.number(word), slice_) for word in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
     low, high = bounds[0], bounds[1] if bounds[1] is not None else bounds[0]
     if low is None or high is None:
         return None
-    return (stored >= min(low, high)) & (stored <= max(low, high))
+    padding = stored == low if low == high else (stored >= min(low, high)) & (stored <= max(low, high))
+    return padding if padding.any() else None
 
 
 def _as_stored(value: float | None, slice_: Instance) -> int | None:

@@ -87,7 +87,8 @@ def _stored(slice_: Instance, file: BinaryIO) -> tuple[NDArray[Any], int]:
     if syntax in _NATIVE:
         high = int(slice_.number("HighBit") or stored_bits - 1)
         values = _native(slice_, file, rows * columns, allocated)
-        return values.reshape(rows, columns) >> max(0, high + 1 - stored_bits), stored_bits
+        unused = max(0, high + 1 - stored_bits)
+        return (values >> unused if unused else values).reshape(rows, columns), stored_bits
     codestream = _codestream(slice_, file)
     values, precision = _decoded(codestream, syntax, slice_.source, (rows, columns, allocated))
     if values.shape != (rows, columns):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.core.records import Fate, FileFate, Instance, SourceFile
+from pipeline.dicom import header as words
 from pipeline.dicom.index import Entry, Index, StoredHeader, is_plain, packed, unpacked
 from pipeline.dicom.slow import READ_FAULTS, read_slowly
 from pipeline.dicom.sources import HEAD_BYTES, ArchiveError, Folder, is_archive, members, walk
@@ -17,8 +18,6 @@ from pipeline.dicom.walker import Verdict, Walker
 
 LONG_HEAD_BYTES = 1 << 18
 """What a second read takes in, for headers with long private parts."""
-
-MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
 
 _NOT_DICOM = (Fate.EXCLUDED.value, "not-dicom", "not a DICOM file")
 _EMPTY = (Fate.UNREADABLE.value, "empty", "the file has no bytes")
@@ -169,13 +168,12 @@ def _read_object(member: str | None, head: bytes, file: BinaryIO, size: int) -> 
         header = read_slowly(file, size)
     except READ_FAULTS as error:
         return _unreadable(member, type(error).__name__)
-    if header.get("SOPClassUID") == MEDIA_DIRECTORY:
+    if header.get("SOPClassUID") == words.MEDIA_DIRECTORY:
         return Entry(member, None, _DIRECTORY)
-    if not header.keys() & {"SOPInstanceUID", "SOPClassUID", "Rows"}:
-        return (
-            _unreadable(member, "no attribute of an image") if _has_preamble(head) else Entry(member, None, _NOT_DICOM)
-        )
-    return Entry(member, header)
+    if header.keys() & {"SeriesInstanceUID", words.PIXEL_OFFSET} or header[words.TRANSFER_SYNTAX] == DEFLATED:
+        return Entry(member, header)
+    began = _has_preamble(head) or "SOPClassUID" in header
+    return _unreadable(member, "it ends before its series and its pixels") if began else Entry(member, None, _NOT_DICOM)
 
 
 def _has_preamble(head: bytes) -> bool:

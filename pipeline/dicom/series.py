@@ -97,7 +97,8 @@ def _without_cut_copies(family: Part) -> tuple[Part, Part]:
     by_uid: dict[str, Part] = defaultdict(list)
     for instance in family:
         by_uid[instance.text("SOPInstanceUID")].append(instance)
-    whole, cut = [], []
+    whole: Part = []
+    cut: Part = []
     for uid, group in by_uid.items():
         originals = [one for one in group if not _is_cut(one)] if uid and len(group) > 1 else []
         for one in group:
@@ -173,12 +174,11 @@ def _copies(slices: Part) -> Part:
 def _beside_broken_files(series: Sequence[Series], unread: Sequence[FileFate]) -> tuple[Series, ...]:
     """Series, those flagged that share a folder with files that are broken DICOM or belong to nobody."""
     broken = {_folder(fate.source) for fate in unread if fate.code in ("unreadable", "empty")}
-    broken |= {_folder(one.first.source) for one in series if _is_remnant(one)}
     message = "a broken file lies in its folder and may have been one of its slices"
     problem = Problem("broken-neighbour", Severity.FLAG, message, "export the folder again")
     return tuple(
         replace(one, problems=(*one.problems, problem))
-        if not _is_remnant(one) and any(_folder(slice_.source) in broken for slice_ in one.instances)
+        if any(_folder(slice_.source) in broken for slice_ in one.instances)
         else one
         for one in series
     )
@@ -188,11 +188,6 @@ def _folder(source: SourceFile) -> tuple[Path, str]:
     if source.member is None:
         return source.path.parent, ""
     return source.path, source.member.rpartition("/")[0]
-
-
-def _is_remnant(series: Series) -> bool:
-    """True for an object cut inside its header, before it could tell its series."""
-    return not series.first.text("SeriesInstanceUID") and _has_no_pixels(series.first)
 
 
 def _series(slices: Part, problems: tuple[Problem, ...], key: str) -> Series:

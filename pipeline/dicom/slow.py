@@ -62,7 +62,7 @@ IMPLICIT = "1.2.840.10008.1.2"
 
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
-"""pydicom's warnings and log lines quote the values they complain of; what is wrong with a header we judge ourselves."""
+"""pydicom's warnings and log lines quote the values they complain of; we judge ourselves what is wrong."""
 
 _FRAME_NAMES = {
     "ImagePositionPatient": "ImagePositionPatient",
@@ -104,8 +104,8 @@ def read_slowly(file: BinaryIO, size: int) -> dict[str, object]:
         warnings.simplefilter("ignore")
         dataset, syntax = read_until_pixels(file)
         header = _indexed(dataset)
-        if "SOPClassUID" not in header and syntax != DEFLATED:
-            header["SOPClassUID"] = str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
+        if "DirectoryRecordSequence" in dataset:
+            header["SOPClassUID"] = words.MEDIA_DIRECTORY
         header[words.TRANSFER_SYNTAX] = syntax
         if syntax != DEFLATED:
             header.update(_pixel_place(file, size, syntax))

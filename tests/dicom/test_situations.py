@@ -617,8 +617,16 @@ def slice_cut_inside_its_header(folder: Path) -> Outcome:
     path = expose(folder, scan_)[-1]
     path.write_bytes(path.read_bytes()[:620])
     whole = replace(scan_, hu=scan_.hu[:-1])
-    missing = "no-position no-orientation no-pixel-spacing no-pixel-data"
-    return outcome(whole, flags="broken-neighbour", refusals=missing)
+    return outcome(whole, flags="broken-neighbour", aside="unreadable")
+
+
+@situation
+def file_cut_inside_its_meta_header(folder: Path) -> Outcome:
+    scan_ = Scan(body())
+    path = expose(folder, scan_)[0]
+    (folder / "other").mkdir()
+    (folder / "other" / "IM9").write_bytes(path.read_bytes()[:140])
+    return outcome(scan_, aside="unreadable")
 
 
 @situation
