@@ -3,7 +3,8 @@
     python benchmarks/agreement.py [--slow]
 
 Five simulated raters of one 512x512x200 volume at 5.0 x 0.8 x 0.8 mm, liver and lesion, all ten pairs. A peer that
-takes long is timed on few pairs and scaled to ten, which the table says. `--slow` adds plain scipy on the whole volume.
+takes long is timed on few pairs and scaled to ten, which the table says. `--slow` adds plain scipy on the whole volume;
+MONAI takes part where it is installed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
+from importlib.util import find_spec
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ from scipy.spatial.distance import pdist
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pipeline.agreement.agree import agree
+from pipeline.agreement.distances import surface_distances
 from pipeline.agreement.joint import join
 from pipeline.agreement.staple import staple
 from pipeline.core.geometry import Geometry
@@ -82,6 +86,22 @@ def surface_distance_package(raters: list[LabelMap], pairs: int) -> None:
         surface_distance.compute_dice_coefficient(a, b)
 
 
+def monai_metrics(raters: list[LabelMap], pairs: int) -> None:
+    import torch
+    from monai import metrics
+
+    torch.set_num_threads(1)
+    for a, b in binary_pairs(raters, pairs):
+        masks = [torch.from_numpy(mask[np.newaxis, np.newaxis].astype(np.float32)) for mask in (a, b)]
+        metrics.compute_hausdorff_distance(*masks, include_background=True, percentile=95, spacing=GRID.spacing_mm)
+        metrics.compute_hausdorff_distance(*masks, include_background=True, spacing=GRID.spacing_mm)
+        metrics.compute_average_surface_distance(
+            *masks, include_background=True, symmetric=True, spacing=GRID.spacing_mm
+        )
+        metrics.compute_surface_dice(*masks, [TOLERANCE_MM], include_background=True, spacing=GRID.spacing_mm)
+        metrics.compute_dice(*masks, include_background=True)
+
+
 def simpleitk_recipe(raters: list[LabelMap], pairs: int) -> None:
     """Contours and signed Maurer maps, the recipe of SimpleITK's own notebooks."""
     for masks in binary_pairs(raters, pairs):
@@ -134,6 +154,8 @@ def agreement_rows(raters: list[LabelMap], *, slow: bool) -> Iterator[tuple[str,
     yield "liverset agree", own, f"10 pairs, everything in the report; {extra:.0f} MB beyond the masks"
     yield "surface-distance", 5 * cpu_s(lambda: surface_distance_package(raters, 2)), "2 pairs, scaled to 10"
     yield "SimpleITK recipe", 10 * cpu_s(lambda: simpleitk_recipe(raters, 1)), "1 pair, scaled to 10"
+    if find_spec("monai"):
+        yield "MONAI", 10 * cpu_s(lambda: monai_metrics(raters, 1)), "1 pair, scaled to 10"
     if slow:
         yield "plain scipy", 10 * cpu_s(lambda: plain_scipy(raters, 1)), "1 pair, scaled to 10"
 
@@ -177,6 +199,13 @@ def diameter_rows(labels: LabelMap) -> Iterator[tuple[str, float, str]]:
     yield "brute force", 49 * brute, "every 7th voxel, scaled by 49"
 
 
+def linearity_rows(raters: list[LabelMap]) -> Iterator[tuple[str, float, str]]:
+    for count in (2, 5, 10):
+        joint = join({f"R{number:02}": labels for number, labels in enumerate((raters * 2)[:count])})
+        took = cpu_s(partial(surface_distances, joint, STRUCTURES["whole_liver"]))
+        yield f"distances, {count} raters", took, f"{took / count:.3f} CPU s a rater, {count * (count - 1) // 2} pairs"
+
+
 def print_table(rows: Iterator[tuple[str, float, str]]) -> None:
     own = None
     for name, seconds, note in rows:
@@ -190,3 +219,4 @@ if __name__ == "__main__":
     print_table(agreement_rows(raters, slow="--slow" in sys.argv))
     print_table(staple_rows(raters))
     print_table(diameter_rows(raters[1]))
+    print_table(linearity_rows(raters))

@@ -8,7 +8,6 @@ from pathlib import Path
 from tzlocal import get_localzone_name
 
 from flows.server import prefect_server
-from flows.session import SERVER_LOG
 from pipeline.core.errors import ConfigError
 from pipeline.workspace import Workspace
 
@@ -26,7 +25,7 @@ def serve_nightly(root: Path, *, cron: str) -> None:
     """
     workspace = Workspace.open(root)
     layout = workspace.layout
-    with prefect_server(layout.prefect_home, layout.logs / SERVER_LOG, scheduled=True) as server:
+    with prefect_server(layout.prefect_home, layout.prefect_log, scheduled=True) as server:
         from prefect.client.schemas.schedules import CronSchedule
         from prefect.schedules import Cron
         from prefect.types.entrypoint import EntrypointType

@@ -120,6 +120,19 @@ def wait_until_recorded(server: Server, flow_run_ids: Sequence[str], task_runs: 
     return bool(recorded >= task_runs)
 
 
+def record_killed_runs(server: Server) -> int:
+    """How many flow runs the history still called running, though their process is gone; it calls them crashed now.
+
+    Only for a server of ours, and only by the one run that holds the dataset's lock.
+    """
+    query = {"flow_runs": {"state": {"type": {"any_": ["RUNNING", "CANCELLING"]}}}}
+    killed = _ask(server.api_url, "POST", "/flow_runs/filter", query)
+    crashed = {"state": {"type": "CRASHED", "message": "its process was killed"}, "force": True}
+    for run in killed:
+        _ask(server.api_url, "POST", f"/flow_runs/{run['id']}/set_state", crashed)
+    return len(killed)
+
+
 def _ask(api_url: str, method: str, path: str, query: Mapping[str, Any] | None = None) -> Any:
     """What a server on this machine answers; asked directly, past any proxy."""
     address = urlsplit(api_url)

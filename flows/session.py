@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.server import Server, prefect_server, wait_until_recorded
+from flows.lock import only_run
+from flows.server import Server, prefect_server, record_killed_runs, wait_until_recorded
 from pipeline.workspace import Outcome, Workspace
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
 
     from flows.tasks import StageRun
-
-SERVER_LOG = "prefect.log"
 
 
 @contextmanager
@@ -31,11 +30,12 @@ def flow_session(root: Path, *, report: Callable[[Outcome], None]) -> Iterator[F
 
     Raises:
         ConfigError: when the folder is no dataset.
+        PipelineError: when another run is at work in it.
         StorageError: when Prefect's folder or log cannot be written.
     """
     workspace = Workspace.open(root)
     layout = workspace.layout
-    with prefect_server(layout.prefect_home, layout.logs / SERVER_LOG) as server:
+    with only_run(layout.run_lock), prefect_server(layout.prefect_home, layout.prefect_log) as server:
         session = FlowSession(workspace, server, report)
         yield session
         with session.timed():
@@ -93,18 +93,25 @@ class FlowSession:
 
     def wait_until_recorded(self) -> None:
         """Come back when the history of all runs so far is in the database of a server of ours."""
-        if self._server.pid is not None and self._runs:
-            wait_until_recorded(self._server, self._flow_run_ids, len(self._runs))
+        tasks = sum(run.ended > run.began for run in self._runs)  # a step that was given up never became a task
+        if self._server.pid is not None and tasks:
+            wait_until_recorded(self._server, self._flow_run_ids, tasks)
 
     def _run(self, flow: Flow[..., State[Any]], *arguments: str) -> tuple[Outcome, ...]:
         from flows.tasks import listening, outcomes_of, task_runner
 
-        self._server.wait()
+        if not self._flow_run_ids:
+            self._come_up()
         with listening(self._heard):
             spread = flow.with_options(task_runner=task_runner(self._workspace.config.run))
             state = spread(self._workspace.root, *arguments, return_state=True)
         self._flow_run_ids.append(str(state.state_details.flow_run_id))
         return outcomes_of(state)
+
+    def _come_up(self) -> None:
+        self._server.wait()
+        if self._server.pid is not None:
+            record_killed_runs(self._server)
 
     def _heard(self, run: StageRun) -> None:
         self._runs.append(run)

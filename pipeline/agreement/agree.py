@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from pipeline.agreement.decision import nested_majority
 from pipeline.agreement.detection import Detection, JointLesion, detections, joint_lesions, lesion_maps
+from pipeline.agreement.disagreement import DisagreementSlice, disagreement_slices
 from pipeline.agreement.distances import UNDEFINED, DistanceScores, surface_distances
 from pipeline.agreement.joint import LIVER_STRUCTURES, Joint, Structures, join
-from pipeline.agreement.raters import fleiss_kappa, krippendorff_alpha
+from pipeline.agreement.raters import Reliability, reliability, reliability_of_labels
 from pipeline.agreement.scores import Overlap, overlap_of, overlaps
 from pipeline.core.files import finite
-from pipeline.core.labels import Structure
+from pipeline.core.labels import Label, Structure
 from pipeline.core.volume import LabelMap
 
 DEFINITIONS = {
@@ -37,10 +38,12 @@ DEFINITIONS = {
     "volume_difference_ml": "volume of the first rater minus volume of the second",
     "volume_difference_percent": "volume_difference_ml in percent of the mean of both volumes",
     "dice_with_vote": "Dice of a rater with the strict majority of all raters, himself among them: too high",
-    "dice_with_vote_of_others": "Dice of a rater with the strict majority of the other raters: fair",
+    "dice_with_vote_of_others": "Dice of a rater with the strict majority of the other raters: fair; the majority of "
+    "two is what both say",
     "fleiss_kappa": "in or out of the structure, over the voxels that at least one rater marked",
     "fleiss_kappa_whole_volume": "the same over all voxels: grows with the background, compare only like with like",
     "krippendorff_alpha": "in or out of the structure, nominal, over the voxels that at least one rater marked",
+    "all_labels": "all labels at once: kappa nominal, alpha ordinal (background, liver, lesion) where they are nested",
     "lesion": "component connected over faces, edges or corners; pattern has one digit a rater in the order of raters",
     "f1": "share of both raters' lesions with a one-to-one match that touches; f1_iou50: that overlaps by half",
     "slice": "index on the first axis, from 0",
@@ -116,33 +119,6 @@ class VoteScores:
 
 
 @dataclass(frozen=True, slots=True)
-class Reliability:
-    """How far all raters together agree on the voxels of one structure, beyond chance."""
-
-    structure: str
-    fleiss_kappa: float
-    fleiss_kappa_whole_volume: float
-    krippendorff_alpha: float
-
-
-@dataclass(frozen=True, slots=True)
-class DisagreementSlice:
-    """A slice on which not all raters say the same.
-
-    Attributes:
-        structure: of what.
-        slice: index on the first axis, from 0.
-        disagreeing_voxels: marked by some raters but not by all.
-        union_voxels: marked by any.
-    """
-
-    structure: str
-    slice: int
-    disagreeing_voxels: int
-    union_voxels: int
-
-
-@dataclass(frozen=True, slots=True)
 class Agreement:
     """How far the raters of one volume agree.
 
@@ -151,7 +127,7 @@ class Agreement:
         tolerance_mm: of the normalised surface distance.
         pairs: one a pair and structure.
         against_vote: one a rater and structure.
-        reliability: one a structure.
+        reliability: one a structure, and one of `ALL_LABELS`.
         slices: where raters differ, one a structure and slice, lowest slice first.
         lesions: every region that anybody marked as lesion.
         detections: how the lesions of each pair match.
@@ -198,22 +174,13 @@ def agree(
         tolerance_mm=tolerance_mm,
         pairs=tuple(pair for name in structures for pair in _pairs(joint, name, structures[name], tolerance_mm)),
         against_vote=tuple(score for name in structures for score in _against_vote(joint, name, structures[name])),
-        reliability=tuple(_reliability(joint, name, structures[name]) for name in structures),
+        reliability=(
+            *(reliability(joint, name, structures[name]) for name in structures),
+            reliability_of_labels(joint),
+        ),
         slices=tuple(found for name in structures for found in disagreement_slices(joint, name, structures[name])),
         lesions=joint_lesions(maps),
         detections=detections(maps),
-    )
-
-
-def disagreement_slices(joint: Joint, structure: str, values: Sequence[int]) -> tuple[DisagreementSlice, ...]:
-    """The slices on which some raters, but not all, marked voxels as this structure."""
-    members = joint.members(values)
-    anyone = members.any(axis=1)
-    union = joint.slice_counts @ anyone
-    differing = joint.slice_counts @ (anyone & ~members.all(axis=1))
-    return tuple(
-        DisagreementSlice(structure, joint.start[0] + index, int(differing[index]), int(union[index]))
-        for index in np.flatnonzero(differing).tolist()
     )
 
 
@@ -233,10 +200,10 @@ def _pairs(joint: Joint, name: str, values: Sequence[int], tolerance_mm: float) 
 
 def _against_vote(joint: Joint, name: str, values: Sequence[int]) -> list[VoteScores]:
     members = joint.members(values)
-    vote = np.isin(nested_majority(joint.patterns).labels, values)
+    vote = _voted(joint.patterns, values)
     scores = []
     for index, rater in enumerate(joint.raters):
-        others = np.isin(nested_majority(np.delete(joint.patterns, index, axis=1)).labels, values)
+        others = _voted(np.delete(joint.patterns, index, axis=1), values)
         common = overlaps(joint, np.stack([members[:, index], vote, others], axis=1))
         fair = overlap_of(common, 0, 2).dice if len(joint.raters) > 2 else math.nan
         rater_ml, vote_ml, _ = (np.diag(common) * joint.geometry.voxel_volume_ml).tolist()
@@ -244,17 +211,9 @@ def _against_vote(joint: Joint, name: str, values: Sequence[int]) -> list[VoteSc
     return scores
 
 
-def _reliability(joint: Joint, name: str, values: Sequence[int]) -> Reliability:
-    inside = joint.members(values).sum(axis=1)
-    votes = np.stack([inside, len(joint.raters) - inside], axis=1)
-    in_union = _region(joint.counts, inside > 0)
-    return Reliability(
-        structure=name,
-        fleiss_kappa=fleiss_kappa(votes, in_union),
-        fleiss_kappa_whole_volume=fleiss_kappa(votes, joint.counts),
-        krippendorff_alpha=krippendorff_alpha(votes, in_union),
-    )
-
-
-def _region(counts: NDArray[np.int64], inside: NDArray[np.bool_]) -> NDArray[np.int64]:
-    return np.where(inside, counts, 0)
+def _voted(patterns: NDArray[np.uint8], values: Sequence[int]) -> NDArray[np.bool_]:
+    """(patterns) what the vote makes this structure: nested for liver and lesion, else by strict majority alone."""
+    if patterns.max(initial=0) <= Label.LESION:
+        return np.isin(nested_majority(patterns).labels, tuple(values))
+    votes = np.isin(patterns, tuple(values)).sum(axis=1)
+    return np.asarray(2 * votes > patterns.shape[1])

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.agreement.agree import DEFINITIONS, disagreement_slices
+from pipeline.agreement.agree import DEFINITIONS
 from pipeline.agreement.decision import Decision, entropy_bits, nested_majority, plurality
 from pipeline.agreement.detection import JointLesion, joint_lesions, lesion_maps
+from pipeline.agreement.disagreement import DisagreementSlice, disagreement_slices, slices_to_look_at
 from pipeline.agreement.joint import LIVER_STRUCTURES, Joint, join
 from pipeline.agreement.scores import overlap_of, overlaps
 from pipeline.agreement.staple import staple
@@ -29,6 +30,10 @@ RULES = {
     "plurality": "the most frequent label; ties are labels equally frequent",
     "staple": "STAPLE over the whole grid for the liver and for the lesions in it, each from a probability of one half",
 }
+
+
+STAPLED = (Structure.WHOLE_LIVER, Structure.LESION)
+"""STAPLE estimates one structure at a time; parenchyma is what these two leave."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,8 +75,8 @@ class Consensus:
 
     @property
     def kind(self) -> str:
-        """What the mask may be called: two raters give an intersection for joint review, never a consensus."""
-        names = {1: "single rating", 2: "intersection of two ratings, for joint review"}
+        """What the mask may be called: two raters never give a consensus."""
+        names = {1: "single rating", 2: "two ratings for joint review, no consensus"}
         return names.get(len(self.joint.raters), "consensus")
 
     def to_json(self) -> dict[str, Any]:
@@ -87,11 +92,13 @@ class Consensus:
                     "raters": self.joint.raters,
                     "rating_sha256": dict(self.rating_sha256),
                     "labels_sha256": content_sha256(self.labels),
-                    "voxels": {int(value): int(count) for value, count in _voxels(self.decision, self.joint)},
+                    "voxels": {str(value): count for value, count in _voxels(self.decision, self.joint)},
                     "votes": {name: _vote_counts(self.joint, values) for name, values in LIVER_STRUCTURES.items()},
                     "tied_voxels": int(tied.sum()),
                     "tied_slices": _by_slice(self.joint, tied),
                     "slices_to_look_at": slices_to_look_at(self.joint),
+                    "differing_slices": [asdict(found) for found in _differing(self.joint)],
+                    "staple_check": _staple_check(self.joint, self.decision),
                     "lesions": [asdict(lesion) for lesion in self.lesions],
                     "needs_adjudication": [asdict(reason) for reason in self.needs_adjudication],
                     "definitions": {name: DEFINITIONS[name] for name in ("lesion", "slice")},
@@ -128,16 +135,6 @@ def vote(ratings: Mapping[str, LabelMap], config: ConsensusConfig) -> Consensus:
     )
 
 
-def slices_to_look_at(joint: Joint, most: int = 10) -> list[int]:
-    """The slices on which raters differ most about lesions, or about the liver where no lesion is in dispute."""
-    for structure in (Structure.LESION, Structure.WHOLE_LIVER):
-        found = disagreement_slices(joint, structure, structure.values)
-        if found:
-            worst = sorted(found, key=lambda here: (-here.disagreeing_voxels, here.slice))[:most]
-            return sorted(here.slice for here in worst)
-    return []
-
-
 def _decide(joint: Joint, config: ConsensusConfig) -> Decision:
     if config.method == "staple":
         return _staple_decision(joint)
@@ -146,12 +143,27 @@ def _decide(joint: Joint, config: ConsensusConfig) -> Decision:
 
 
 def _staple_decision(joint: Joint) -> Decision:
-    liver, lesion = (
-        staple(joint.members(structure.values), joint.counts).probability
-        for structure in (Structure.WHOLE_LIVER, Structure.LESION)
-    )
+    liver, lesion = (staple(joint.members(structure.values), joint.counts).probability for structure in STAPLED)
     labels = (liver > 0.5) * (int(Label.LIVER) + (lesion > 0.5))
     return Decision(labels.astype(np.uint8), (liver == 0.5) | (lesion == 0.5))
+
+
+def _staple_check(joint: Joint, decision: Decision) -> dict[str, Any]:
+    """What STAPLE would make of the same ratings: reported beside the vote, never in its place."""
+    return {structure.value: _staple_row(joint, decision, structure) for structure in STAPLED}
+
+
+def _staple_row(joint: Joint, decision: Decision, structure: Structure) -> dict[str, Any]:
+    found = staple(joint.members(structure.values), joint.counts)
+    voted = np.isin(decision.labels, structure.values)
+    overlap = overlap_of(overlaps(joint, np.stack([found.probability > 0.5, voted], axis=1)), 0, 1)
+    return {
+        "region": "whole grid",
+        "voxels": overlap.voxels_a,
+        "dice_with_mask": overlap.dice,
+        "sensitivity": dict(zip(joint.raters, found.sensitivity.tolist(), strict=True)),
+        "specificity": dict(zip(joint.raters, found.specificity.tolist(), strict=True)),
+    }
 
 
 def _doubts(
@@ -222,6 +234,12 @@ def _vote_counts(joint: Joint, values: tuple[int, ...]) -> list[int]:
     votes = joint.members(values).sum(axis=1)
     counts = np.bincount(votes, weights=joint.counts, minlength=len(joint.raters) + 1)
     return [int(count) for count in counts]
+
+
+def _differing(joint: Joint) -> list[DisagreementSlice]:
+    """The difference list that two raters go through together."""
+    shown = (Structure.WHOLE_LIVER, Structure.LESION)
+    return [found for structure in shown for found in disagreement_slices(joint, structure, structure.values)]
 
 
 def _by_slice(joint: Joint, voxels: NDArray[np.int64]) -> list[dict[str, int]]:

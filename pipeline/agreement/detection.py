@@ -16,6 +16,8 @@ from itertools import combinations, permutations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from pipeline.agreement.joint import Joint, box_of
 from pipeline.image.components import label_components
@@ -111,12 +113,32 @@ class LesionMaps:
     union: NDArray[np.int64]
     by_rater: NDArray[np.int64]
 
-    def overlap(self, a: int, b: int) -> NDArray[np.int64]:
-        """(components of a + 1, components of b + 1) voxels in common; row and column 0 are what one alone marked."""
-        rows, columns = self.by_rater[a], self.by_rater[b]
-        width = int(columns.max(initial=0)) + 1
-        height = int(rows.max(initial=0)) + 1
-        return np.bincount(rows * width + columns, minlength=height * width).reshape(height, width)
+    def shared(self, a: int, b: int) -> Shared:
+        """Which components of two raters have voxels in common."""
+        first, second = self.by_rater[a], self.by_rater[b]
+        both = (first > 0) & (second > 0)
+        width = int(second.max(initial=0)) + 1
+        pairs, voxels = np.unique(first[both] * width + second[both], return_counts=True)
+        return Shared(pairs // width, pairs % width, voxels)
+
+    def sizes(self, rater: int) -> NDArray[np.int64]:
+        """Voxels of each component of a rater, by its number; 0 stands for what he did not mark."""
+        return np.bincount(self.by_rater[rater], minlength=1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shared:
+    """Pairs of components, one of each rater, that have voxels in common.
+
+    Attributes:
+        first: component of the first rater, one a pair.
+        second: component of the second rater.
+        voxels: how many both hold.
+    """
+
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    voxels: NDArray[np.int64]
 
 
 def lesion_maps(joint: Joint, values: Sequence[int]) -> LesionMaps:
@@ -160,9 +182,9 @@ def _merges(maps: LesionMaps) -> tuple[dict[int, set[str]], dict[int, set[str]]]
     merged: dict[int, set[str]] = defaultdict(set)
     split: dict[int, set[str]] = defaultdict(set)
     for a, b in permutations(range(len(maps.by_rater)), 2):
-        covered = np.count_nonzero(maps.overlap(a, b)[1:, 1:], axis=1)
-        for component in np.flatnonzero(covered > 1) + 1:
-            where = int(maps.union[maps.by_rater[a] == component][0])
+        covered = np.flatnonzero(np.bincount(maps.shared(a, b).first) > 1)
+        numbers, firsts = np.unique(maps.by_rater[a], return_index=True)
+        for where in maps.union[firsts[np.isin(numbers, covered)]].tolist():
             merged[where].add(maps.joint.raters[a])
             split[where].add(maps.joint.raters[b])
     return merged, split
@@ -192,20 +214,44 @@ def _joint_lesion(
 
 
 def _detection(maps: LesionMaps, a: int, b: int) -> Detection:
-    common = maps.overlap(a, b)
-    sizes_a = np.bincount(maps.by_rater[a], minlength=len(common))[1:]
-    sizes_b = np.bincount(maps.by_rater[b], minlength=common.shape[1])[1:]
-    both = common[1:, 1:]
-    iou = both / (sizes_a[:, np.newaxis] + sizes_b - both)
-    rows, columns = linear_sum_assignment(iou, maximize=True)
-    touch = both[rows, columns] > 0
-    rows, columns = rows[touch], columns[touch]
-    dice = 2 * both[rows, columns] / (sizes_a[rows] + sizes_b[columns])
+    shared, sizes_a, sizes_b = maps.shared(a, b), maps.sizes(a), maps.sizes(b)
+    together = sizes_a[shared.first] + sizes_b[shared.second]
+    iou = shared.voxels / (together - shared.voxels)
+    matched = best_matching(shared, iou)
+    dice = 2 * shared.voxels[matched] / together[matched]
     return Detection(
         raters=(maps.joint.raters[a], maps.joint.raters[b]),
-        lesions_a=len(sizes_a),
-        lesions_b=len(sizes_b),
-        touching=len(rows),
-        well_matched=int(np.count_nonzero(iou[rows, columns] >= WELL_MATCHED_IOU)),
+        lesions_a=len(sizes_a) - 1,
+        lesions_b=len(sizes_b) - 1,
+        touching=len(matched),
+        well_matched=int(np.count_nonzero(iou[matched] >= WELL_MATCHED_IOU)),
         matched_dice=float(dice.mean()) if len(dice) else math.nan,
     )
+
+
+def best_matching(shared: Shared, weights: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Which pairs form the one-to-one matching with the largest sum of weights, positions in ascending order.
+
+    Components that share nothing, directly or through others, are matched apart, so that many specks stay cheap.
+    """
+    if not len(weights):
+        return np.empty(0, dtype=np.int64)
+    seconds = shared.second + int(shared.first.max()) + 1
+    size = int(seconds.max()) + 1
+    graph = coo_array((np.ones(len(weights)), (shared.first, seconds)), shape=(size, size))
+    group = connected_components(graph, directed=False)[1][shared.first]
+    order = np.argsort(group, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
+    return np.sort(np.concatenate([_best_of_group(pairs, shared, weights) for pairs in groups]))
+
+
+def _best_of_group(pairs: NDArray[np.int64], shared: Shared, weights: NDArray[np.float64]) -> NDArray[np.int64]:
+    if len(pairs) == 1:
+        return pairs
+    rows, columns = (np.unique(side[pairs], return_inverse=True)[1] for side in (shared.first, shared.second))
+    table = np.zeros((rows.max() + 1, columns.max() + 1))
+    place = np.full(table.shape, -1)
+    table[rows, columns], place[rows, columns] = weights[pairs], pairs
+    chosen = place[linear_sum_assignment(table, maximize=True)]
+    matched: NDArray[np.int64] = chosen[chosen >= 0]
+    return matched

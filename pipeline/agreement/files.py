@@ -13,7 +13,7 @@ from pipeline.agreement.agree import agree
 from pipeline.agreement.consensus import Consensus, vote
 from pipeline.core.config import ConsensusConfig
 from pipeline.core.files import write_json
-from pipeline.core.labels import LabelScheme
+from pipeline.core.labels import LabelScheme, Structure
 from pipeline.core.volume import LabelMap, Unit, Volume
 from pipeline.image.loading import AXIAL, MaskReader, placed_exactly
 from pipeline.image.masks import mask_suffix, read_labels_of, read_mask
@@ -98,7 +98,7 @@ def consensus_files(
     scheme: LabelScheme | None = None,
     read: MaskReader = read_mask,
 ) -> dict[str, Any]:
-    """The explanation of the vote over some files; mask, ties, entropy and explanation are written.
+    """The explanation of the vote over some files; mask, explanation and maps of ties, entropy and votes are written.
 
     Args:
         paths: one file a rater.
@@ -122,6 +122,9 @@ def _write_maps(out: Path, consensus: Consensus) -> None:
     write_nifti(out, consensus.labels)
     write_nifti(_beside(out, "_ties.nii.gz"), LabelMap(consensus.ties.astype(np.uint8), geometry))
     write_nifti(_beside(out, "_entropy.nii.gz"), Volume(consensus.entropy, geometry, Unit.INTENSITY))
+    for structure in (Structure.WHOLE_LIVER, Structure.LESION):
+        votes = LabelMap(consensus.votes(structure), geometry)
+        write_nifti(_beside(out, f"_votes_{structure}.nii.gz"), votes)
 
 
 def _beside(out: Path, ending: str) -> Path:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.agreement.summary import VOTE_MEASURES, RatedVolume, SummaryRow
+from pipeline.agreement.summary import DEFINITIONS as SUMMARY_DEFINITIONS
+from pipeline.agreement.summary import VOTE_MEASURES, RatedVolume, SummaryRow, summarise
 from pipeline.agreement.volumes import bland_altman, icc_2_1
 from pipeline.core.files import finite
 from pipeline.core.labels import Structure
@@ -23,6 +24,43 @@ DEFINITIONS = {
     "bias_low_ml, bias_high_ml": "limits of agreement, bias -+ 1.96 standard deviations (Bland & Altman 1986)",
     "icc_2_1": "two-way random effects, absolute agreement, single rater (Shrout & Fleiss 1979), of volumes",
 }
+
+
+def dataset_tables(volumes: Sequence[RatedVolume], *, seed: int = 7) -> dict[str, Any]:
+    """Everything a report prints of a dataset's agreement, JSON-able, with the definitions.
+
+    Args:
+        volumes: all that several raters marked.
+        seed: of the bootstrap.
+    """
+    rows = summarise(volumes, seed=seed)
+    return {
+        "summary": [row.to_json() for row in rows],
+        "plc_cect": plc_table(rows),
+        "limt": limt_table(rows),
+        "raters": rater_table(volumes),
+        "rater_pairs": pair_table(volumes),
+        "rater_groups": group_table(volumes),
+        "seed": seed,
+        "definitions": SUMMARY_DEFINITIONS | DEFINITIONS,
+    }
+
+
+PAGE_HEADINGS = {
+    "plc_cect": "Lesions between raters: Dice, and volume difference in ml (as PLC-CECT reports them)",
+    "limt": "Dice in percent before and after the vote (as LiMT reports it), and against the vote of the others",
+    "raters": "Each rater against the vote",
+    "rater_pairs": "Volumes of each pair of raters: bias, limits of agreement, ICC",
+    "rater_groups": "Volumes of all raters who read the same cases: ICC",
+}
+
+
+def page_tables(tables: Mapping[str, Any]) -> dict[str, list[dict[str, str]]]:
+    """The tables of `dataset_tables` for a page: by heading, numbers to four digits, "-" where undefined."""
+    return {
+        heading: [{column: _shown(value) for column, value in row.items()} for row in tables[name]]
+        for name, heading in PAGE_HEADINGS.items()
+    }
 
 
 def plc_table(rows: Iterable[SummaryRow]) -> list[dict[str, Any]]:
@@ -67,6 +105,20 @@ def pair_table(volumes: Sequence[RatedVolume]) -> list[dict[str, Any]]:
     return [_pair_row(*names, pairs) for names, pairs in sorted(found.items())]
 
 
+def group_table(volumes: Sequence[RatedVolume]) -> list[dict[str, Any]]:
+    """ICC(2,1) of the volumes that each group of raters measured; one group unless cases were shared out."""
+    found: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
+    for volume in volumes:
+        scores = volume.agreement["against_vote"]
+        for structure in dict.fromkeys(score["structure"] for score in scores):
+            by_rater = {score["rater"]: score["volume_ml"] for score in scores if score["structure"] == structure}
+            found[" ".join(sorted(by_rater)), structure].append([by_rater[rater] for rater in sorted(by_rater)])
+    return [
+        {"raters": raters, "structure": structure, "volumes": len(rows), **finite({"icc_2_1": icc_2_1(np.array(rows))})}
+        for (raters, structure), rows in sorted(found.items())
+    ]
+
+
 def _rater_row(rater: str, structure: str, scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     against = bland_altman(_column(scores, "volume_ml"), _column(scores, "vote_ml"))
     return {"rater": rater, "structure": structure} | dict(
@@ -102,3 +154,9 @@ def _column(scores: Sequence[Mapping[str, Any]], name: str) -> NDArray[np.float6
 def _mean(values: Iterable[float | None]) -> float:
     defined = [value for value in values if value is not None]
     return sum(defined) / len(defined) if defined else math.nan
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

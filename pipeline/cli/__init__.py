@@ -11,7 +11,7 @@ import logging
 import click
 
 from pipeline import __version__
-from pipeline.cli import dataset, demo, files, release, review
+from pipeline.cli import agreement, dataset, demo, files, release, review
 from pipeline.cli.console import PipelineGroup
 
 
@@ -29,5 +29,7 @@ def main(verbose: bool) -> None:
     )
 
 
-for command in (*dataset.COMMANDS, *review.COMMANDS, *release.COMMANDS, *files.COMMANDS, *demo.COMMANDS):
+PARTS = (dataset, review, release, files, agreement, demo)
+
+for command in (command for part in PARTS for command in part.COMMANDS):
     main.add_command(command)

@@ -51,6 +51,7 @@ class _Clock:
     """Wall time of each step, to tell at the end."""
 
     def __init__(self) -> None:
+        self._started = time.monotonic()
         self._steps: list[tuple[str, float]] = []
         self.overhead_seconds = 0.0
 
@@ -61,7 +62,7 @@ class _Clock:
         self._steps.append((what, time.monotonic() - started))
 
     def lines(self) -> list[str]:
-        total = sum(seconds for _, seconds in self._steps)
+        total = time.monotonic() - self._started
         told = [f"{seconds:7.1f} s  {what}" for what, seconds in self._steps]
         return [*told, f"{total:7.1f} s  in all, of which {self.overhead_seconds:.1f} s were Prefect's own"]
 
@@ -85,23 +86,27 @@ def _make_dataset(folder: Path) -> tuple[Workspace, CohortTruth]:
 def _run(ws: Workspace, truth: CohortTruth, clock: _Clock) -> list[Problem]:
     """The three flows in turn on one server, and the simulated raters between them."""
     from pipeline import stages
-    from pipeline.synth.raters import answer_packages
+    from pipeline.dataset.layout import ADJUDICATION
+    from pipeline.synth.raters import answer_adjudication, answer_packages
 
     outcomes: list[Outcome] = []
-    with clock.step("Prefect stopped"), progress(quiet=False) as report, open_flows(ws, report) as flows:
+    with progress(quiet=False) as report, open_flows(ws, report) as flows:
         with clock.step("built: converted, de-identified, labelled by nnU-Net"):
             outcomes += flows.build()
         with clock.step("packed for three raters"):
             outcomes.append(stages.PACK(ws))
         with clock.step("drawn by simulated raters"):
-            for number in stages.rounds(ws):
-                answer_packages(ws.layout.outbox(number), ws.layout.inbox(number), truth)
+            answer_packages(ws.layout.outbox(1), ws.layout.inbox(1), truth)
         with clock.step("returns checked, agreement measured, voted, measured"):
+            flows.collect_reviews()
+        with clock.step("what the vote left open, packed for the lead and settled"):
+            outcomes.append(stages.ADJUDICATE(ws))
+            answer_adjudication(ws.layout.outbox(1, ADJUDICATION), ws.layout.inbox(1, ADJUDICATION), truth)
             outcomes += flows.collect_reviews()
         with clock.step("release cut and verified"):
             outcomes += flows.publish_release(DEMO_VERSION)
     clock.overhead_seconds = flows.overhead_seconds
-    return [problem for outcome in outcomes for problem in outcome.problems]
+    return [*(problem for outcome in outcomes for problem in outcome.problems), *stages.open_votes(ws)]
 
 
 def _differences(ws: Workspace, truth: CohortTruth, expect: Path | None) -> list[Problem]:

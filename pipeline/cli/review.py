@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.console import as_json_option, finish, folder_argument, problem_lines, progress, show
+from pipeline.cli.console import EXIT_PROBLEMS, as_json_option, finish, folder_argument, problem_lines, progress, show
 from pipeline.cli.sessions import open_flows
+
+if TYPE_CHECKING:
+    from pipeline.workspace import Stage
 
 
 @click.group()
@@ -22,22 +26,18 @@ def review() -> None:
 def pack(folder: Path, *, as_json: bool) -> None:
     """Write one zip a rater for every labelled volume that was not handed out before."""
     from pipeline import stages
-    from pipeline.workspace import Workspace
 
-    ws = Workspace.open(folder)
-    outcome = stages.PACK(ws)
-    packages = stages.packages(ws)
-    lines = [f"{package.name}: {package.stat().st_size / 1e6:.1f} MB" for package in packages]
-    lines += problem_lines(outcome.problems)
-    lines.append(
-        f"Next: hand them out; put what comes back into {ws.layout.review.name}/round-*/inbox/, "
-        f"then `liverset review check {folder}`"
-        if packages
-        else outcome.note
-    )
-    content = {**asdict(outcome), "packages": [package.relative_to(ws.root).as_posix() for package in packages]}
-    show(content, lines, as_json=as_json)
-    finish(outcome.problems)
+    _hand_out(folder, stages.PACK, "put what comes back into review/round-*/inbox/", as_json=as_json)
+
+
+@review.command()
+@folder_argument
+@as_json_option
+def adjudicate(folder: Path, *, as_json: bool) -> None:
+    """Write one zip for the lead radiologist with every vote that leaves something to settle."""
+    from pipeline import stages
+
+    _hand_out(folder, stages.ADJUDICATE, "put what comes back into review/adjudication-*/inbox/", as_json=as_json)
 
 
 @review.command()
@@ -51,26 +51,59 @@ def check(folder: Path, *, as_json: bool) -> None:
     ws = Workspace.open(folder)
     with progress(quiet=as_json) as report, open_flows(ws, report) as flows:
         outcomes = flows.collect_reviews()
-    returns = stages.returned(ws)
-    problems = tuple(problem for outcome in outcomes for problem in outcome.problems)
-    lines = [f"{row['file']}: {row['verdict']}. {row['message']}".rstrip() for row in returns]
+    returns = [row for row in stages.returned(ws) if row["verdict"] != "accept"]
+    open_votes = stages.open_votes(ws)
+    problems = (*(problem for outcome in outcomes for problem in outcome.problems), *open_votes)
+    lines = [outcome.note for outcome in outcomes if outcome.stage == stages.COLLECT.name and outcome.note]
     lines += problem_lines(problems)
-    lines.append(f"Next: `liverset release cut {folder} --version 1.0.0` for what is settled")
+    settle, release = f"liverset review adjudicate {folder}", f"liverset release cut {folder} --version 1.0.0"
+    if stages.packages(ws):
+        lines.append(f"Next: `{settle}`" if open_votes else f"Next: `{release}`")
     show({"returns": returns, "problems": [asdict(problem) for problem in problems]}, lines, as_json=as_json)
     finish(problems)
 
 
 @review.command()
 @folder_argument
+@click.argument("rater")
+@click.argument("item")
+def accept(folder: Path, rater: str, item: str) -> None:
+    """Use a flagged mask of RATER for ITEM as it is: you looked at it."""
+    from pipeline import stages
+    from pipeline.workspace import Workspace
+
+    stages.accept_flagged(Workspace.open(folder), rater, item)
+    click.echo(f"{item} of {rater} counts from now on.\nNext: `liverset review check {folder}`")
+
+
+@review.command()
+@folder_argument
 @as_json_option
 def status(folder: Path, *, as_json: bool) -> None:
-    """Show how far each rater and each volume has come."""
+    """Show how far each rater and the lead radiologist have come."""
     from pipeline import stages
     from pipeline.workspace import Workspace
 
     rows = stages.review_status(Workspace.open(folder))
-    lines = [f"{row['rater']}: {row['returned']} of {row['assigned']} returned" for row in rows]
+    lines = [
+        f"{row['kind']} {row['round']}, {row['rater']}: {row['returned']} of {row['assigned']} back" for row in rows
+    ]
     show({"raters": rows}, lines or ["nothing was handed out yet; run `liverset review pack`"], as_json=as_json)
+
+
+def _hand_out(folder: Path, stage: Stage, cure: str, *, as_json: bool) -> None:
+    """Run a stage that writes packages, and tell where they lie and what to do with them."""
+    from pipeline import stages
+    from pipeline.workspace import Workspace
+
+    ws = Workspace.open(folder)
+    outcome = stage(ws)
+    packages = [path.relative_to(ws.root).as_posix() for path in stages.packages(ws)]
+    lines = [*packages, *problem_lines(outcome.problems), outcome.note or str(outcome.status)]
+    lines += [f"Next: hand them out; {cure}, then `liverset review check {folder}`"] if packages else []
+    show({**asdict(outcome), "packages": packages}, lines, as_json=as_json)
+    if not outcome.is_well:
+        click.get_current_context().exit(EXIT_PROBLEMS)
 
 
 COMMANDS = (review,)

@@ -84,7 +84,8 @@ def _series(ws: Workspace, truth: CohortTruth) -> Iterator[str]:
 
 
 def _volumes(ws: Workspace, truth: CohortTruth, cases: dict[str, str]) -> Iterator[str]:
-    from pipeline.image.nifti import content_sha256
+    from pipeline.image.nifti import content_sha256, read_labels
+    from pipeline.stages.settle import final_mask
 
     for volume in truth.volumes:
         case_id, name = cases[volume.patient_id], f"{cases[volume.patient_id]} {volume.phase}"
@@ -94,6 +95,8 @@ def _volumes(ws: Workspace, truth: CohortTruth, cases: dict[str, str]) -> Iterat
         voted = read_json(ws.layout.consensus_explanation(case_id, volume.phase))
         if voted["labels_sha256"] != content_sha256(volume.labels):
             yield f"{name}: the voted mask is not the planted one"
+        if content_sha256(read_labels(final_mask(ws, case_id, volume.phase))) != content_sha256(volume.labels):
+            yield f"{name}: the settled mask is not the planted one"
 
 
 def _rows(ws: Workspace, truth: CohortTruth, cases: dict[str, str], version: str) -> Iterator[str]:

@@ -58,7 +58,11 @@ class PhasesConfig(Section):
 
 
 class InclusionConfig(Section):
-    """`[inclusion]`: rules a series or patient must meet; a rule that is absent is not applied."""
+    """`[inclusion]`: rules a series or patient must meet; a rule that is absent is not applied.
+
+    `one_frame_of_reference` asks that all phases of a patient were scanned in one coordinate system, so that the same
+    position means the same place in each.
+    """
 
     slice_thickness_mm: tuple[float, float] | None = (1.0, 5.0)
     slice_spacing_mm: tuple[float, float] | None = (0.5, 5.0)
@@ -69,6 +73,7 @@ class InclusionConfig(Section):
     kvp: tuple[float, float] | None = None
     kernels: tuple[str, ...] | None = None
     allow_tilt: bool = False
+    one_frame_of_reference: bool = False
     min_age_years: Annotated[int, Field(ge=0)] | None = None
     diagnosis: tuple[str, ...] | None = None
 
@@ -156,7 +161,7 @@ class LabelsConfig(Section):
 class ReviewConfig(Section):
     """`[review]`: who reads, how many a case, and how many hidden repeats.
 
-    `raters` are codes, never names: they stand in file names.
+    `raters` are codes, never names: they stand in file names. "lead" is whoever settles what the vote does not.
     """
 
     raters: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9]{1,8}$")], ...] = ("R1", "R2", "R3")
@@ -168,8 +173,8 @@ class ReviewConfig(Section):
     def _enough_raters(self) -> Self:
         if self.per_case > len(self.raters):
             raise ValueError(f"per_case is {self.per_case} but only {len(self.raters)} raters are named")
-        if len({rater.casefold() for rater in self.raters}) != len(self.raters):
-            raise ValueError("two raters have the same code; give each one its own")
+        if len({rater.casefold() for rater in (*self.raters, "lead")}) <= len(self.raters):
+            raise ValueError('two raters have the same code, or one is called "lead"; give each one its own')
         return self
 
 

@@ -87,8 +87,9 @@ def link_or_copy(source: Path, target: Path) -> None:
     Raises:
         StorageError: when the source is missing, the disk is full, or the folder cannot be written.
     """
-    target.unlink(missing_ok=True)
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
         os.link(source, target)
     except OSError:
         try:

@@ -26,6 +26,7 @@ from pipeline.core.records import (
     SeriesFacts,
     Severity,
 )
+from pipeline.dataset.decisions import Decision
 
 SOFT_TISSUE, UNKNOWN_KERNEL, SHARP = range(3)
 
@@ -50,6 +51,8 @@ class Candidate:
         phase: as recognised.
         problems: of the series; each that refuses is a reason.
         is_usable: False when no volume can be made of it.
+        decision: what a person said about it, None where nobody did.
+        frame: FrameOfReferenceUID; "" where unknown.
     """
 
     key: str
@@ -59,6 +62,15 @@ class Candidate:
     phase: PhaseGuess
     problems: tuple[Problem, ...] = ()
     is_usable: bool = True
+    decision: Decision | None = None
+    frame: str = ""
+
+    @property
+    def agreed_phase(self) -> PhaseGuess:
+        """The phase as a person decided it, or else as it was recognised."""
+        if self.decision is None or self.decision.phase is None:
+            return self.phase
+        return PhaseGuess(self.decision.phase, 1.0, (*self.phase.evidence, "decided by a person"))
 
     @property
     def visit(self) -> str:
@@ -161,24 +173,28 @@ def screen_patient(patient: Patient, config: Config) -> tuple[Reason, ...]:
     return tuple(reasons)
 
 
-def choose(candidates: Sequence[Candidate], required: Iterable[Phase]) -> Choice:
+def choose(
+    candidates: Sequence[Candidate], required: Iterable[Phase], *, one_frame_of_reference: bool = False
+) -> Choice:
     """One series a phase, all of one visit: the most complete visit, then the later one; then by `PREFERENCES`.
 
     Args:
         candidates: series of one patient that no rule speaks against.
         required: the phases that make a patient complete.
+        one_frame_of_reference: series of one visit in different coordinate systems count as different visits.
     """
     if not candidates:
         return Choice()
-    visits: dict[str, list[Candidate]] = {}
+    visits: dict[tuple[str, str], list[Candidate]] = {}
     for candidate in candidates:
-        visits.setdefault(candidate.visit, []).append(candidate)
+        frame = candidate.frame if one_frame_of_reference else ""
+        visits.setdefault((candidate.visit, frame), []).append(candidate)
     ranked = sorted(visits, key=lambda visit: _completeness(visits[visit], required), reverse=True)
-    best, others = visits[ranked[0]], [candidate for visit in ranked[1:] for candidate in visits[visit]]
+    best = visits[ranked[0]]
     if len(ranked) > 1 and _completeness(best, required) == _completeness(visits[ranked[1]], required):
-        tied = Reason("tied", "two studies without a date are equally complete; a person must choose")
+        tied = Reason("tied", "two studies are equally complete and of one date; a person must choose")
         return Choice(lost={candidate.key: tied for candidate in candidates})
-    lost = {other.key: _lesser_visit(best, visits[other.visit], required) for other in others}
+    lost = {other.key: _lesser_visit(best, visits[visit], required) for visit in ranked[1:] for other in visits[visit]}
     return _one_a_phase(best, lost)
 
 
@@ -199,7 +215,11 @@ def screen_cohort(candidates: Sequence[Candidate], patients: Mapping[str, Patien
     for case_id in sorted(by_case):
         patient = patients.get(case_id, Patient())
         own = {candidate.key: screen_series(candidate, config) for candidate in by_case[case_id]}
-        choice = choose([c for c in by_case[case_id] if not own[c.key]], config.phases.required)
+        choice = choose(
+            [candidate for candidate in by_case[case_id] if not own[candidate.key]],
+            config.phases.required,
+            one_frame_of_reference=config.inclusion.one_frame_of_reference,
+        )
         against = screen_patient(patient, config)
         incomplete = _incomplete(choice.chosen, config)
         for candidate in by_case[case_id]:
@@ -245,7 +265,7 @@ def _verdict(
     alone = (*own, *lost, *against)
     reasons = alone if own or lost else (*alone, *incomplete)
     ordered = tuple(sorted(reasons, key=lambda reason: _place(reason.rule)))
-    return Screening(candidate.key, candidate.case_id, candidate.phase, kept=not ordered, reasons=ordered)
+    return Screening(candidate.key, candidate.case_id, candidate.agreed_phase, kept=not ordered, reasons=ordered)
 
 
 def _incomplete(chosen: Mapping[Phase, str], config: Config) -> tuple[Reason, ...]:
@@ -259,7 +279,7 @@ def _incomplete(chosen: Mapping[Phase, str], config: Config) -> tuple[Reason, ..
 
 def _completeness(visit: Sequence[Candidate], required: Iterable[Phase]) -> tuple[int, str]:
     """Sorts visits: how many required phases, then the later date."""
-    there = {candidate.phase.phase for candidate in visit}
+    there = {candidate.agreed_phase.phase for candidate in visit}
     return len(there & set(required)), visit[0].facts.study_date
 
 
@@ -274,7 +294,7 @@ def _one_a_phase(visit: Sequence[Candidate], lost: dict[str, Reason]) -> Choice:
     chosen: dict[Phase, str] = {}
     won: dict[str, str] = {}
     for phase in Phase:
-        rivals = sorted((c for c in visit if c.phase.phase is phase), key=_preference)
+        rivals = sorted((c for c in visit if c.agreed_phase.phase is phase), key=_preference)
         if len(rivals) > 1 and _preference(rivals[0]) == _preference(rivals[1]):
             equal = [rival for rival in rivals if _preference(rival) == _preference(rivals[0])]
             tied = Reason("tied", f"{len(equal)} series are equally good for {phase}; a person must choose")
@@ -297,7 +317,7 @@ def _decisive(better: Candidate, worse: Candidate) -> str:
 
 
 def _loses(better: Candidate, worse: Candidate) -> Reason:
-    return Reason("not-preferred", f"another series of {worse.phase.phase} has {_decisive(better, worse)}")
+    return Reason("not-preferred", f"another series of {worse.agreed_phase.phase} has {_decisive(better, worse)}")
 
 
 def _wins(better: Candidate, worse: Candidate) -> str:
@@ -386,24 +406,30 @@ def _tilt(candidate: Candidate, config: Config) -> str | None:
 
 
 def _phase_known(candidate: Candidate, config: Config) -> str | None:
-    unknown = candidate.phase.phase is None and not candidate.phase.needs_person
+    unknown = candidate.agreed_phase.phase is None and not candidate.agreed_phase.needs_person
     return "nothing in text or timing tells the phase" if unknown else None
 
 
 def _phase_agreed(candidate: Candidate, config: Config) -> str | None:
-    return "the evidence for the phase disagrees; a person must decide" if candidate.phase.needs_person else None
+    return "the evidence for the phase disagrees; a person must decide" if candidate.agreed_phase.needs_person else None
 
 
 def _phase_wanted(candidate: Candidate, config: Config) -> str | None:
-    phase = candidate.phase.phase
-    wanted = phase is None or candidate.phase.needs_person or phase in config.phases.required
+    phase = candidate.agreed_phase.phase
+    wanted = phase is None or candidate.agreed_phase.needs_person or phase in config.phases.required
     return None if wanted else f"{phase} is not one of the required phases"
+
+
+def _not_rejected(candidate: Candidate, config: Config) -> str | None:
+    rejected = candidate.decision is not None and candidate.decision.phase is None
+    return "a person decided that it must not be used" if rejected else None
 
 
 Rule = Callable[[Candidate, Config], str | None]
 
 SERIES_RULES: Mapping[str, Rule] = MappingProxyType(
     {
+        "rejected": _not_rejected,
         "modality": _modality,
         "image-type": _image_type,
         "not-axial": _axial,
@@ -425,6 +451,7 @@ SERIES_RULES: Mapping[str, Rule] = MappingProxyType(
 
 PREFERENCES: Mapping[str, Callable[[Candidate], float]] = MappingProxyType(
     {
+        "a person's word": lambda candidate: candidate.decision is None,
         "a softer kernel": lambda candidate: kernel_rank(candidate.facts.kernel),
         "thinner slices": lambda candidate: round(candidate.facts.slice_thickness_mm or 99.0, 1),
         "closer slices": lambda candidate: round(candidate.facts.slice_spacing_mm or 99.0, 1),

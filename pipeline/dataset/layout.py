@@ -8,6 +8,10 @@ from pathlib import Path
 from pipeline.core.config import CONFIG_NAME
 from pipeline.core.records import Phase
 
+ROUND = "round"
+ADJUDICATION = "adjudication"
+"""Kinds of review: raters draw independently; the lead settles what their vote does not."""
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -28,6 +32,11 @@ class Layout:
     def manifest(self) -> Path:
         """The current manifest: one row a patient and phase."""
         return self.root / "data_manifest.csv"
+
+    @property
+    def decisions(self) -> Path:
+        """What a person decided about series that the rules could not."""
+        return self.root / "decisions.csv"
 
     @property
     def private(self) -> Path:
@@ -89,6 +98,16 @@ class Layout:
         return self.root / ".prefect"
 
     @property
+    def prefect_log(self) -> Path:
+        """What Prefect's server and client had to say."""
+        return self.logs / "prefect.log"
+
+    @property
+    def run_lock(self) -> Path:
+        """Held by the one run that is at work in this dataset."""
+        return self.prefect_home / "run.lock"
+
+    @property
     def series_table(self) -> Path:
         """Every series found, with its verdict."""
         return self.reports / "series.csv"
@@ -114,50 +133,36 @@ class Layout:
         return self.reports / "problems.csv"
 
     @property
-    def worklist_table(self) -> Path:
-        """Coarse labels, most doubtful first."""
-        return self.reports / "worklist.csv"
-
-    @property
     def returns_table(self) -> Path:
         """Every returned mask with its verdict."""
         return self.reports / "returns.csv"
-
-    @property
-    def agreement_table(self) -> Path:
-        """Every pair of raters on every volume."""
-        return self.reports / "agreement.csv"
-
-    @property
-    def adjudication_table(self) -> Path:
-        """Volumes that the vote does not settle."""
-        return self.reports / "adjudication.csv"
 
     @property
     def qc_page(self) -> Path:
         """The quality page of everything built so far."""
         return self.reports / "qc.html"
 
-    def round(self, number: int) -> Path:
-        """One round of review: outbox, inbox and state."""
-        return self.review / f"round-{number}"
+    def outbox(self, number: int, kind: str = ROUND) -> Path:
+        """Packages to hand out, one zip a rater, or one for the lead."""
+        return self.review / f"{kind}-{number}" / "outbox"
 
-    def outbox(self, number: int) -> Path:
-        """Packages to hand out, one zip a rater."""
-        return self.round(number) / "outbox"
-
-    def inbox(self, number: int) -> Path:
-        """What raters sent back."""
-        return self.round(number) / "inbox"
+    def inbox(self, number: int, kind: str = ROUND) -> Path:
+        """What came back."""
+        return self.review / f"{kind}-{number}" / "inbox"
 
     @property
     def accepted(self) -> Path:
         """Flagged masks that a person looked at and accepted, by their hash."""
         return self.review / "accepted.json"
 
-    def assignment(self, number: int) -> Path:
-        """Who reads what in a round; tells the hidden repeats, so it stays at home."""
-        return self.round(number) / "assignment.json"
+    def assignment(self, number: int, kind: str = ROUND) -> Path:
+        """Who reads what; tells the hidden repeats and who is reader A, so it stays at home."""
+        return self.review / f"{kind}-{number}" / "assignment.json"
+
+    def numbers(self, kind: str = ROUND) -> list[int]:
+        """Rounds of a kind that were packed, in order."""
+        names = (path.parent.name.removeprefix(f"{kind}-") for path in self.review.glob(f"{kind}-*/assignment.json"))
+        return sorted(int(name) for name in names if name.isdigit())
 
     def release(self, version: str) -> Path:
         """One version of the dataset."""
@@ -206,6 +211,14 @@ class Layout:
     def consensus_explanation(self, case_id: str, phase: Phase) -> Path:
         """Rule, raters, votes and ties behind the voted mask."""
         return self.case(case_id) / phase / "consensus.json"
+
+    def adjudicated(self, case_id: str, phase: Phase) -> Path:
+        """The lead radiologist's mask of a volume that the vote did not settle."""
+        return self.case(case_id) / phase / "adjudicated.nii.gz"
+
+    def adjudication(self, case_id: str, phase: Phase) -> Path:
+        """Which vote the lead radiologist's mask is about, and who gave it."""
+        return self.case(case_id) / phase / "adjudicated.json"
 
     def lesions(self, case_id: str, phase: Phase) -> Path:
         """Measures of each lesion of the voted mask."""
@@ -296,6 +309,15 @@ class ReleaseLayout:
     def agreement(self) -> Path:
         """Every pair of raters on every volume."""
         return self.root / "agreement.csv"
+
+    @property
+    def statistics(self) -> Path:
+        """How patients and volumes are distributed."""
+        return self.root / "statistics.csv"
+
+    def agreement_summary(self, name: str) -> Path:
+        """Agreement over all volumes, in the form that a publication prints."""
+        return self.root / f"agreement_{name}.csv"
 
     @property
     def lesions(self) -> Path:

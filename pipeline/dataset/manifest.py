@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,7 +19,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.core.errors import ReleaseError
-from pipeline.core.records import Phase, Problem, Severity
+from pipeline.core.records import Patient, Phase, Problem, Severity
 
 OLDEST_EXACT_AGE = 89
 """Ages above are released as "90+": 45 CFR 164.514(b)(2)(i)(C)."""
@@ -38,7 +40,7 @@ class ManifestRow(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     patient_id: str = Field(pattern=r"^P\d{4,}$", description="Pseudonymous patient, the same in every version.")
-    age: str | None = Field(pattern=r"^(\d{1,2}(-\d{1,2})?|90\+)$", description='Whole years, or "90+".')
+    age: str | None = Field(pattern=r"^([0-8]?\d(-[0-8]?\d)?|90\+)$", description='Whole years, or "90+".')
     gender: Literal["M", "F", "O"] | None = Field(description="Male, female, other.")
     phase: Phase = Field(description="P plain, C1 arterial, C2 portal venous, C3 delayed.")
     cancer_type: str | None = Field(description="Diagnosis of the patient.")
@@ -91,8 +93,36 @@ class ManifestRow(BaseModel):
     label_content_sha256: Sha256 = Field(description="Same of the multi-label mask.")
     license: str = Field(description="Licence of the row's files, as an SPDX identifier.")
 
+    @property
+    def paths(self) -> tuple[str, str, str, str]:
+        """Its files inside the release: image, lesion mask, liver mask, multi-label mask."""
+        return self.ct_path, self.mask_path, self.liver_mask_path, self.label_path
+
 
 COLUMNS = tuple(ManifestRow.model_fields)
+
+QUASI_IDENTIFIERS = ("age", "gender", "cancer_type", "site")
+"""What of a patient someone might know from elsewhere and look for in the table."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublicPatient:
+    """What of a patient is published, generalised as far as the dataset's privacy asks.
+
+    Attributes:
+        age: whole years, a band such as "50-59", or "90+".
+        gender: "M", "F" or "O".
+        cancer_type: diagnosis.
+    """
+
+    age: str | None = None
+    gender: str | None = None
+    cancer_type: str | None = None
+
+    @classmethod
+    def of(cls, patient: Patient) -> PublicPatient:
+        """The usual form: exact years up to 89."""
+        return cls(released_age(patient.age_years), patient.sex, patient.diagnosis)
 
 
 def released_age(years: int | None) -> str | None:
@@ -155,6 +185,16 @@ def check_table(rows: Sequence[ManifestRow]) -> tuple[Problem, ...]:
     return tuple(problems)
 
 
+def group_sizes(rows: Iterable[ManifestRow]) -> dict[str, int]:
+    """Case id to how many patients share its `QUASI_IDENTIFIERS`; the smallest is the k of k-anonymity.
+
+    Source: Sweeney 2002, doi 10.1142/S0218488502001648.
+    """
+    keys = {row.patient_id: tuple(getattr(row, name) for name in QUASI_IDENTIFIERS) for row in rows}
+    counts = Counter(keys.values())
+    return {patient_id: counts[key] for patient_id, key in keys.items()}
+
+
 def schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of a row, with what each column means."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **ManifestRow.model_json_schema()}
@@ -169,10 +209,10 @@ def parquet_bytes(rows: Iterable[ManifestRow]) -> bytes:
     return buffer.getvalue()
 
 
-def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]], *, separator: str = ",") -> str:
     """A table as CSV with LF line ends; None and NaN are empty, true and false lower case."""
     buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
+    writer = csv.writer(buffer, lineterminator="\n", delimiter=separator)
     writer.writerow(columns)
     writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
     return buffer.getvalue()
@@ -181,6 +221,11 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> st
 def row_order(row: ManifestRow) -> tuple[int, str, int]:
     """Sorts rows by the patient's number, then by phase in the order of `Phase`."""
     return len(row.patient_id), row.patient_id, list(Phase).index(row.phase)
+
+
+def row_name(row: ManifestRow) -> str:
+    """How messages call a volume."""
+    return f"{row.patient_id} {row.phase}"
 
 
 def _cell(value: object) -> str:

@@ -26,16 +26,17 @@ from pipeline.core.files import (
 )
 from pipeline.core.geometry import require_same_space
 from pipeline.core.labels import Label, LabelScheme
-from pipeline.core.records import Patient, Problem, Severity
+from pipeline.core.records import Problem, Severity
 from pipeline.core.volume import LabelMap, Volume
+from pipeline.dataset.croissant import croissant
 from pipeline.dataset.datacard import datacard_text
 from pipeline.dataset.difference import ReleaseDifference, diff
 from pipeline.dataset.layout import ReleaseLayout, image_name, label_name, liver_mask_name, mask_name
 from pipeline.dataset.manifest import (
     ManifestRow,
+    PublicPatient,
     manifest_text,
     parquet_bytes,
-    released_age,
     row_order,
     schema,
 )
@@ -48,19 +49,21 @@ from pipeline.dataset.release_inputs import (
     public_config,
 )
 from pipeline.dataset.splits import Splits, assign_splits, nnunet_folds
+from pipeline.dataset.statistics import statistics_rows
 from pipeline.dataset.sums import read_sums, write_sums
 from pipeline.dataset.tables import (
     AGREEMENT_COLUMNS,
     ENHANCEMENT_COLUMNS,
     LESION_COLUMNS,
-    classification_text,
-    coco,
+    STATISTICS_COLUMNS,
+    TABLE1_COLUMNS,
     label_names_text,
-    lesion_boxes,
     rows_text,
-    table1_text,
+    table1_rows,
 )
-from pipeline.dataset.verify import figures, verify
+from pipeline.dataset.tasks import classification_text, coco, lesion_boxes, lesion_kind
+from pipeline.dataset.verify import LeakCheck, verify
+from pipeline.dataset.volume_checks import figures
 from pipeline.image.nifti import content_sha256, read_labels, read_volume, write_nifti
 
 __all__ = [
@@ -77,9 +80,6 @@ __all__ = [
     "split_facts",
     "verify",
 ]
-
-LeakCheck = Callable[[Path], Sequence[str]]
-"""Looks through a folder for source identifiers and tells the places, never the values."""
 
 VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 
@@ -152,15 +152,15 @@ def split_facts(inputs: ReleaseInputs) -> dict[str, dict[str, str | None]]:
     """What splits may be stratified by or held out on, by patient: of the scan and of the clinical table."""
     facts: dict[str, dict[str, str | None]] = {}
     for volume in sorted(inputs.volumes, key=lambda volume: volume.name):
-        patient = inputs.patients[volume.case_id]
+        patient = inputs.public_patient(volume.case_id)
         facts.setdefault(
             volume.case_id,
             {
                 "site": volume.scan.site,
                 "manufacturer": volume.scan.manufacturer,
                 "model": volume.scan.model,
-                "cancer_type": patient.diagnosis,
-                "gender": patient.sex,
+                "cancer_type": patient.cancer_type,
+                "gender": patient.gender,
             },
         )
     return facts
@@ -190,18 +190,22 @@ def _fill(layout: ReleaseLayout, inputs: ReleaseInputs, previous: Path | None) -
     write_json(layout.schema, schema())
     write_json(layout.splits, splits.to_json())
     write_json(layout.nnunet_splits, nnunet_folds(splits, [(row.patient_id, str(row.phase)) for row in rows]))
-    write_text(layout.table1, table1_text(rows))
+    write_text(layout.table1, rows_text(TABLE1_COLUMNS, table1_rows(rows)))
+    write_text(layout.statistics, rows_text(STATISTICS_COLUMNS, statistics_rows(rows)))
     write_text(layout.classification, classification_text(rows, inputs.config.labels.lesion_kinds))
     write_json(layout.detection, coco(sorted(released, key=lambda pair: row_order(pair[0]))))
-    write_text(layout.lesions, rows_text(LESION_COLUMNS, _lesion_rows(volumes)))
+    write_text(layout.lesions, rows_text(LESION_COLUMNS, _lesion_rows(volumes, rows)))
     write_text(layout.agreement, rows_text(AGREEMENT_COLUMNS, inputs.agreement))
+    for name, summary in inputs.summaries.items():
+        write_text(layout.agreement_summary(name), rows_text((), summary))
     write_text(layout.enhancement, rows_text(ENHANCEMENT_COLUMNS, inputs.enhancement))
     write_text(layout.label_names, label_names_text(LabelScheme(inputs.config.labels.lesion_kinds)))
-    write_text(layout.datacard, datacard_text(rows, inputs.config, inputs.version, inputs.flow))
+    write_text(layout.datacard, datacard_text(rows, inputs))
     write_text(layout.provenance, json_text(_provenance(inputs, previous)))
     difference = diff(previous, layout.root)
     _require_version(inputs.version, difference)
     write_text(layout.changes, difference.to_markdown())
+    write_json(layout.croissant, croissant(rows, inputs.config, inputs.version, sha256_of(layout.manifest)))
     for name, text in inputs.pages.items():
         write_text(layout.root / name, text)
 
@@ -231,7 +235,7 @@ def _release_volume(
         "license": inputs.config.dataset.license,
         **paths,
         **hashes,
-        **_patient_columns(inputs.patients[volume.case_id], splits, volume),
+        **_patient_columns(inputs.public_patient(volume.case_id), splits, volume),
         **_scan_columns(volume),
         **_grid_columns(image),
         **_label_columns(volume, labels),
@@ -241,12 +245,12 @@ def _release_volume(
     return row, lesion_boxes(labels)
 
 
-def _patient_columns(patient: Patient, splits: Splits, volume: ReleaseVolume) -> Row:
+def _patient_columns(patient: PublicPatient, splits: Splits, volume: ReleaseVolume) -> Row:
     split, fold = splits.places[volume.case_id]
     return {
-        "age": released_age(patient.age_years),
-        "gender": patient.sex,
-        "cancer_type": patient.diagnosis,
+        "age": patient.age,
+        "gender": patient.gender,
+        "cancer_type": patient.cancer_type,
         "split": split,
         "fold": fold,
     }
@@ -316,11 +320,13 @@ def _rounded(values: Sequence[float], summary: Callable[[Sequence[float]], float
     return round(summary(values), 4) if values else None
 
 
-def _lesion_rows(volumes: Iterable[ReleaseVolume]) -> list[Row]:
+def _lesion_rows(volumes: Iterable[ReleaseVolume], rows: Iterable[ManifestRow]) -> list[Row]:
+    """Lesions in the order of the manifest; a lesion is of its patient's kind where the diagnosis names just one."""
+    lesions = {(volume.case_id, volume.phase): volume.lesions for volume in volumes}
     return [
-        {"patient_id": volume.case_id, "phase": str(volume.phase), **lesion}
-        for volume in volumes
-        for lesion in volume.lesions
+        {"patient_id": row.patient_id, "phase": str(row.phase), "kind": lesion_kind(row), **lesion}
+        for row in rows
+        for lesion in lesions[row.patient_id, row.phase]
     ]
 
 

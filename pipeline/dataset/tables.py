@@ -1,25 +1,23 @@
-"""The tables beside the manifest: the cohort in figures, classes, lesions, agreement, enhancement, boxes."""
+"""The tables beside the manifest: any rows as CSV, the cohort in figures, names of the labels."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.core.labels import COLORS, Label, LabelScheme
-from pipeline.core.volume import LabelMap
 from pipeline.dataset.manifest import ManifestRow, csv_text
 from pipeline.dataset.release_inputs import Row
-from pipeline.image.components import label_components
 
 TABLE_DIGITS = 4
 """Decimals of every number in a table: finer than any scanner, coarser than the last bit of two CPUs."""
 
-LESION_COLUMNS = ("patient_id", "phase", "number", "volume_ml", "max_diameter_mm", "axial_diameter_mm")
+LESION_COLUMNS = ("patient_id", "phase", "number", "kind", "volume_ml", "max_diameter_mm", "axial_diameter_mm")
 AGREEMENT_COLUMNS = ("patient_id", "phase", "structure", "raters", "dice")
+TABLE1_COLUMNS = ("characteristic", "with_lesions", "without_lesions", "all")
+STATISTICS_COLUMNS = ("figure", "unit", "category", "group", "count")
 ENHANCEMENT_COLUMNS = ("patient_id", "lesion", "phase")
 
 
@@ -44,25 +42,15 @@ def flattened(row: Row, prefix: str = "") -> dict[str, object]:
     return flat
 
 
-def classification_text(rows: Iterable[ManifestRow], kinds: Sequence[str]) -> str:
-    """One row a patient: diagnosis, place in the splits, and 0 or 1 for each kind; several kinds are joined by ";"."""
-    patients = _patients(rows)
-    named = {patient: _kinds_of(row) for patient, row in patients.items()}
-    columns = list(kinds) or sorted(set().union(*named.values()))
-    table = [
-        {
-            "patient_id": patient,
-            "cancer_type": row.cancer_type,
-            "split": row.split,
-            "fold": row.fold,
-            **{kind: int(kind in named[patient]) for kind in columns},
-        }
-        for patient, row in patients.items()
-    ]
-    return csv_text(["patient_id", "cancer_type", "split", "fold", *columns], table)
+def by_patient(rows: Iterable[ManifestRow]) -> dict[str, ManifestRow]:
+    """One row a patient, the first of each."""
+    patients: dict[str, ManifestRow] = {}
+    for row in rows:
+        patients.setdefault(row.patient_id, row)
+    return patients
 
 
-def table1_text(rows: Sequence[ManifestRow]) -> str:
+def table1_rows(rows: Sequence[ManifestRow]) -> list[Row]:
     """The cohort as PLC-CECT prints it: counts (share) and median [first quartile, third quartile], two groups and all.
 
     A patient belongs to the group with lesions when any phase shows one. Slices, volumes and counts are per volume.
@@ -75,10 +63,18 @@ def table1_text(rows: Sequence[ManifestRow]) -> str:
     }
     figures = {name: dict(_table1_lines(group)) for name, group in groups.items()}
     lines = dict.fromkeys(line for group in figures.values() for line in group)
-    table = [
+    return [
         {"characteristic": line, **{name: group.get(line, "") for name, group in figures.items()}} for line in lines
     ]
-    return csv_text(["characteristic", *groups], table)
+
+
+def markdown_table(rows: Sequence[Row]) -> str:
+    """Rows as a table in Markdown, columns of the first one; "" without rows."""
+    if not rows:
+        return ""
+    columns = list(rows[0])
+    lines = [columns, ["---"] * len(columns), *([_words(row[column]) for column in columns] for row in rows)]
+    return "\n".join("| " + " | ".join(cell.replace("_", " ") for cell in line) + " |" for line in lines)
 
 
 def label_names_text(scheme: LabelScheme) -> str:
@@ -92,41 +88,8 @@ def label_names_text(scheme: LabelScheme) -> str:
     return "\n".join([*head, *lines]) + "\n"
 
 
-def lesion_boxes(labels: LabelMap) -> list[dict[str, Any]]:
-    """Boxes around each lesion, slice by slice; lesions are numbered from the largest, ties in scan order.
-
-    A box is (x, y, width, height) in pixels of the stored slice, as COCO has it; `area` counts lesion pixels.
-    """
-    numbered = _numbered_by_size(labels.voxels == Label.LESION)
-    boxes = []
-    for index in np.flatnonzero((numbered > 0).any(axis=(1, 2))).tolist():
-        for number in np.unique(numbered[index][numbered[index] > 0]).tolist():
-            rows, columns = np.nonzero(numbered[index] == number)
-            left, top = int(columns.min()), int(rows.min())
-            size = (int(columns.max()) - left + 1, int(rows.max()) - top + 1)
-            boxes.append({"slice": index, "lesion": number, "bbox": [left, top, *size], "area": len(rows)})
-    return boxes
-
-
-def coco(volumes: Iterable[tuple[ManifestRow, Sequence[Row]]]) -> dict[str, Any]:
-    """Lesion detection in COCO's format: one image a released slice, one annotation a lesion on it.
-
-    Args:
-        volumes: each volume's manifest row and its `lesion_boxes`.
-    """
-    images: list[Row] = []
-    annotations: list[Row] = []
-    for row, boxes in volumes:
-        first = len(images) + 1
-        images += [
-            {"id": first + n, "file_name": row.ct_path, "slice": n, "width": row.columns, "height": row.rows}
-            for n in range(row.slices)
-        ]
-        annotations += [
-            {"id": len(annotations) + n, "image_id": first + box["slice"], "category_id": 1, "iscrowd": 0, **box}
-            for n, box in enumerate(boxes, start=1)
-        ]
-    return {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "lesion"}]}
+def _words(value: object) -> str:
+    return "" if value is None else str(_plain(value))
 
 
 def _plain(value: object) -> object:
@@ -137,28 +100,8 @@ def _plain(value: object) -> object:
     return value
 
 
-def _patients(rows: Iterable[ManifestRow]) -> dict[str, ManifestRow]:
-    """One row a patient, the first of each."""
-    patients: dict[str, ManifestRow] = {}
-    for row in rows:
-        patients.setdefault(row.patient_id, row)
-    return patients
-
-
-def _kinds_of(row: ManifestRow) -> set[str]:
-    return {kind.strip() for kind in (row.cancer_type or "").split(";")} - {""}
-
-
-def _numbered_by_size(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    numbered, count = label_components(mask)
-    sizes = np.bincount(numbered.ravel(), minlength=count + 1)[1:]
-    rank = np.zeros(count + 1, dtype=np.int64)
-    rank[1 + np.argsort(-sizes, kind="stable")] = np.arange(1, count + 1)
-    return np.asarray(rank[numbered])
-
-
 def _table1_lines(rows: Sequence[ManifestRow]) -> Iterable[tuple[str, str]]:
-    patients = list(_patients(rows).values())
+    patients = list(by_patient(rows).values())
     yield "patients", str(len(patients))
     yield "age, median [IQR]", _quartiles([_years(row.age) for row in patients if row.age])
     yield from _shares("gender", patients, lambda row: row.gender)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -201,7 +200,7 @@ def _write(
 ) -> str | None:
     """Where the clean image went below the output folder; None when it could not be cleaned."""
     try:
-        with warnings.catch_warnings(action="ignore"), opened(instance.source) as file:
+        with opened(instance.source) as file:
             dataset = dcmread(file, stop_before_pixels=True, force=True)
         clean = deidentify(dataset, pseudonyms, config, is_text_free=True, pixels=pixels).dataset
     except PrivacyError:

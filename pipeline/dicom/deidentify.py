@@ -9,7 +9,6 @@ Standard: DICOM PS3.15 Annex E, Basic Application Level Confidentiality Profile.
 from __future__ import annotations
 
 import struct
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -38,6 +37,9 @@ IMPLEMENTATION_UID = UID("2.25.212894516190216874325893621604137871001")
 """Names this software in group 0002 (PS3.10 7.1); a fixed random UUID."""
 
 METHOD = "liverset: rebuilt from an allow-list, keyed pseudonyms, moved dates"
+UTF_8 = "ISO_IR 192"
+"""Character set of everything written (PS3.3 C.12.1.1.2), whatever the source's was."""
+
 MAX_DS_CHARACTERS = 16
 _DATE_PARTNERS = {f"{event}Date": f"{event}Time" for event in ("Study", "Series", "Acquisition", "Content")}
 _OPTION_CODES = {
@@ -124,11 +126,9 @@ def deidentify(
     Raises:
         PrivacyError: when a UID that everything hangs on is missing, or pixels cannot be decoded.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they quote values
-        read = _reader(dataset)
-        clean = _rebuilt(TOP_LEVEL, read, _subject(read, pseudonyms, config))
-        _add_pixels(clean, pixels_of(dataset) if pixels is None else pixels)
+    read = _reader(dataset)
+    clean = _rebuilt(TOP_LEVEL, read, _subject(read, pseudonyms, config))
+    _add_pixels(clean, pixels_of(dataset) if pixels is None else pixels)
     kept = tuple(element.keyword for element in clean)
     for keyword in set(EMPTIED) - set(kept):
         _put(clean, keyword, None)
@@ -248,6 +248,7 @@ _TAGS = {
         "MediaStorageSOPClassUID",
         "MediaStorageSOPInstanceUID",
         "PixelData",
+        "SpecificCharacterSet",
         "PatientIdentityRemoved",
         "DeidentificationMethod",
         "DeidentificationMethodCodeSequence",
@@ -333,6 +334,7 @@ def _add_markers(clean: Dataset, config: DeidentificationConfig, *, is_text_free
     if not is_text_free:
         earned = [option for option in earned if option is not Option.CLEAN_PIXELS]
     codes = [("113100", "Basic Application Confidentiality Profile"), *(_OPTION_CODES[option] for option in earned)]
+    _put(clean, "SpecificCharacterSet", UTF_8)
     _put(clean, "PatientIdentityRemoved", "YES")
     _put(clean, "DeidentificationMethod", METHOD)
     _put(clean, "DeidentificationMethodCodeSequence", [_code_item(value, meaning) for value, meaning in codes])

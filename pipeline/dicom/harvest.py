@@ -12,7 +12,6 @@ import csv
 import io
 import re
 import tarfile
-import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -171,16 +170,14 @@ def _looks_like_dicom(content: bytes) -> bool:
 
 
 def _harvest_dicom(content: bytes, basket: _Basket) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they quote values
-        try:
-            dataset = dcmread(io.BytesIO(content), stop_before_pixels=True, force=True)
-        except _UNREADABLE:
-            basket.unreadable += 1
-            return
-        basket.files += 1
-        _harvest_dataset(dataset.file_meta, basket)
-        _harvest_dataset(dataset, basket)
+    try:
+        dataset = dcmread(io.BytesIO(content), stop_before_pixels=True, force=True)
+    except _UNREADABLE:
+        basket.unreadable += 1
+        return
+    basket.files += 1
+    _harvest_dataset(dataset.file_meta, basket)
+    _harvest_dataset(dataset, basket)
 
 
 def _harvest_dataset(dataset: Dataset, basket: _Basket) -> None:
@@ -214,11 +211,11 @@ def _harvest_element(tag: int, vr: str, texts: list[str], raw: bytes, basket: _B
     for text in texts:
         if vr == "PN":
             _add_name(text, basket)
-        elif vr == "UI":
+        elif vr == "UI" and text[0].isdigit() and "." in text:
             _add_uid(tag, text, basket)
         elif vr in ("DA", "DT"):
             _add_date(text, basket)
-        elif keyword in _NUMBERS:
+        elif keyword in _NUMBERS or vr == "UI":
             _add_number(Kind.NUMBER, text, basket)
         elif keyword in _DEVICES or vr == "AE":
             _add_number(Kind.DEVICE, text, basket)

@@ -12,7 +12,7 @@ from typing import BinaryIO
 from pipeline.core.records import Fate, FileFate, Instance, SourceFile
 from pipeline.dicom import header as words
 from pipeline.dicom.index import Entry, Index, StoredHeader, is_plain, packed, unpacked
-from pipeline.dicom.slow import READ_FAULTS, read_slowly
+from pipeline.dicom.slow import DEFLATED, READ_FAULTS, read_slowly
 from pipeline.dicom.sources import HEAD_BYTES, ArchiveError, Folder, is_archive, members, walk
 from pipeline.dicom.walker import Verdict, Walker
 

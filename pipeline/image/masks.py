@@ -28,6 +28,8 @@ EXACT_VOXELS = 0.01
 """Largest distance from a whole voxel that still counts as on the grid: ten times what float32 headers and 6-digit
 texts lose across 512 voxels, a fiftieth of the half-voxel shift that must be noticed."""
 
+_FARTHEST_MM = 1e6
+_LARGEST_VALUE = 10**9
 _ROUNDING = 1e-3
 """A whole number times a float32 scale factor stays much nearer; a resampled edge does not."""
 
@@ -98,23 +100,31 @@ def decode_mask(content: bytes, name: str) -> StoredMask:
         StorageError: when the bytes are damaged, truncated or of another format.
         GeometryError: when it is not three-dimensional, or has no place in space.
     """
-    suffix = mask_suffix(name)
     try:
-        if suffix in (".nrrd", ".seg.nrrd"):
-            return StoredMask(*decode_nrrd(content, name))
-        if suffix in (".nii", ".nii.gz"):
-            voxels, geometry = decode_nifti(content, name)
-            return StoredMask(voxels[np.newaxis], geometry)
-        if suffix == ".mha":
-            voxels, geometry = decode_metaimage(content, name)
-            return StoredMask(voxels[np.newaxis], geometry)
+        with np.errstate(all="ignore"):  # a damaged header holds any number; what follows from it is refused below
+            mask = _decoded(content, name)
     except (ValueError, OverflowError):
         raise StorageError(f"{name} has a header that cannot be understood; save it again as .nii.gz") from None
     except GeometryError as error:
         if str(error).startswith(name):
             raise
         raise GeometryError(f"{name} has no usable place in space ({error}); save it with its geometry") from None
-    raise StorageError(f"{name} is in a format that is not read here; save the mask as .nii.gz")
+    if np.abs(mask.geometry.affine).max() > _FARTHEST_MM:
+        raise GeometryError(f"{name} lies kilometres from any patient; save it with its geometry")
+    return mask
+
+
+def _decoded(content: bytes, name: str) -> StoredMask:
+    suffix = mask_suffix(name)
+    if suffix in (".nrrd", ".seg.nrrd"):
+        return StoredMask(*decode_nrrd(content, name))
+    if suffix in (".nii", ".nii.gz"):
+        voxels, geometry = decode_nifti(content, name)
+    elif suffix == ".mha":
+        voxels, geometry = decode_metaimage(content, name)
+    else:
+        raise StorageError(f"{name} is in a format that is not read here; save the mask as .nii.gz")
+    return StoredMask(voxels[np.newaxis], geometry)
 
 
 def mask_suffix(name: str) -> str | None:
@@ -139,7 +149,7 @@ def read_labels_of(mask: StoredMask, scheme: LabelScheme, *, what: str) -> Label
     if not mask.segments:
         if len(layers) > 1:
             raise LabelError(f"{what} has {len(layers)} layers without names; save it again as a .seg.nrrd or .nii.gz")
-        _check_values(layers, scheme, what)
+        scheme.check(layers, what=what)
         return LabelReading(LabelMap(layers[0].astype(np.uint8), mask.geometry))
     return _labels_by_name(layers, mask, scheme, what)
 
@@ -168,12 +178,6 @@ def place(labels: LabelMap, reference: Geometry, *, what: str) -> Placement:
     return Placement(LabelMap(placed, reference), repairs, 0.0 if is_exact else shift_voxels, lost)
 
 
-def _check_values(layers: NDArray[Any], scheme: LabelScheme, what: str) -> None:
-    """As `LabelScheme.check`, but two passes instead of a sort where nothing is wrong."""
-    if layers.min() < 0 or layers.max() > max(scheme.names):
-        scheme.check(layers, what=what)
-
-
 def _whole_numbers(layers: NDArray[Any], what: str) -> NDArray[Any]:
     """Values as integers; what a scale factor in the header left beside a whole number is rounded."""
     if layers.dtype.kind != "f":
@@ -183,7 +187,8 @@ def _whole_numbers(layers: NDArray[Any], what: str) -> NDArray[Any]:
         raise LabelError(
             f"{what} holds fractions, as after smoothing or resampling; export the labels themselves, unresampled"
         )
-    return whole.astype(np.int64)
+    bounded: NDArray[np.floating] = np.clip(whole, -_LARGEST_VALUE, _LARGEST_VALUE)
+    return bounded.astype(np.int64)
 
 
 def _labels_by_name(layers: NDArray[Any], mask: StoredMask, scheme: LabelScheme, what: str) -> LabelReading:

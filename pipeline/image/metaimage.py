@@ -56,7 +56,7 @@ def _split(content: bytes, name: str) -> tuple[dict[str, str], bytes]:
         raise StorageError(f"{name} is not a MetaImage; save it again as .nii.gz")
     lines = content[:end].decode("utf-8", "replace").splitlines()
     fields = {key.strip(): value.strip() for key, _, value in (line.partition("=") for line in lines)}
-    if fields[_LAST_FIELD.decode()] != "LOCAL":
+    if fields.get(_LAST_FIELD.decode()) != "LOCAL":
         raise StorageError(f"{name} is only the header of a file in two parts; save it again as .mha or .nii.gz")
     return fields, content[end + 1 :]
 
@@ -96,4 +96,4 @@ def _geometry(shape: tuple[int, int, int], fields: dict[str, str], name: str) ->
 def _numbers(fields: dict[str, str], names: tuple[str, ...], count: int) -> NDArray[np.float64] | None:
     text = next((fields[name] for name in names if name in fields), "")
     numbers = np.array([float(n) for n in text.split()])
-    return numbers if numbers.size == count else None
+    return numbers if numbers.size == count and np.isfinite(numbers).all() else None

@@ -99,9 +99,21 @@ def write_nifti(path: Path, image: Volume | LabelMap, *, for_release: bool = Fal
             file.write(_header(image.geometry, image.voxels.dtype))
             file.write(_voxel_bytes(image))
     elif for_release:
-        write_atomically(path, bytes(deflate.gzip_compress(nifti_bytes(image), RELEASE_LEVEL)))
+        write_atomically(path, gzipped_nifti(image, for_release=True))
     else:
         write_atomically(path, _gzip_blocks(_header(image.geometry, image.voxels.dtype), _voxel_bytes(image)))
+
+
+def gzipped_nifti(image: Volume | LabelMap, *, for_release: bool = False) -> bytes:
+    """The whole `.nii.gz` file of an image.
+
+    Args:
+        image: what to write.
+        for_release: compress the same on every CPU, instead of fastest.
+    """
+    if for_release:
+        return bytes(deflate.gzip_compress(nifti_bytes(image), RELEASE_LEVEL))
+    return b"".join(_gzip_blocks(_header(image.geometry, image.voxels.dtype), _voxel_bytes(image)))
 
 
 def read_volume(path: Path, unit: Unit = Unit.HU) -> Volume:

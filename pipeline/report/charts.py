@@ -11,6 +11,9 @@ from pipeline.dataset.inclusion import FlowStep
 PAIR_SEPARATOR = " "
 """A pair of raters is named by both codes."""
 
+GROUP_COLORS = 8
+"""Colours the style sheet has for groups."""
+
 PROFILE_OF = ("liver", "lesion", "disputed")
 
 
@@ -109,6 +112,37 @@ def profile(voxels: Mapping[str, Sequence[int]], shown: Sequence[int]) -> str:
         ]
     parts += [_rect("shown", (index + 0.5) * step - 1, base, 2, 5) for index in shown]
     return _svg(width, base + 5, parts, "Liver, lesion and disputed voxels of each slice", css="profile")
+
+
+def stacked_bars(categories: Sequence[str], counts: Mapping[str, Sequence[int]]) -> str:
+    """One horizontal bar a category, divided into groups, with its total; a legend where there are several groups.
+
+    Args:
+        categories: names, from the top.
+        counts: group to one count a category.
+    """
+    width, line_height, bar, label, legend = 460, 26, 18, 128, 22 if len(counts) > 1 else 0
+    totals = [sum(column) for column in zip(*counts.values(), strict=True)]
+    scale = (width - label - 40) / max([*totals, 1])
+    parts = [_legend(list(counts), label)] if legend else []
+    for line, (category, total) in enumerate(zip(categories, totals, strict=True)):
+        x, y = float(label), legend + line * line_height
+        parts.append(_text(label - 8, y + 14, category, anchor="end"))
+        for place, group in enumerate(counts):
+            size = scale * counts[group][line]
+            parts.append(_rect(f"group-{place % GROUP_COLORS}", x, y, size, bar))
+            x += size
+        parts.append(_text(x + 6, y + 14, str(total)))
+    return _svg(width, legend + len(categories) * line_height, parts, ", ".join(categories))
+
+
+def _legend(groups: Sequence[str], left: float) -> str:
+    step = 13 + 7.2 * max(len(group) for group in groups) + 12
+    return "".join(
+        _rect(f"group-{place % GROUP_COLORS}", left + place * step, 2, 10, 10)
+        + _text(left + place * step + 14, 11, group, css="tick")
+        for place, group in enumerate(groups)
+    )
 
 
 def _rect(css: str, x: float, y: float, width: float, height: float, *, extra: str = "") -> str:

@@ -23,8 +23,12 @@ from pipeline.core.labels import Label
 from pipeline.core.records import Phase, Problem
 from pipeline.core.volume import LabelMap, Volume
 from pipeline.dataset.inclusion import FlowStep
+from pipeline.dataset.manifest import ManifestRow
+from pipeline.dataset.release_inputs import Row
+from pipeline.dataset.statistics import distributions, scanners
+from pipeline.dataset.tables import flattened
 from pipeline.image.components import component_count
-from pipeline.report.charts import PAIR_SEPARATOR, flow_chart, heat_map, profile, strip_plot
+from pipeline.report.charts import PAIR_SEPARATOR, flow_chart, heat_map, profile, stacked_bars, strip_plot
 from pipeline.report.sheets import choose_tiles, contact_sheet, frame_of, outlines
 
 LIVER_DICE = (0.90, 0.95)
@@ -105,6 +109,8 @@ def qc_page(
     flow: Sequence[FlowStep] = (),
     exclusions: Sequence[Mapping[str, Any]] = (),
     problems: Sequence[Problem] = (),
+    rows: Sequence[ManifestRow] = (),
+    tables: Mapping[str, Sequence[Row]] = MappingProxyType({}),
 ) -> str:
     """The whole page as HTML; the same input gives the same text.
 
@@ -115,6 +121,8 @@ def qc_page(
         flow: CONSORT steps, see `dataset.inclusion.consort`.
         exclusions: rows of `exclusions.csv`: patient, phase, rule, message.
         problems: of the dataset as a whole.
+        rows: the manifest, for the cohort's statistics.
+        tables: further tables by their headings, such as summaries of agreement.
     """
     cards = sorted((make_card(volume) for volume in volumes), key=lambda card: card.doubt)
     raters = sorted({rater for card in cards for pair in card.liver_dice for rater in pair.split(PAIR_SEPARATOR)})
@@ -129,6 +137,9 @@ def qc_page(
         exclusions=exclusions,
         problems=problems,
         agreement=[_agreement(name, kind, cards, raters) for name, kind in _STRUCTURES.items()] if raters else [],
+        statistics=[(one, stacked_bars(one.categories, one.counts)) for one in distributions(rows)],
+        scanners=_plain_table(scanners(rows)),
+        tables={name: _plain_table(table) for name, table in tables.items() if table},
         phases=sorted({card.phase for card in cards}, key=list(Phase).index),
         levels=[(level, sum(card.level == level for card in cards)) for level in ("bad", "look", "good")],
     )
@@ -213,6 +224,20 @@ def _headline(cards: Sequence[QcCard], raters: Sequence[str]) -> list[tuple[str,
         ("median Dice, liver", f"{median(liver):.3f}" if liver else "–"),
         ("median Dice, lesions", f"{median(lesion):.3f}" if lesion else "–"),
     ]
+
+
+def _plain_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells; words with blanks for underscores, numbers short."""
+    flat = [flattened(row) for row in rows]
+    columns = list(dict.fromkeys(column for row in flat for column in row))
+    cells = [[_cell(row.get(column)) for column in columns] for row in flat]
+    return [column.replace("_", " ") for column in columns], cells
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _agreement(

@@ -29,8 +29,8 @@ TILES = 6
 MARGIN_MM = 12.0
 """Seen around the liver in the slice: ribs and vessels that tell where one is."""
 
-WEBP_QUALITY = 62
-"""About 5 kB a tile; vessels of 3 pixels stay visible."""
+JPEG_QUALITY = 65
+"""About 6 kB a tile; vessels of 3 pixels stay visible. WebP would be half as large but takes 10 to 40 times as long."""
 
 DISPLAY_HU = (-100.0, 240.0)
 """Abdominal window (level 70, width 340); images already clipped to another one keep their contrast inside it."""
@@ -117,7 +117,7 @@ def frame_of(labels: LabelMap) -> Frame:
 
 
 def contact_sheet(image: Volume, frame: Frame, slices: Sequence[int]) -> bytes:
-    """The slices side by side as one WebP, as a radiologist sees them: patient's right on the left, front on top.
+    """The slices side by side as one JPEG, as a radiologist sees them: patient's right on the left, front on top.
 
     Args:
         image: the volume.
@@ -127,7 +127,7 @@ def contact_sheet(image: Volume, frame: Frame, slices: Sequence[int]) -> bytes:
     low, high = _display_range(image)
     tiles = [_tile(frame.cut(image.voxels[index]).astype(np.float32), frame, low, high) for index in slices]
     buffer = io.BytesIO()
-    Image.fromarray(np.concatenate(tiles, axis=1)).save(buffer, "WEBP", quality=WEBP_QUALITY, method=4)
+    Image.fromarray(np.concatenate(tiles, axis=1)).save(buffer, "JPEG", quality=JPEG_QUALITY)
     return buffer.getvalue()
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import lzma
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -25,6 +27,17 @@ FOREIGN_SUFFIXES = (".mhd", ".hdr", ".img", ".mrb", ".mgz", ".dcm", ".vtk", ".st
 
 LARGEST_MASK_BYTES = 1 << 30
 """A compressed mask has a few hundred kB; more than 1 GB is no mask."""
+
+_DAMAGED_ZIP = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    OSError,
+    EOFError,
+    RuntimeError,  # NotImplementedError too: a wrong version or compression is damage here
+    ValueError,
+)
+"""What `zipfile` raises on bytes that are no whole zip."""
 
 _NO_MASKS = {IMAGE_NAME, *(reading_name(letter).lower() for letter in READER_COLORS)}
 _NOT_OURS = ("__MACOSX", "._", ".")
@@ -104,14 +117,21 @@ def _of_disk(path: Path, inside: PurePosixPath) -> Iterator[ReturnedFile]:
     if path.suffix.lower() == ".zip" and not _is_litter(inside):
         yield from _of_zip(path, inside.with_suffix(""))
     else:
-        yield ReturnedFile(inside, path.read_bytes)
+        yield ReturnedFile(inside, lambda: _file_bytes(path))
+
+
+def _file_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        raise ReviewError("a file of the return cannot be read; please send it again") from None
 
 
 def _of_zip(path: Path, inside: PurePosixPath) -> Iterator[ReturnedFile]:
     try:
         with zipfile.ZipFile(path) as package:
-            members = [info for info in package.infolist() if not info.is_dir()]
-    except (zipfile.BadZipFile, OSError):
+            members = [info for info in package.infolist() if info.filename and not info.filename.endswith("/")]
+    except _DAMAGED_ZIP:
         raise ReviewError("the zip is damaged or was cut short on its way; please send it again") from None
     if any(info.flag_bits & 1 for info in members):
         raise ReviewError("the zip is locked by a password; please send it without one")
@@ -125,7 +145,7 @@ def _member_bytes(path: Path, info: zipfile.ZipInfo) -> bytes:
     try:
         with zipfile.ZipFile(path) as package:
             return package.read(info)
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError):
+    except _DAMAGED_ZIP:
         raise ReviewError("a file inside the zip is damaged; please zip the folder again and send it") from None
 
 
@@ -177,8 +197,15 @@ def _remarks(worklists: list[ReturnedFile]) -> dict[str, Remark]:
         text = file.read().decode("utf-8-sig", "replace")
         first = text.partition("\n")[0]
         separator = max((",", ";", "\t"), key=first.count)
-        for row in csv.DictReader(io.StringIO(text), delimiter=separator):
+        for row in _rows(text, separator):
             item, status, comment = ((row.get(column) or "").strip() for column in ("item", "status", "comment"))
             if status or comment:
                 remarks[item] = Remark(status.casefold(), comment)
     return remarks
+
+
+def _rows(text: str, separator: str) -> list[dict[str, str | None]]:
+    try:
+        return list(csv.DictReader(io.StringIO(text), delimiter=separator))
+    except csv.Error:
+        raise ReviewError("worklist.csv is damaged; please save it again as CSV and send the return again") from None

@@ -55,9 +55,10 @@ def display_range(image: Volume) -> tuple[float, float]:
 
 
 def slices_to_show(labels: LabelMap, wanted: Sequence[int] = ()) -> tuple[int, ...]:
-    """Up to `TILES` slices in order: those wanted, the one with most lesion, then an even choice through the liver."""
+    """Up to `TILES` slices in order: an even choice of those wanted, the one with most lesion, some of the liver."""
     count = labels.geometry.shape[0]
-    chosen = [index for index in dict.fromkeys(wanted) if 0 <= index < count][:TILES]
+    known = [index for index in dict.fromkeys(wanted) if 0 <= index < count]
+    chosen = known if len(known) <= TILES else [known[round(n * (len(known) - 1) / (TILES - 1))] for n in range(TILES)]
     lesion = (labels.voxels == Label.LESION).sum(axis=(1, 2))
     filled = np.flatnonzero((labels.voxels != Label.BACKGROUND).any(axis=(1, 2)))
     span = filled if filled.size else np.arange(count)

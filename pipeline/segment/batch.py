@@ -16,19 +16,50 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pipeline.core.config import CoarseConfig
 from pipeline.core.errors import ConfigError, PipelineError, StorageError
 from pipeline.core.files import read_json, sha256_of, write_json
+from pipeline.core.volume import Volume
 from pipeline.image.nifti import read_volume, write_nifti
 from pipeline.segment.facts import label_facts
 from pipeline.segment.models import Model
-from pipeline.segment.nnunet import Inferred, NnunetSegmenter, Prepared
+from pipeline.segment.nnunet import NnunetSegmenter, Prepared
 from pipeline.segment.postprocess import postprocess
+from pipeline.segment.segmenter import Segmentation
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
+
+
+class SteppedSegmenter(Protocol):
+    """A labeller whose steps may run in different threads: `NnunetSegmenter` or `chain.ChainedSegmenter`."""
+
+    @property
+    def config(self) -> CoarseConfig:
+        """Limits and post-processing."""
+        ...
+
+    def load(self) -> object:
+        """Read the networks."""
+        ...
+
+    def prepare(self, volume: Volume) -> Prepared:
+        """The volume as the network wants it."""
+        ...
+
+    def infer(self, prepared: Prepared) -> Any:
+        """What the network says, fit for `finish`."""
+        ...
+
+    def finish(self, inferred: Any) -> Segmentation:
+        """Labels on the volume's grid."""
+        ...
+
+    def provenance(self) -> dict[str, Any]:
+        """What decides a label."""
+        ...
 
 
 class Outcome(StrEnum):
@@ -93,9 +124,11 @@ class _Read:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Inferred:
+    """`content` is what `finish` takes, or the facts of a run before."""
+
     image_sha256: str
     read_seconds: float
-    content: Inferred | Mapping[str, Any]
+    content: Any
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,14 +160,23 @@ def segment_files(
         ConfigError: when two images have the same name, or a label would overwrite an image.
         ModelError: when the network cannot be loaded.
     """
+    return label_files(images, out, NnunetSegmenter(model, device, config or CoarseConfig()), on_image=on_image)
+
+
+def label_files(
+    images: Sequence[Path],
+    out: Path,
+    segmenter: SteppedSegmenter,
+    *,
+    on_image: Callable[[LabelledImage], None] = lambda image: None,
+) -> BatchReport:
+    """The same as `segment_files`, by one network or a chain of two, see `chain.open_segmenter`."""
     start = time.perf_counter()
-    settings = config or CoarseConfig()
-    segmenter = NnunetSegmenter(model, device, settings)
     jobs = _jobs(images, out)
     done: list[LabelledImage] = []
     if jobs:
         segmenter.load()
-    for image in _labelled(jobs, segmenter, settings):
+    for image in _labelled(jobs, segmenter):
         done.append(image)
         on_image(image)
     return BatchReport(tuple(done), time.perf_counter() - start)
@@ -157,20 +199,21 @@ def _job(image: Path, out: Path) -> _Job:
     return _Job(name, image, out / f"{name}.nii.gz", out / f"{name}.json")
 
 
-def _labelled(jobs: Sequence[_Job], segmenter: NnunetSegmenter, config: CoarseConfig) -> Iterator[LabelledImage]:
+def _labelled(jobs: Sequence[_Job], segmenter: SteppedSegmenter) -> Iterator[LabelledImage]:
     """The pipeline. A step that fails hands its error on, so that only the end has to look."""
+    timeout_s = segmenter.config.timeout_s
     behind: tuple[_Job, Future[_Written]] | None = None
     for job, read in _one_ahead(jobs, partial(_read, segmenter)):
-        inferred = _now(partial(_infer, segmenter, read, config.timeout_s))
-        written = _in_background(partial(_write, job, inferred, segmenter, config))
+        inferred = _now(partial(_infer, segmenter, read, timeout_s))
+        written = _in_background(partial(_write, job, inferred, segmenter))
         if behind is not None:
-            yield _told(*behind, config.timeout_s)
+            yield _told(*behind, timeout_s)
         behind = job, written
     if behind is not None:
-        yield _told(*behind, config.timeout_s)
+        yield _told(*behind, timeout_s)
 
 
-def _read(segmenter: NnunetSegmenter, job: _Job) -> _Read:
+def _read(segmenter: SteppedSegmenter, job: _Job) -> _Read:
     start = time.perf_counter()
     image_sha256 = sha256_of(job.image)
     kept = _kept(job, image_sha256, segmenter)
@@ -181,7 +224,7 @@ def _read(segmenter: NnunetSegmenter, job: _Job) -> _Read:
     return _Read(image_sha256, seconds, segmenter.prepare(volume))
 
 
-def _kept(job: _Job, image_sha256: str, segmenter: NnunetSegmenter) -> Mapping[str, Any] | None:
+def _kept(job: _Job, image_sha256: str, segmenter: SteppedSegmenter) -> Mapping[str, Any] | None:
     """What a run before says of this image; None unless it would be done the same and its label is whole."""
     try:
         facts = read_json(job.facts)
@@ -192,25 +235,25 @@ def _kept(job: _Job, image_sha256: str, segmenter: NnunetSegmenter) -> Mapping[s
         return None
 
 
-def _infer(segmenter: NnunetSegmenter, read: Future[_Read], timeout_s: float) -> _Inferred:
+def _infer(segmenter: SteppedSegmenter, read: Future[_Read], timeout_s: float) -> _Inferred:
     done = read.result(timeout_s)
     content = done.content if isinstance(done.content, Mapping) else segmenter.infer(done.content)
     return _Inferred(done.image_sha256, done.seconds, content)
 
 
-def _write(job: _Job, inferred: Future[_Inferred], segmenter: NnunetSegmenter, config: CoarseConfig) -> _Written:
+def _write(job: _Job, inferred: Future[_Inferred], segmenter: SteppedSegmenter) -> _Written:
     done = inferred.result()
     if isinstance(done.content, Mapping):
         return _Written(Outcome.KEPT, done.content)
     segmentation = segmenter.finish(done.content)
     start = time.perf_counter()
-    cleaned = postprocess(segmentation.labels, config)
+    cleaned = postprocess(segmentation.labels, segmenter.config)
     write_nifti(job.label, cleaned.labels)
     seconds = {"read": done.read_seconds, "write": time.perf_counter() - start}
     facts = {
         "image_sha256": done.image_sha256,
         "label_sha256": sha256_of(job.label),
-        "min_lesion_mm3": config.min_lesion_mm3,
+        "min_lesion_mm3": segmenter.config.min_lesion_mm3,
         **label_facts(segmentation, cleaned, seconds=seconds),
     }
     write_json(job.facts, facts)

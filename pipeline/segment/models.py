@@ -8,19 +8,24 @@ nnunetv2.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 from pipeline.core.config import NetworkConfig
 from pipeline.core.errors import ModelError, StorageError
-from pipeline.core.files import digest, read_json, sha256_of
+from pipeline.core.files import digest, read_json, sha256_of, write_atomically
 from pipeline.core.labels import Label
 
 CHECKPOINT_NAME = "checkpoint_final.pth"
 SAFE_NETWORKS = ("dynamic_network_architectures.architectures.",)
 SAFE_PARTS = ("torch.nn.",)
+MODEL_MEMBER = re.compile(r"([\w-]+/){0,3}(plans\.json|dataset\.json|fold_\w+/checkpoint_final\.pth)")
+"""Names of the files of a model inside a zip; no other member is ever unpacked."""
+
 DEFAULT_ORIENTATION = "SPL"
 """Axial, head first, supine: how DICOM slices are stacked and how our own training data lie."""
 
@@ -42,7 +47,7 @@ class Registered:
 REGISTERED = {
     "demo": Registered(
         Path(__file__).parent / "demo_model",
-        sha256="10f863f36c2d77fb45e896664889b240abe9759a2b25629660fa3de88cbcc8da",
+        sha256="7dab3533a07b9a0244a460e3ff48696c9ab4bca6a4400c3b7c96a8387433bf93",
     ),
 }
 
@@ -77,7 +82,7 @@ def find_model(config: NetworkConfig, root: Path, *, allow_unpinned: bool = Fals
     """The model a configuration names, its files hashed and its plans and labels checked.
 
     Args:
-        config: `[coarse]` or `[coarse.lesions]`.
+        config: `[coarse]` or `[coarse.lesions]`; a zip as nnU-Net exports it is unpacked beside itself.
         root: the dataset folder; a model folder that is not absolute lies below it.
         allow_unpinned: take a folder without a pin, because a person named it for this one run.
 
@@ -85,7 +90,7 @@ def find_model(config: NetworkConfig, root: Path, *, allow_unpinned: bool = Fals
         ModelError: when files are missing, differ from the pin, or are not safe to load.
     """
     registered = REGISTERED.get(config.model)
-    folder = registered.folder if registered else _model_folder(root / config.model, config.model)
+    folder = registered.folder if registered else _model_folder(_unpacked(root / config.model), config.model)
     model = _described(config.model if registered else folder.name, folder, config)
     pin = config.sha256 or (registered.sha256 if registered else None)
     _check_pin(model, pin, allow_unpinned=allow_unpinned)
@@ -144,6 +149,21 @@ def map_labels(values: Mapping[str, int], wanted: Mapping[str, str], *, name: st
             f"model {name} knows the labels {values}, none of them liver or lesion; set labels in [coarse]"
         )
     return mapping
+
+
+def _unpacked(path: Path) -> Path:
+    """The folder beside a zip, holding those of its members that make up a model; any other path itself."""
+    if path.suffix != ".zip" or not path.is_file():
+        return path
+    folder = path.with_suffix("")
+    try:
+        with ZipFile(path) as archive:
+            for member in archive.namelist():
+                if MODEL_MEMBER.fullmatch(member) and not (folder / member).is_file():
+                    write_atomically(folder / member, archive.read(member))
+    except (BadZipFile, OSError) as error:
+        raise ModelError(f"{path.name} is no readable zip ({error}); export the model again") from None
+    return folder
 
 
 def _model_folder(path: Path, name: str) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.pool import ThreadPool
@@ -19,13 +19,17 @@ from typing import Any
 
 from pipeline.core.errors import ModelError
 from pipeline.core.files import atomic_writer, read_json, write_json
-from pipeline.segment.models import CHECKPOINT_NAME, DEFAULT_ORIENTATION
+from pipeline.segment.models import CHECKPOINT_NAME, DEFAULT_ORIENTATION, Model
 from pipeline.segment.quiet import quiet_nnunet
 
-CONFIGURATION = "3d_small"
-PLANS_NAME = "nnUNetPlansSmall"
+PLANS_NAME = "nnUNetPlans"
+FULL_CONFIGURATION = "3d_fullres"
+SMALL_CONFIGURATION = "3d_small"
 TORCH_RESAMPLING = "resample_torch_fornnunet"
 _one_training = threading.Lock()
+
+Fold = int | str
+"""0 to 4, or "all" for every case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +41,33 @@ class SmallNetwork:
         patch: voxels a patch, divisible by two for every stage but the first.
         features: channels of each stage.
         batch_size: patches a step.
-        epochs: times the learning rate is lowered.
+    """
+
+    spacing_mm: tuple[float, float, float] = (7.5, 6.6, 6.6)
+    patch: tuple[int, int, int] = (32, 56, 56)
+    features: tuple[int, ...] = (8, 16, 32, 64)
+    batch_size: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How long a small network learns.
+
+    Attributes:
+        epochs: times the learning rate is set anew.
         iterations: steps an epoch.
+        learning_rate: the highest, after a warm-up over the first 15 % of the epochs; it falls to 0 as a cosine.
         seed: of weights and patches; the result still hangs on the CPU, so the trained file is what counts.
     """
 
-    spacing_mm: tuple[float, float, float] = (6.0, 6.0, 6.0)
-    patch: tuple[int, int, int] = (40, 64, 64)
-    features: tuple[int, ...] = (8, 16, 32, 64)
-    batch_size: int = 2
-    epochs: int = 16
-    iterations: int = 25
+    epochs: int = 90
+    iterations: int = 10
+    learning_rate: float = 8e-3
     seed: int = 0
+
+
+FINE_TUNING = Schedule(epochs=15, learning_rate=2e-3)
+"""Enough to take up a round of reviewed cases, little enough to keep what was learned before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,43 +83,88 @@ class Training:
     seconds: Mapping[str, float]
 
 
-def train(raw: Path, work: Path, out: Path, network: SmallNetwork, *, device: str = "cpu") -> Training:
-    """A model trained on all cases of a dataset in nnU-Net's raw layout.
+def train_small(
+    raw: Path,
+    work: Path,
+    out: Path,
+    *,
+    network: SmallNetwork | None = None,
+    schedule: Schedule | None = None,
+    pretrained: Model | None = None,
+    device: str = "cpu",
+) -> Training:
+    """A small model trained on all cases of a dataset in nnU-Net's raw layout, in minutes on one CPU core.
 
     Args:
         raw: `Dataset001_Name` with `imagesTr`, `labelsTr` and `dataset.json`.
         work: for nnU-Net's intermediate files; may be deleted afterwards.
         out: where the model goes: `plans.json`, `dataset.json` and a checkpoint without optimizer state.
-        network: its size and schedule.
+        network: its size; has no say when `pretrained` is given.
+        schedule: how long; by default as the demo network, or `FINE_TUNING` when `pretrained` is given.
+        pretrained: go on from this model, with its plans and so its normalisation.
         device: "cpu" or "cuda".
 
     Raises:
-        ModelError: when `raw` is not in nnU-Net's layout.
+        ModelError: when `raw` is not in nnU-Net's layout, or its labels are not those of `pretrained`.
     """
-    dataset_id = _dataset_id(raw)
     seconds: dict[str, float] = {}
-    with _one_training, _nnunet_folders(raw, work):
-        with _measured(seconds, "import"):
-            _pools_are_threads()
+    with _nnunet_at_home(raw, work) as dataset:
         with _measured(seconds, "plan"):
-            _plan(dataset_id, work / "preprocessed" / raw.name, network)
+            planned = _planned(dataset)
+            plans = _plans_of(pretrained) if pretrained else small_plans(planned, network or SmallNetwork())
+            _write_plans(dataset, plans)
         with _measured(seconds, "preprocess"):
-            _preprocess(dataset_id, work / "preprocessed" / raw.name)
+            _preprocess(dataset, _configuration(plans))
         with _measured(seconds, "train"):
-            trained = _run(work / "preprocessed" / raw.name, network, device)
-        _export(trained, out)
+            chosen = schedule or (FINE_TUNING if pretrained else Schedule())
+            trained = _run_small(dataset, _configuration(plans), chosen, pretrained, device)
+        _export([trained], dataset, out)
     return Training(out, seconds)
 
 
-def _dataset_id(raw: Path) -> int:
-    number = raw.name.removeprefix("Dataset")[:3]
-    if not (raw.name.startswith("Dataset") and number.isdigit() and (raw / "dataset.json").is_file()):
-        raise ModelError(f"{raw.name} is not a dataset in nnU-Net's raw layout (Dataset001_Name with dataset.json)")
-    return int(number)
+def train_full(
+    raw: Path, work: Path, out: Path, *, splits: Sequence[Mapping[str, Sequence[str]]], device: str = "cuda"
+) -> Training:
+    """An ensemble of full-size nnU-Nets, one a split, as nnU-Net plans and trains them: days of GPU time.
+
+    Args:
+        raw: as for `train_small`.
+        work: as for `train_small`.
+        out: as for `train_small`, one checkpoint a fold.
+        splits: `train` and `val` case names of each fold, from the release's `splits_final.json`.
+        device: "cuda"; "cpu" works and takes months.
+
+    Raises:
+        ModelError: when `raw` is not in nnU-Net's layout, or a split names a case that it does not hold.
+    """
+    seconds: dict[str, float] = {}
+    with _nnunet_at_home(raw, work) as dataset:
+        with _measured(seconds, "plan"):
+            _write_plans(dataset, with_torch_resampling(_planned(dataset)))
+            write_json(dataset.preprocessed / "splits_final.json", _checked_splits(splits, raw))
+        with _measured(seconds, "preprocess"):
+            _preprocess(dataset, FULL_CONFIGURATION)
+        with _measured(seconds, "train"):
+            trained = [_run_full(dataset, fold, device) for fold in range(len(splits))]
+        _export(trained, dataset, out)
+    return Training(out, seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class _Dataset:
+    """Where nnU-Net keeps one dataset."""
+
+    number: int
+    raw: Path
+    preprocessed: Path
 
 
 @contextmanager
-def _nnunet_folders(raw: Path, work: Path) -> Iterator[None]:
+def _nnunet_at_home(raw: Path, work: Path) -> Iterator[_Dataset]:
+    """nnU-Net's folders through the environment, its pools as threads, its prints in the log, for one training."""
+    number = raw.name.removeprefix("Dataset")[:3]
+    if not (raw.name.startswith("Dataset") and number.isdigit() and (raw / "dataset.json").is_file()):
+        raise ModelError(f"{raw.name} is not a dataset in nnU-Net's raw layout (Dataset001_Name with dataset.json)")
     wanted = {
         "nnUNet_raw": str(raw.parent),
         "nnUNet_preprocessed": str(work / "preprocessed"),
@@ -108,16 +172,22 @@ def _nnunet_folders(raw: Path, work: Path) -> Iterator[None]:
         "nnUNet_n_proc_DA": "1",
         "nnUNet_compile": "f",
     }
+    with _one_training, _environment(wanted):
+        _pools_are_threads()
+        (work / "preprocessed").mkdir(parents=True, exist_ok=True)
+        yield _Dataset(int(number), raw, work / "preprocessed" / raw.name)
+
+
+@contextmanager
+def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
-    (work / "preprocessed").mkdir(parents=True, exist_ok=True)
     try:
         yield
     finally:
         for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
+            os.environ.pop(name, None)
+            if value is not None:
                 os.environ[name] = value
 
 
@@ -137,38 +207,65 @@ def _pools_are_threads() -> None:
         vars(module)["multiprocessing"] = threads
 
 
-def _plan(dataset_id: int, preprocessed: Path, network: SmallNetwork) -> None:
+def _planned(dataset: _Dataset) -> dict[str, Any]:
+    """What nnU-Net's own planner makes of the dataset."""
     from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints, plan_experiments
 
     quiet_nnunet()
     extract_fingerprints(
-        [dataset_id], num_processes=1, check_dataset_integrity=True, verbose=False, show_progress_bar=False
+        [dataset.number], num_processes=1, check_dataset_integrity=True, verbose=False, show_progress_bar=False
     )
-    plan_experiments([dataset_id])
-    plans = read_json(preprocessed / "nnUNetPlans.json")
-    write_json(preprocessed / f"{PLANS_NAME}.json", small_plans(plans, network))
+    plan_experiments([dataset.number])
+    plans: dict[str, Any] = read_json(dataset.preprocessed / f"{PLANS_NAME}.json")
+    return plans
+
+
+def _plans_of(pretrained: Model) -> dict[str, Any]:
+    plans: dict[str, Any] = read_json(pretrained.folder / "plans.json")
+    return plans
+
+
+def _write_plans(dataset: _Dataset, plans: Mapping[str, Any]) -> None:
+    here = {**plans, "dataset_name": dataset.raw.name, "plans_name": PLANS_NAME}
+    write_json(dataset.preprocessed / f"{PLANS_NAME}.json", here)
+    write_json(dataset.preprocessed / "dataset.json", read_json(dataset.raw / "dataset.json"))
+
+
+def _configuration(plans: Mapping[str, Any]) -> str:
+    names = list(plans["configurations"])
+    return names[0] if len(names) == 1 else FULL_CONFIGURATION
+
+
+def with_torch_resampling(plans: Mapping[str, Any]) -> dict[str, Any]:
+    """nnU-Net's plans with its own faster resampling, which its authors recommend over the default."""
+    configurations = {
+        name: {**configuration, **_torch_resampling()} if "spacing" in configuration else configuration
+        for name, configuration in plans["configurations"].items()
+    }
+    return {**plans, "configurations": configurations}
 
 
 def small_plans(plans: Mapping[str, Any], network: SmallNetwork) -> dict[str, Any]:
     """nnU-Net's plans with a single configuration of our size; normalisation and axes stay as planned."""
-    planned = plans["configurations"]["3d_fullres"]
+    planned = plans["configurations"][FULL_CONFIGURATION]
     small = {
         **planned,
-        "data_identifier": f"{PLANS_NAME}_{CONFIGURATION}",
+        **_torch_resampling(),
+        "data_identifier": f"{PLANS_NAME}_{SMALL_CONFIGURATION}",
         "spacing": list(network.spacing_mm),
         "patch_size": list(network.patch),
         "batch_size": network.batch_size,
         "batch_dice": True,
         "architecture": _architecture(planned["architecture"], network),
     }
-    for kind in ("data", "seg", "probabilities"):
-        small[f"resampling_fn_{kind}"] = TORCH_RESAMPLING
-        small[f"resampling_fn_{kind}_kwargs"] = {
-            "is_seg": kind == "seg",
-            "force_separate_z": False,
-            "memefficient_seg_resampling": False,
-        }
-    return {**plans, "plans_name": PLANS_NAME, "configurations": {CONFIGURATION: small}}
+    return {**plans, "configurations": {SMALL_CONFIGURATION: small}}
+
+
+def _torch_resampling() -> dict[str, Any]:
+    settings = {"force_separate_z": False, "memefficient_seg_resampling": False}
+    kinds = ("data", "seg", "probabilities")
+    names = {f"resampling_fn_{kind}": TORCH_RESAMPLING for kind in kinds}
+    return {**names, **{f"resampling_fn_{kind}_kwargs": {"is_seg": kind == "seg", **settings} for kind in kinds}}
 
 
 def _architecture(planned: Mapping[str, Any], network: SmallNetwork) -> dict[str, Any]:
@@ -188,49 +285,79 @@ def _architecture(planned: Mapping[str, Any], network: SmallNetwork) -> dict[str
     }
 
 
-def _preprocess(dataset_id: int, preprocessed: Path) -> None:
+def _preprocess(dataset: _Dataset, configuration: str) -> None:
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-    plans = PlansManager(read_json(preprocessed / f"{PLANS_NAME}.json"))
-    preprocessor = plans.get_configuration(CONFIGURATION).preprocessor_class(verbose=False)
+    plans = PlansManager(read_json(dataset.preprocessed / f"{PLANS_NAME}.json"))
+    preprocessor = plans.get_configuration(configuration).preprocessor_class(verbose=False)
     preprocessor.show_progress_bar = False
-    preprocessor.run(dataset_id, CONFIGURATION, PLANS_NAME, num_processes=1)
+    preprocessor.run(dataset.number, configuration, PLANS_NAME, num_processes=1)
 
 
-def _run(preprocessed: Path, network: SmallNetwork, device: str) -> Path:
-    import numpy as np
-    import torch
-
-    from pipeline.segment.trainer import SmallTrainer
+def _run_small(
+    dataset: _Dataset, configuration: str, schedule: Schedule, pretrained: Model | None, device: str
+) -> Path:
+    from pipeline.segment.trainer import SmallTrainer, seed_everything, start_from
 
     quiet_nnunet()
-    os.environ["nnUNet_n_proc_DA"] = "0"  # noqa: SIM112 - nnU-Net spells it so
-    torch.manual_seed(network.seed)
-    np.random.seed(network.seed)
-    plans = {**read_json(preprocessed / f"{PLANS_NAME}.json"), "continue_training": False}
-    trainer = SmallTrainer(plans, CONFIGURATION, "all", read_json(preprocessed / "dataset.json"), torch.device(device))
-    trainer.num_epochs, trainer.num_iterations_per_epoch = network.epochs, network.iterations
+    seed_everything(schedule.seed)
+    trainer = SmallTrainer(*_trainer_arguments(dataset, configuration, "all", device))
+    trainer.num_epochs, trainer.num_iterations_per_epoch = schedule.epochs, schedule.iterations
+    trainer.initial_lr = schedule.learning_rate
     trainer.initialize()
-    trainer.run_training()
+    if pretrained is not None:
+        start_from(trainer.network, pretrained)
+    return _trained(trainer, augmenters=0)
+
+
+def _run_full(dataset: _Dataset, fold: int, device: str) -> Path:
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+    quiet_nnunet()
+    trainer = nnUNetTrainer(*_trainer_arguments(dataset, FULL_CONFIGURATION, fold, device))
+    trainer.initialize()
+    return _trained(trainer, augmenters=os.cpu_count() or 1)
+
+
+def _trainer_arguments(dataset: _Dataset, configuration: str, fold: Fold, device: str) -> tuple[Any, ...]:
+    import torch
+
+    plans = {**read_json(dataset.preprocessed / f"{PLANS_NAME}.json"), "continue_training": False}
+    return plans, configuration, fold, read_json(dataset.preprocessed / "dataset.json"), torch.device(device)
+
+
+def _trained(trainer: Any, *, augmenters: int) -> Path:
+    """The folder of a finished training; 0 augmenters means in this thread, which nnU-Net's planner cannot bear."""
+    with _environment({"nnUNet_n_proc_DA": str(augmenters)}):
+        trainer.run_training()
     return Path(trainer.output_folder)
 
 
-def _export(trained: Path, out: Path) -> None:
+def _checked_splits(splits: Sequence[Mapping[str, Sequence[str]]], raw: Path) -> list[dict[str, list[str]]]:
+    there = {path.name.removesuffix(".nii.gz") for path in (raw / "labelsTr").glob("*.nii.gz")}
+    missing = sorted({case for split in splits for cases in split.values() for case in cases} - there)
+    if missing:
+        raise ModelError(f"the splits name {', '.join(missing[:5])}, not among the {len(there)} cases of {raw.name}")
+    return [{part: sorted(cases) for part, cases in split.items()} for split in splits]
+
+
+def _export(trained: Sequence[Path], dataset: _Dataset, out: Path) -> None:
     """Only what a prediction needs, named for nnU-Net's own trainer, so that its tools open it too."""
     import torch
 
-    content = torch.load(trained / CHECKPOINT_NAME, map_location="cpu", weights_only=False)
-    slim = {
-        "network_weights": content["network_weights"],
-        "trainer_name": "nnUNetTrainer",
-        "init_args": {"configuration": content["init_args"]["configuration"], "fold": "all"},
-        "inference_allowed_mirroring_axes": None,
-    }
-    with atomic_writer(out / "fold_all" / CHECKPOINT_NAME) as file:
-        torch.save(slim, file)
-    dataset = read_json(trained.parent / "dataset.json")
-    write_json(out / "dataset.json", {"orientation": DEFAULT_ORIENTATION, **dataset})
-    write_json(out / "plans.json", read_json(trained.parent / "plans.json"))
+    for folder in trained:
+        content = torch.load(folder / CHECKPOINT_NAME, map_location="cpu", weights_only=False)
+        slim = {
+            "network_weights": content["network_weights"],
+            "trainer_name": "nnUNetTrainer",
+            "init_args": {key: content["init_args"][key] for key in ("configuration", "fold")},
+            "inference_allowed_mirroring_axes": content["inference_allowed_mirroring_axes"],
+        }
+        with atomic_writer(out / folder.name / CHECKPOINT_NAME) as file:
+            torch.save(slim, file)
+    described = {"orientation": DEFAULT_ORIENTATION, **read_json(dataset.preprocessed / "dataset.json")}
+    write_json(out / "dataset.json", described)
+    write_json(out / "plans.json", read_json(dataset.preprocessed / f"{PLANS_NAME}.json"))
 
 
 @contextmanager

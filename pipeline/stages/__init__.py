@@ -10,6 +10,8 @@
     AGREE    how far raters agree                                           agreement.json
     VOTE     nested majority, and what it does not settle                   consensus.nii.gz, consensus.json
     MEASURE  lesions: volume, diameters, HU                                 lesions.json
+    ADJUDICATE  what the vote does not settle, for the lead radiologist     review/adjudication-N/outbox
+             ... and back through COLLECT ...                               adjudicated.nii.gz
     PREPARE  liver slices and HU window of the released copy                prepared/
     cut_release, verify_release                                             releases/<version>
     REPORT   the quality page and tables                                    reports/qc.html
@@ -20,17 +22,19 @@ nothing; what is wrong with a case stops that case alone.
 
 from __future__ import annotations
 
+from pipeline.stages.handout import ADJUDICATE, PACK, packages
 from pipeline.stages.imaging import CONVERT, LABEL
 from pipeline.stages.intake import SCAN, SCREEN, case_ids
 from pipeline.stages.publish import REPORT, cut_release, standing_problems, verify_release
-from pipeline.stages.review import COLLECT, PACK, accept_flagged, packages, returned, review_status, rounds
-from pipeline.stages.settle import AGREE, MEASURE, PREPARE, VOTE
+from pipeline.stages.returns import COLLECT, accept_flagged, returned, review_status
+from pipeline.stages.settle import AGREE, MEASURE, PREPARE, VOTE, open_votes
 
 DATASET_STAGES = (SCAN, SCREEN)
 CASE_STAGES = (CONVERT, LABEL)
 REVIEW_STAGES = (AGREE, VOTE, MEASURE, PREPARE)
 
 __all__ = [
+    "ADJUDICATE",
     "AGREE",
     "CASE_STAGES",
     "COLLECT",
@@ -48,10 +52,10 @@ __all__ = [
     "accept_flagged",
     "case_ids",
     "cut_release",
+    "open_votes",
     "packages",
     "returned",
     "review_status",
-    "rounds",
     "standing_problems",
     "verify_release",
 ]

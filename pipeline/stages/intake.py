@@ -77,9 +77,11 @@ def phase_guess(ws: Workspace, case_id: str, phase: Phase) -> PhaseGuess:
 
 
 def read_consort(ws: Workspace) -> tuple[FlowStep, ...]:
-    """How many series and patients fell at each rule."""
+    """How many series and patients fell at each rule; nothing before the first screening."""
     from pipeline.dataset.inclusion import FlowStep
 
+    if not ws.layout.consort.exists():
+        return ()
     return tuple(FlowStep(**step) for step in read_json(ws.layout.consort))
 
 
@@ -153,7 +155,7 @@ def _scan(ws: Workspace, case_id: str | None) -> Work:
     if not found.instances:
         names = ", ".join(ws.config.source.paths)
         raise DicomError(f"{names}: {len(found.set_aside)} files, none of them DICOM; expected a hospital's export")
-    grouping = group_series(found.instances)
+    grouping = group_series(found.instances, found.set_aside)
     _write_files_table(ws, (*found.set_aside, *grouping.set_aside), grouping.series)
     files = len(found.instances) + len(found.set_aside)
     return Work((ws.layout.files_table,), note=f"{files} files, {len(grouping.series)} series")
@@ -172,7 +174,8 @@ def _screen(ws: Workspace, case_id: str | None) -> Work:
     from pipeline.dataset.inclusion import consort, screen_cohort
     from pipeline.dicom.series import group_series
 
-    series = {one.key: one for one in group_series(_found(ws).instances).series}
+    found = _found(ws)
+    series = {one.key: one for one in group_series(found.instances, found.set_aside).series}
     guesses = _guesses(ws, series.values())
     candidates = [_candidate(ws, one, guesses[one.key]) for one in series.values()]
     inclusion = screen_cohort(candidates, _patients(ws, series.values()), ws.config)

@@ -9,15 +9,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.core.errors import PipelineError
+from pipeline.core.errors import PipelineError, ReleaseError
 from pipeline.core.files import digest, read_json, write_text
 from pipeline.core.receipts import package_versions, read_receipt
 from pipeline.core.records import Patient, Phase, Problem, Severity
+from pipeline.stages.handout import PACK
 from pipeline.stages.imaging import CONVERT, LABEL
 from pipeline.stages.intake import SCAN, SCREEN, case_ids, case_of, read_consort, site_of
 from pipeline.stages.privacy import places_of_leaks
-from pipeline.stages.review import COLLECT, PACK
-from pipeline.stages.settle import AGREE, MEASURE, PREPARE, VOTE
+from pipeline.stages.returns import COLLECT, adjudicated_mask
+from pipeline.stages.settle import AGREE, MEASURE, PREPARE, VOTE, final_mask, open_votes
 from pipeline.workspace import Outcome, Stage, Status, Waiting, Work, Workspace
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def verify_release(ws: Workspace, version: str) -> Outcome:
 def standing_problems(ws: Workspace) -> tuple[Problem, ...]:
     """Everything that receipts say still stands against the dataset and its cases."""
     of_cases = (problem for case_id in case_ids(ws) for problem in _noticed(ws, TO_SETTLE, case_id))
-    return (*_noticed(ws, (SCAN, SCREEN, PACK, COLLECT), None), *of_cases)
+    return (*_noticed(ws, (SCAN, SCREEN, PACK, COLLECT), None), *of_cases, *open_votes(ws))
 
 
 def release_inputs(ws: Workspace, version: str) -> tuple[ReleaseInputs, tuple[Problem, ...]]:
@@ -112,6 +113,9 @@ def _verify(ws: Workspace, version: str) -> tuple[tuple[Problem, ...], str]:
     from pipeline.dataset.verify import verify
 
     folder = ws.layout.release(version)
+    if not folder.is_dir():
+        there = ", ".join(sorted(path.name for path in ws.layout.releases.glob("[0-9]*"))) or "none"
+        raise ReleaseError(f"there is no version {version}; there are: {there}")
     problems = verify(folder)
     return problems, f"version {version} is sound" if not problems else f"version {version} must not be used"
 
@@ -128,16 +132,8 @@ def _open_point(ws: Workspace, case_id: str) -> str | None:
             return str(waiting)
         if reason is not None:
             return f"{stage.name} must run again ({reason})"
-    return _adjudication(ws, case_id)
-
-
-def _adjudication(ws: Workspace, case_id: str) -> str | None:
-    waiting = [
-        str(phase)
-        for phase in case_of(ws, case_id).series
-        if read_json(ws.layout.consensus_explanation(case_id, phase))["needs_adjudication"]
-    ]
-    return f"{', '.join(waiting)} must go to the lead radiologist" if waiting else None
+    left = {problem.message.split(":")[0] for problem in open_votes(ws) if problem.message.startswith(f"{case_id} ")}
+    return f"{', '.join(sorted(left))} must go to the lead radiologist" if left else None
 
 
 def _patient(ws: Workspace, case_id: str) -> Patient:
@@ -190,12 +186,14 @@ def _review_facts(ws: Workspace, case_id: str, phase: Phase) -> ReviewFacts:
 
     agreement = read_json(ws.layout.agreement(case_id, phase))
     consensus = read_json(ws.layout.consensus_explanation(case_id, phase))
+    decided = adjudicated_mask(ws, case_id, phase)
     return ReviewFacts(
         raters=tuple(agreement["raters"]),
         liver_dice=_dice(agreement, "whole_liver"),
         lesion_dice=_dice(agreement, "lesion"),
         method=consensus["method"],
         open_reasons=tuple(reason["rule"] for reason in consensus["needs_adjudication"]),
+        adjudicator=decided[1] if decided else None,
     )
 
 
@@ -258,8 +256,8 @@ def _qc_volume(ws: Workspace, case_id: str, phase: Phase) -> QcVolume:
         case_id=case_id,
         phase=phase,
         image=read_volume(layout.image(case_id, phase), ws.unit),
-        labels=read_labels(layout.consensus(case_id, phase) if voted else layout.coarse(case_id, phase)),
-        status="voted" if voted else "coarse label only",
+        labels=read_labels(final_mask(ws, case_id, phase) if voted else layout.coarse(case_id, phase)),
+        status=_label_status(ws, case_id, phase) if voted else "coarse label only",
         facts={
             "diagnosis": _patient(ws, case_id).diagnosis or "unknown",
             "scanner": " ".join(str(header.get(key, "")) for key in ("Manufacturer", "ManufacturerModelName")).strip(),
@@ -271,8 +269,15 @@ def _qc_volume(ws: Workspace, case_id: str, phase: Phase) -> QcVolume:
     )
 
 
+def _label_status(ws: Workspace, case_id: str, phase: Phase) -> str:
+    if adjudicated_mask(ws, case_id, phase) is not None:
+        return "adjudicated"
+    waits = any(problem.message.startswith(f"{case_id} {phase}:") for problem in open_votes(ws))
+    return "voted, waits for the lead" if waits else "voted"
+
+
 def _of_volume(ws: Workspace, case_id: str, phase: Phase) -> tuple[Problem, ...]:
-    noticed = _noticed(ws, TO_SETTLE, case_id)
+    noticed = (*_noticed(ws, TO_SETTLE, case_id), *open_votes(ws))
     return tuple(p for p in noticed if p.severity is not Severity.NOTE and p.message.startswith(f"{case_id} {phase}:"))
 
 

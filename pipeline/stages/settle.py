@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.core.files import finite, write_json
+from pipeline.core.files import finite, read_json, write_json
 from pipeline.core.records import Phase, Problem, Severity
 from pipeline.core.volume import LabelMap
+from pipeline.stages.handout import assigned_raters, volumes
 from pipeline.stages.imaging import phases_of
-from pipeline.stages.review import assigned_raters
+from pipeline.stages.returns import adjudicated_mask
 from pipeline.workspace import Stage, Waiting, Work, Workspace
+
+ADJUDICATION_CURE = "`liverset review adjudicate` packs it for the lead radiologist"
 
 
 def _rating_files(ws: Workspace, case: str, phases: tuple[Phase, ...]) -> dict[Phase, dict[str, Path]]:
@@ -55,27 +58,38 @@ def _vote(ws: Workspace, case_id: str | None) -> Work:
 
     case, phases = phases_of(ws, case_id)
     outputs: list[Path] = []
-    problems: list[Problem] = []
     for phase, files in _rating_files(ws, case, phases).items():
         consensus = vote(_ratings(files), ws.config.consensus)
         mask, explanation = ws.layout.consensus(case, phase), ws.layout.consensus_explanation(case, phase)
         write_nifti(mask, consensus.labels)
         write_json(explanation, finite(consensus.to_json()))
         outputs += [mask, explanation]
-        problems += [
-            Problem(
-                f"adjudicate-{reason.rule}", Severity.FLAG, f"{case} {phase}: {reason.message}", "see adjudication.csv"
-            )
-            for reason in consensus.needs_adjudication
-        ]
-    return Work(tuple(outputs), tuple(problems))
+    return Work(tuple(outputs))
+
+
+def open_votes(ws: Workspace) -> tuple[Problem, ...]:
+    """What the votes leave to settle and the lead has not settled yet; one problem a reason."""
+    return tuple(
+        Problem(
+            f"adjudicate-{reason['rule']}", Severity.FLAG, f"{case} {phase}: {reason['message']}", ADJUDICATION_CURE
+        )
+        for case, phase in volumes(ws)
+        if ws.layout.consensus_explanation(case, phase).is_file() and adjudicated_mask(ws, case, phase) is None
+        for reason in read_json(ws.layout.consensus_explanation(case, phase))["needs_adjudication"]
+    )
+
+
+def final_mask(ws: Workspace, case_id: str, phase: Phase) -> Path:
+    """The mask that counts: the lead's where there is one about the vote as it stands, else the voted one."""
+    decided = adjudicated_mask(ws, case_id, phase)
+    return ws.layout.consensus(case_id, phase) if decided is None else decided[0]
 
 
 def _consensus_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
     case, phases = phases_of(ws, case_id)
-    masks = [ws.layout.consensus(case, phase) for phase in phases]
-    if not all(mask.is_file() for mask in masks):
+    if not all(ws.layout.consensus(case, phase).is_file() for phase in phases):
         raise Waiting("not voted yet")
+    masks = [final_mask(ws, case, phase) for phase in phases]
     return ws.hashes([*masks, *(ws.layout.image(case, phase) for phase in phases)], case)
 
 
@@ -86,7 +100,7 @@ def _measure(ws: Workspace, case_id: str | None) -> Work:
     case, phases = phases_of(ws, case_id)
     outputs = []
     for phase in phases:
-        labels = read_labels(ws.layout.consensus(case, phase))
+        labels = read_labels(final_mask(ws, case, phase))
         image = read_volume(ws.layout.image(case, phase), ws.unit)
         outputs.append(ws.layout.lesions(case, phase))
         lesions = [lesion.to_json() for lesion in measure_lesions(labels, image)]
@@ -111,7 +125,7 @@ def _prepare_volume(ws: Workspace, case: str, phase: Phase) -> tuple[list[Path],
     from pipeline.image.window import apply_window
 
     layout, image_config = ws.layout, ws.config.image
-    labels = read_labels(layout.consensus(case, phase))
+    labels = read_labels(final_mask(ws, case, phase))
     image = read_volume(layout.image(case, phase), ws.unit)
     found = liver_slices(labels, image_config.slices.margin_mm)
     whole = slice(0, labels.geometry.shape[0])

@@ -10,7 +10,8 @@ import csv
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import time
+from datetime import datetime, time, timedelta
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -31,7 +32,7 @@ from pipeline.synth.dicom import (
 )
 from pipeline.synth.encode import made_up_uid
 from pipeline.synth.people import Person, make_person
-from pipeline.synth.phantom import Phantom, render
+from pipeline.synth.phantom import Phantom, coronal, render
 from pipeline.synth.roster import PATHOLOGY_CODES, Bystander, Enrolled, PlannedSeries, Protocol, roster
 from pipeline.synth.truth import (
     CohortTruth,
@@ -51,31 +52,37 @@ COPIED_SLICES = 3
 FIRST_SERIES_NUMBER = 2
 """The localizer is series 1."""
 
+PRIOR_DAYS = 203
+"""How long before the study of interest a patient was scanned already."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Visit:
-    """One enrolled patient with everything drawn for them."""
+class _Subject:
+    """One enrolled patient with everything drawn for them; the study of interest comes first."""
 
     number: int
     seed: int
     enrolled: Enrolled
-    study: Study
+    person: Person
     anatomy: Anatomy
-
-    @property
-    def person(self) -> Person:
-        return self.study.person
+    study: Study
+    prior: Study
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Written:
-    """What one patient adds to the truth."""
+class _Lot:
+    """Files of one folder, and what is true of them: slices of a series, or set aside under a code."""
 
-    patient: PatientTruth
-    series: tuple[SeriesTruth, ...]
-    volumes: tuple[VolumeTruth, ...]
-    set_aside: tuple[SetAsideTruth, ...]
-    file_count: int
+    home: PurePosixPath
+    files: tuple[File, ...]
+    series: tuple[SeriesTruth, ...] = ()
+    volumes: tuple[VolumeTruth, ...] = ()
+    code: str = ""
+
+    @property
+    def set_aside(self) -> tuple[SetAsideTruth, ...]:
+        """Fates of the files where they are no slices."""
+        return tuple(SetAsideTruth(str(self.home / name), str(self.code)) for name, _ in self.files if self.code)
 
 
 def make_cohort(folder: Path, *, seed: int = 7) -> CohortTruth:
@@ -88,106 +95,120 @@ def make_cohort(folder: Path, *, seed: int = 7) -> CohortTruth:
     Raises:
         StorageError: when the disk is full or the folder cannot be written.
     """
-    visits = [_visit(number, enrolled, seed) for number, enrolled in enumerate(roster(), start=1)]
-    written = [_write_visit(folder, visit) for visit in visits]
-    loose = _write_loose_files(folder)
-    write_text(folder / CLINICAL_NAME, _clinical_table(visits))
-    return CohortTruth(
-        patients=tuple(part.patient for part in written),
-        series=tuple(series for part in written for series in part.series),
-        volumes=tuple(volume for part in written for volume in part.volumes),
-        set_aside=(*(item for part in written for item in part.set_aside), *loose),
-        file_count=sum(part.file_count for part in written) + len(loose),
-        secrets=tuple(sorted({secret for visit in visits for secret in visit.person.secrets})),
-    )
+    subjects = [_subject(number, enrolled, seed) for number, enrolled in enumerate(roster(), start=1)]
+    write_text(folder / CLINICAL_NAME, _clinical_table(subjects))
+    series: list[SeriesTruth] = []
+    volumes: list[VolumeTruth] = []
+    set_aside: list[SetAsideTruth] = []
+    file_count = 0
+    for lot in chain(chain.from_iterable(map(_lots, subjects)), _loose_lots()):
+        for name, content in lot.files:
+            write_atomically(folder / lot.home / name, content, durable=False)
+        series += lot.series
+        volumes += lot.volumes
+        set_aside += lot.set_aside
+        file_count += len(lot.files)
+    patients = tuple(_patient_truth(subject) for subject in subjects)
+    secrets = {secret for subject in subjects for secret in _secrets(subject)}
+    return CohortTruth(patients, tuple(series), tuple(volumes), tuple(set_aside), file_count, tuple(sorted(secrets)))
 
 
-def _visit(number: int, enrolled: Enrolled, seed: int) -> _Visit:
+def _subject(number: int, enrolled: Enrolled, seed: int) -> _Subject:
     rng = np.random.default_rng([seed, number])
     person = make_person(rng, number, enrolled.scanner, enrolled.age_years)
     injection = time(int(rng.integers(8, 17)), int(rng.integers(60)), int(rng.integers(60)))
-    study = Study(person, enrolled.scanner, made_up_uid(seed, "study", number), injection)
+    study, prior = (
+        Study(
+            person,
+            enrolled.scanner,
+            made_up_uid(seed, what, number),
+            datetime.combine(person.study_date, injection) - timedelta(days=days),
+        )
+        for what, days in (("study", 0), ("prior", PRIOR_DAYS))
+    )
     centre_um = (0, 1000 * int(rng.integers(-30, 31)), 1000 * int(rng.integers(-900, -300)))
-    return _Visit(number, seed, enrolled, study, make_anatomy(rng, enrolled.kinds, centre_um=centre_um))
+    anatomy = make_anatomy(rng, enrolled.kinds, centre_um=centre_um)
+    return _Subject(number, seed, enrolled, person, anatomy, study, prior)
 
 
-def _write_visit(folder: Path, visit: _Visit) -> _Written:
-    home = PurePosixPath(DICOM_FOLDER, f"site-{visit.study.scanner.site.lower()}", _study_folder(visit))
+def _lots(subject: _Subject) -> Iterator[_Lot]:
+    """Everything the export holds of one patient, folder by folder."""
+    enrolled = subject.enrolled
     tissues: dict[Protocol, NDArray[np.uint8]] = {}
-    series, volumes, set_aside, count = [], [], [], 0
-    for number, planned in enumerate(visit.enrolled.series, start=FIRST_SERIES_NUMBER):
-        phantom = _phantom(visit, planned, number, tissues)
-        header = _header(visit, planned, number)
-        files = list(ct_files(header, phantom.volume))
-        count += _write_files(folder, home / _series_folder(visit, number), files)
-        series.append(_series_truth(visit, header, planned, len(files)))
-        if series[-1].kept:
-            volumes.append(_volume_truth(visit, header, phantom))
-        if number == FIRST_SERIES_NUMBER and Bystander.COPIES in visit.enrolled.bystanders:
-            set_aside += _set_aside(folder, home / _series_folder(visit, 900), files[:COPIED_SLICES], Bystander.COPIES)
-    for bystander in visit.enrolled.bystanders:
-        files = list(_bystander_files(visit, bystander))
-        set_aside += _set_aside(folder, home / _series_folder(visit, 990), files, bystander)
-    return _Written(_patient_truth(visit), tuple(series), tuple(volumes), tuple(set_aside), count + len(set_aside))
+    for number, planned in enumerate(enrolled.series, start=FIRST_SERIES_NUMBER):
+        lot = _series_lot(subject, subject.study, planned, number, tissues)
+        yield lot
+        if number == FIRST_SERIES_NUMBER:
+            yield from _copies(subject, lot)
+    for number, planned in enumerate(enrolled.prior, start=FIRST_SERIES_NUMBER):
+        yield _series_lot(subject, subject.prior, planned, number, tissues)
+    for bystander in enrolled.bystanders:
+        files = tuple(_bystander_files(subject, bystander))
+        yield _Lot(_home(subject, subject.study, 990), files, code=bystander)  # copies have none here
 
 
-def _study_folder(visit: _Visit) -> PurePosixPath:
-    """Numbers at one site; at the other what no export should tell."""
-    person = visit.person
-    if visit.study.scanner.names_patients_in_folders:
-        name = person.name.split("=")[0].replace("^", "_")
-        return PurePosixPath(f"{name}_{person.patient_id}", f"{person.study_date:%Y-%m-%d} CT Abdomen")
-    return PurePosixPath(f"PA{visit.number:06d}", "ST000001")
+def _copies(subject: _Subject, lot: _Lot) -> Iterator[_Lot]:
+    """Slices of a series that lie in the export again: whole ones, and one whose copying broke off."""
+    whole = Bystander.COPIES, lot.files[:COPIED_SLICES]
+    name, content = lot.files[COPIED_SLICES]
+    cut = Bystander.CUT_COPY, ((name, content[: len(content) * 3 // 5]),)
+    for number, (bystander, files) in enumerate((whole, cut), start=900):
+        if bystander in subject.enrolled.bystanders:
+            yield _Lot(_home(subject, subject.study, number), files, code=bystander)
 
 
-def _series_folder(visit: _Visit, number: int) -> str:
-    if visit.study.scanner.names_patients_in_folders:
-        return f"{number:03d} {visit.study.scanner.protocol}"
-    return f"SE{number:06d}"
-
-
-def _write_files(folder: Path, home: PurePosixPath, files: list[File]) -> int:
-    for name, content in files:
-        write_atomically(folder / home / name, content, durable=False)
-    return len(files)
-
-
-def _set_aside(folder: Path, home: PurePosixPath, files: list[File], code: str) -> list[SetAsideTruth]:
-    _write_files(folder, home, files)
-    return [SetAsideTruth(str(home / name), str(code)) for name, _ in files]
-
-
-def _phantom(visit: _Visit, planned: PlannedSeries, number: int, tissues: dict[Protocol, NDArray[np.uint8]]) -> Phantom:
-    """The patient's body as one series shows it; series on one grid share its tissues."""
+def _series_lot(
+    subject: _Subject, study: Study, planned: PlannedSeries, number: int, tissues: dict[Protocol, NDArray[np.uint8]]
+) -> _Lot:
+    """One series; those on one grid share its tissues."""
     protocol = planned.protocol
-    grid = Grid.around(visit.anatomy.centre_um, protocol.shape, protocol.spacing_um)
+    grid = Grid.around(subject.anatomy.centre_um, protocol.shape, protocol.spacing_um)
     if protocol not in tissues:
-        tissues[protocol] = visit.anatomy.tissues(grid)
-    noise = np.random.default_rng([visit.seed, visit.number, number])
-    return render(visit.anatomy, tissues[protocol], grid, planned.phase, noise)
+        tissues[protocol] = subject.anatomy.tissues(grid)
+    noise = np.random.default_rng([subject.seed, subject.number, number, *([1] if study is subject.prior else [])])
+    phantom = render(subject.anatomy, tissues[protocol], grid, planned.phase, noise)
+    header = _header(study, planned, number)
+    volume = coronal(phantom.volume) if planned.is_coronal else phantom.volume
+    files = tuple(ct_files(header, volume))
+    kept = not planned.rules and not subject.enrolled.rules
+    series = SeriesTruth(subject.person.patient_id, str(header.uid), planned.phase, len(files), planned.rules, kept)
+    volumes = (_volume_truth(subject, header, phantom),) if kept else ()
+    return _Lot(_home(subject, study, number), files, (series,), volumes)
 
 
-def _header(visit: _Visit, planned: PlannedSeries, number: int) -> SeriesHeader:
+def _header(study: Study, planned: PlannedSeries, number: int) -> SeriesHeader:
     return SeriesHeader(
-        study=visit.study,
-        uid=made_up_uid(visit.study.uid, number),
+        study=study,
+        uid=made_up_uid(study.uid, number),
         number=number,
         phase=planned.phase,
         kernel=planned.kernel,
-        thickness_um=planned.protocol.spacing_um[0],
+        is_reformatted=planned.is_coronal,
         syntax=planned.syntax,
         left_out=planned.left_out,
     )
 
 
-def _bystander_files(visit: _Visit, bystander: Bystander) -> Iterator[File]:
-    uid = made_up_uid(visit.study.uid, str(bystander))
+def _home(subject: _Subject, study: Study, number: int) -> PurePosixPath:
+    """A series' folder: numbers at one site; at the other what no export should tell."""
+    person, scanner = subject.person, study.scanner
+    site = PurePosixPath(DICOM_FOLDER, f"site-{scanner.site.lower()}")
+    if scanner.names_patients_in_folders:
+        name = person.name.split("=")[0].replace("^", "_")
+        day = f"{study.injection:%Y-%m-%d} CT Abdomen"
+        return site / f"{name}_{person.patient_id}" / day / f"{number:03d} {scanner.protocol}"
+    visit = 1 if study is subject.study else 2
+    return site / f"PA{subject.number:06d}" / f"ST{visit:06d}" / f"SE{number:06d}"
+
+
+def _bystander_files(subject: _Subject, bystander: Bystander) -> Iterator[File]:
+    uid = made_up_uid(subject.study.uid, str(bystander))
     if bystander is Bystander.LOCALIZER:
-        yield from localizer_files(visit.study, uid, _scout(visit.anatomy))
+        yield from localizer_files(subject.study, uid, _scout(subject.anatomy))
     elif bystander is Bystander.DOSE_REPORT:
-        yield from dose_report_files(visit.study, uid)
+        yield from dose_report_files(subject.study, uid)
     elif bystander is Bystander.DOSE_SCREEN:
-        yield from dose_screen_files(visit.study, uid, _screen())
+        yield from dose_screen_files(subject.study, uid, _screen())
 
 
 def _scout(anatomy: Anatomy) -> NDArray[np.int16]:
@@ -203,31 +224,26 @@ def _screen() -> NDArray[np.uint8]:
     return screen
 
 
-def _patient_truth(visit: _Visit) -> PatientTruth:
-    enrolled, person = visit.enrolled, visit.person
+def _patient_truth(subject: _Subject) -> PatientTruth:
+    enrolled, person = subject.enrolled, subject.person
     return PatientTruth(
         person.patient_id, enrolled.scanner.site, person.age_years, person.sex, enrolled.diagnosis, enrolled.rules
     )
 
 
-def _series_truth(visit: _Visit, header: SeriesHeader, planned: PlannedSeries, slice_count: int) -> SeriesTruth:
-    return SeriesTruth(
-        patient_id=visit.person.patient_id,
-        series_uid=str(header.uid),
-        phase=planned.phase,
-        slice_count=slice_count,
-        rules=planned.rules,
-        kept=not planned.rules and not visit.enrolled.rules,
-    )
+def _secrets(subject: _Subject) -> tuple[str, ...]:
+    """What must be found nowhere in a dataset."""
+    days = (f"{subject.prior.injection:%Y%m%d}",) if subject.enrolled.prior else ()
+    return (*subject.person.secrets, *days)
 
 
-def _volume_truth(visit: _Visit, header: SeriesHeader, phantom: Phantom) -> VolumeTruth:
+def _volume_truth(subject: _Subject, header: SeriesHeader, phantom: Phantom) -> VolumeTruth:
     lesions = (
         LesionTruth(lesion.kind, _millimetres(lesion.shape.centre_um), voxels)
-        for lesion, voxels in zip(visit.anatomy.lesions, phantom.lesion_voxels, strict=True)
+        for lesion, voxels in zip(subject.anatomy.lesions, phantom.lesion_voxels, strict=True)
     )
     return VolumeTruth(
-        patient_id=visit.person.patient_id,
+        patient_id=subject.person.patient_id,
         phase=header.phase,
         series_uid=str(header.uid),
         image_sha256=content_sha256(Volume(phantom.volume.voxels, phantom.volume.geometry)),
@@ -241,29 +257,26 @@ def _millimetres(point_um: tuple[int, int, int]) -> tuple[float, float, float]:
     return x, y, z
 
 
-def _write_loose_files(folder: Path) -> list[SetAsideTruth]:
+def _loose_lots() -> Iterator[_Lot]:
     """Files that lie in every real export and are no DICOM."""
     home = PurePosixPath(DICOM_FOLDER, "site-a")
     beginning = b"\0" * 128 + b"DICM" + b"\x02\x00\x00\x00UL\x04\x00"
-    files = {
-        "README.TXT": (b"Exported by the PACS. Not for distribution.\r\n", "not-dicom"),
-        "Thumbs.db": (bytes(range(256)) * 8, "not-dicom"),
-        "IM999998": (b"", "empty"),
-        "IM999999": (beginning, "unreadable"),
-    }
-    for name, (content, _) in files.items():
-        write_atomically(folder / home / name, content, durable=False)
-    return [SetAsideTruth(str(home / name), code) for name, (_, code) in files.items()]
+    readme = ("README.TXT", b"Exported by the PACS. Not for distribution.\r\n")
+    yield _Lot(home, (readme, ("Thumbs.db", bytes(range(256)) * 8)), code="not-dicom")
+    yield _Lot(home, (("IM999998", b""),), code="empty")
+    yield _Lot(home, (("IM999999", beginning),), code="unreadable")
 
 
-def _clinical_table(visits: list[_Visit]) -> str:
+def _clinical_table(subjects: list[_Subject]) -> str:
     """The hospital's table: one line a patient it knows."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["patient_id", "age", "sex", "diagnosis", "pathology_code", "site"])
-    for visit in visits:
-        if visit.enrolled.in_clinical:
-            person, diagnosis = visit.person, visit.enrolled.diagnosis
+    for subject in subjects:
+        if subject.enrolled.in_clinical:
+            person, diagnosis = subject.person, subject.enrolled.diagnosis
             code = PATHOLOGY_CODES.get(diagnosis, "")
-            table.writerow([person.patient_id, person.age_years, person.sex, diagnosis, code, visit.study.scanner.site])
+            table.writerow(
+                [person.patient_id, person.age_years, person.sex, diagnosis, code, subject.study.scanner.site]
+            )
     return text.getvalue()

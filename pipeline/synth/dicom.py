@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,9 @@ PADDING = -2000
 
 INTERCEPT_HU = -1024
 
+REFORMATTED = ["DERIVED", "SECONDARY", "MPR"]
+"""ImageType of slices that were cut anew from others."""
+
 SECONDS_AFTER_INJECTION = {Phase.PLAIN: -150, Phase.ARTERIAL: 35, Phase.PORTAL_VENOUS: 70, Phase.DELAYED: 180}
 
 File = tuple[str, bytes]
@@ -40,16 +43,16 @@ File = tuple[str, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """One visit: whose, on which scanner, and when the contrast agent began to flow."""
+    """One visit: whose, on which scanner, and the day and time when the contrast agent began to flow."""
 
     person: Person
     scanner: Scanner
     uid: UID
-    injection: time
+    injection: datetime
 
     def moment(self, seconds: int) -> datetime:
         """Date and time so many seconds after the injection."""
-        return datetime.combine(self.person.study_date, self.injection) + timedelta(seconds=seconds)
+        return self.injection + timedelta(seconds=seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ class SeriesHeader:
     Attributes:
         number: SeriesNumber.
         left_out: slices, counted from the lowest, that never reached the export.
-        thickness_um: SliceThickness.
+        is_reformatted: True for slices made of another series' slices.
         syntax: None for the scanner's own uncompressed transfer syntax.
     """
 
@@ -68,13 +71,13 @@ class SeriesHeader:
     number: int
     phase: Phase
     kernel: Kernel
-    thickness_um: int
+    is_reformatted: bool = False
     syntax: UID | None = None
     left_out: tuple[int, ...] = ()
 
 
 def ct_files(header: SeriesHeader, volume: Volume) -> Iterator[File]:
-    """One file a slice, the highest slice first, as an export lists them."""
+    """One file a slice, the highest (of a coronal series, the hindmost) first, as an export lists them."""
     syntax = header.syntax or header.study.scanner.syntax
     shared = encoded(_ct_dataset(header, volume), syntax)
     count = len(volume.voxels)
@@ -128,15 +131,16 @@ def dose_screen_files(study: Study, uid: UID, screen: NDArray[np.uint8]) -> Iter
 def _ct_dataset(header: SeriesHeader, volume: Volume) -> Dataset:
     """What all slices of a series share."""
     study, scanner = header.study, header.study.scanner
-    millimetres = f"{header.thickness_um / 1000:g}"
+    slice_mm, row_mm, column_mm = volume.geometry.spacing_mm
+    millimetres = _decimal(slice_mm)
     description = scanner.descriptions[header.phase].format(mm=f"{millimetres}mm {scanner.kernels[header.kernel]}")
     dataset = _image_dataset(study, header.uid, number=header.number, description=description, sop_class=CTImageStorage)
     dataset.ImageType = ["ORIGINAL", "PRIMARY", *scanner.image_type]
-    dataset.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    _, row_mm, column_mm = volume.geometry.spacing_mm
+    if header.is_reformatted:
+        dataset.ImageType, dataset.SeriesDescription = REFORMATTED, f"{description} COR MPR"
+    dataset.ImageOrientationPatient = volume.geometry.directions[[2, 1]].ravel().tolist()
     dataset.PixelSpacing = [_decimal(row_mm), _decimal(column_mm)]
-    dataset.SliceThickness = millimetres
-    dataset.SpacingBetweenSlices = _decimal(volume.geometry.spacing_mm[0])
+    dataset.SliceThickness = dataset.SpacingBetweenSlices = millimetres
     _describe_pixels(dataset, volume.geometry.shape[1:], scanner)
     dataset.ConvolutionKernel = scanner.kernels[header.kernel]
     dataset.KVP, dataset.XRayTubeCurrent, dataset.ExposureTime = "120", 240, 500

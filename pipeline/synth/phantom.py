@@ -6,11 +6,13 @@ not on the CPU.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.geometry import Geometry
 from pipeline.core.labels import Label
 from pipeline.core.records import Phase
 from pipeline.core.volume import AIR_HU, LabelMap, Volume
@@ -120,6 +122,20 @@ def render(anatomy: Anatomy, tissues: NDArray[np.uint8], grid: Grid, phase: Phas
     counts = np.bincount(tissues.ravel(), minlength=256)[Tissue.LESION :]
     lesion_voxels = tuple(int(counts[2 * n] + counts[2 * n + 1]) for n in range(len(anatomy.lesions)))
     return Phantom(Volume(voxels, grid.geometry), LabelMap(labels, grid.geometry), lesion_voxels)
+
+
+def coronal(volume: Volume) -> Volume:
+    """The same voxels as a coronal stack: slices to posterior, rows to inferior, columns to left."""
+    slices, rows, columns = volume.geometry.shape
+    slice_mm, row_mm, column_mm = volume.geometry.spacing_mm
+    geometry = Geometry.from_axes(
+        (rows, slices, columns),
+        spacing_mm=(row_mm, slice_mm, column_mm),
+        origin_lps_mm=volume.geometry.to_lps_mm((slices - 1, 0, 0)),
+        directions=[[0, 1, 0], [0, 0, -1], [1, 0, 0]],
+    )
+    voxels: NDArray[Any] = np.ascontiguousarray(volume.voxels[::-1].swapaxes(0, 1))
+    return replace(volume, voxels=voxels, geometry=geometry)
 
 
 def _hu_of_codes(anatomy: Anatomy, phase: Phase) -> NDArray[np.int32]:

@@ -34,6 +34,7 @@ class Bystander(StrEnum):
     DOSE_REPORT = "dose-report"
     DOSE_SCREEN = "secondary-capture"
     COPIES = "duplicate"
+    CUT_COPY = "truncated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class PlannedSeries:
     """One reconstruction.
 
     Attributes:
+        is_coronal: True for a coronal reformat of the volume.
         left_out: slices that never reached the export, counted from the lowest.
         rules: why it must be refused, whoever the patient is.
     """
@@ -48,6 +50,7 @@ class PlannedSeries:
     phase: Phase
     protocol: Protocol
     kernel: Kernel = Kernel.SOFT
+    is_coronal: bool = False
     syntax: UID | None = None
     left_out: tuple[int, ...] = ()
     rules: tuple[str, ...] = ()
@@ -59,6 +62,7 @@ class Enrolled:
 
     Attributes:
         kinds: lesions of the liver.
+        prior: series of an earlier study.
         rules: why the patient must be refused.
         in_clinical: False when `clinical.csv` does not know the patient.
     """
@@ -69,6 +73,7 @@ class Enrolled:
     kinds: tuple[LesionKind, ...]
     series: tuple[PlannedSeries, ...]
     bystanders: tuple[Bystander, ...] = ()
+    prior: tuple[PlannedSeries, ...] = ()
     rules: tuple[str, ...] = ()
     in_clinical: bool = True
 
@@ -98,19 +103,25 @@ def _kept() -> list[Enrolled]:
     thick = PlannedSeries(Phase.PLAIN, THICK, rules=("slice-thickness", "slice-spacing"))
     sharp = PlannedSeries(Phase.ARTERIAL, MEDIUM, Kernel.SHARP, rules=("not-preferred",))
     thicker = PlannedSeries(Phase.PORTAL_VENOUS, COARSE, rules=("not-preferred",))
+    earlier = tuple(
+        PlannedSeries(phase, COARSE, rules=("not-preferred",)) for phase in (Phase.PLAIN, Phase.PORTAL_VENOUS)
+    )
+    reformat = PlannedSeries(
+        Phase.PORTAL_VENOUS, MEDIUM, is_coronal=True, rules=("not-original", "image-type", "not-axial")
+    )
     return [
         Enrolled(GENERAL, "HCC", 63, (hcc, cyst), coarse, (Bystander.LOCALIZER,)),
         Enrolled(UNIVERSITY, "ICC", 58, (icc,), (*medium, gap)),
         Enrolled(GENERAL, "cHCC-CCA", 47, (combined, cyst), (thick, *coarse)),
         Enrolled(UNIVERSITY, "HCC", 71, (hcc, hcc, hemangioma), (*medium, sharp)),
-        Enrolled(GENERAL, "normal", 35, (), coarse, (Bystander.COPIES,)),
+        Enrolled(GENERAL, "normal", 35, (), coarse, (Bystander.COPIES, Bystander.CUT_COPY)),
         Enrolled(UNIVERSITY, "metastasis", 66, (metastasis,) * 5, (*medium, thicker)),
         Enrolled(GENERAL, "hemangioma", 52, (hemangioma, cyst), _four(COARSE, syntax=RLELossless)),
         Enrolled(UNIVERSITY, "cHCC-CCA", 60, (combined,), _four(FINE)),
         Enrolled(GENERAL, "ICC", 74, (icc, icc), coarse, (Bystander.DOSE_REPORT, Bystander.DOSE_SCREEN)),
         Enrolled(UNIVERSITY, "normal", 41, (), _four(MEDIUM, syntax=JPEG2000Lossless)),
-        Enrolled(GENERAL, "HCC", 91, (hcc, cyst, cyst), coarse),
-        Enrolled(UNIVERSITY, "cyst", 29, (cyst, cyst, cyst), medium, (Bystander.LOCALIZER,)),
+        Enrolled(GENERAL, "HCC", 91, (hcc, cyst, cyst), coarse, prior=earlier),
+        Enrolled(UNIVERSITY, "cyst", 29, (cyst, cyst, cyst), (*medium, reformat), (Bystander.LOCALIZER,)),
     ]
 
 

@@ -9,7 +9,9 @@ import numpy as np
 
 from pipeline.core.files import write_json
 from pipeline.core.labels import Label
+from pipeline.core.records import Phase
 from pipeline.image.nifti import write_nifti
+from pipeline.synth.anatomy import MAX_LESIONS, LesionKind
 from pipeline.synth.phantom import CT_PHASES, Phantom, make_phantom
 
 DATASET_NAME = "Dataset901_LiverPhantom"
@@ -19,15 +21,47 @@ GRIDS: tuple[tuple[tuple[int, int, int], tuple[float, float, float]], ...] = (
     ((60, 112, 112), (4.0, 3.3, 3.3)),
     ((72, 128, 128), (3.0, 2.9, 2.9)),
 )
-"""Shape and spacing as the demo cohort's scanners have them, coarse to fine."""
+"""Shape and spacing, coarse to fine, around those of the demo cohort's scanners."""
+
+BRIGHT_KINDS: dict[Phase, tuple[LesionKind, ...]] = {
+    Phase.PLAIN: (),
+    Phase.ARTERIAL: (LesionKind.HCC, LesionKind.COMBINED, LesionKind.HEMANGIOMA, LesionKind.ICC),
+    Phase.PORTAL_VENOUS: (LesionKind.HEMANGIOMA,),
+    Phase.DELAYED: (LesionKind.ICC, LesionKind.COMBINED, LesionKind.HEMANGIOMA),
+}
+"""Lesions brighter than the liver. Vessels are bright too, so a short training learns these last, and needs more of
+them; dark lesions come by themselves."""
+
+BRIGHT_COPIES = 3
 
 
 def phantoms(count: int, *, seed: int) -> Iterator[Phantom]:
-    """Fresh bodies, the phases and grids taken in turn so that each meets each."""
+    """Fresh bodies with 0 to 5 lesions, the phases and grids taken in turn so that each meets each.
+
+    Args:
+        count: how many bodies; each is seen in one phase.
+        seed: of all chance; another seed gives other bodies.
+    """
     rng = np.random.default_rng(seed)
     for index in range(count):
-        shape, spacing_mm = GRIDS[index // len(CT_PHASES) % len(GRIDS)]
-        yield make_phantom(rng, shape=shape, spacing_mm=spacing_mm, phase=CT_PHASES[index % len(CT_PHASES)])
+        shape, spacing_mm, phase = _setting(index)
+        yield make_phantom(rng, shape=shape, spacing_mm=spacing_mm, phase=phase)
+
+
+def lessons(count: int, *, seed: int) -> Iterator[Phantom]:
+    """Bodies as `phantoms` makes them, but rich in lesions, most of them of the kinds that are hard to learn."""
+    rng = np.random.default_rng(seed)
+    for index in range(count):
+        shape, spacing_mm, phase = _setting(index)
+        choice = (*LesionKind, *BRIGHT_KINDS[phase] * BRIGHT_COPIES)
+        lesions = int(rng.integers(MAX_LESIONS - 1, MAX_LESIONS + 1)) if rng.integers(6) else 0
+        kinds = tuple(choice[int(rng.integers(len(choice)))] for _ in range(lesions))
+        yield make_phantom(rng, shape=shape, spacing_mm=spacing_mm, phase=phase, kinds=kinds)
+
+
+def _setting(index: int) -> tuple[tuple[int, int, int], tuple[float, float, float], Phase]:
+    shape, spacing_mm = GRIDS[index // len(CT_PHASES) % len(GRIDS)]
+    return shape, spacing_mm, CT_PHASES[index % len(CT_PHASES)]
 
 
 def write_training_set(folder: Path, count: int, *, seed: int) -> Path:
@@ -36,10 +70,10 @@ def write_training_set(folder: Path, count: int, *, seed: int) -> Path:
     Args:
         folder: becomes nnU-Net's raw folder.
         count: how many bodies; each is seen in one phase.
-        seed: of all chance; another seed gives other bodies.
+        seed: of all chance.
     """
     dataset = folder / DATASET_NAME
-    for index, phantom in enumerate(phantoms(count, seed=seed)):
+    for index, phantom in enumerate(lessons(count, seed=seed)):
         write_nifti(dataset / "imagesTr" / f"phantom{index:03d}_0000.nii.gz", phantom.volume)
         write_nifti(dataset / "labelsTr" / f"phantom{index:03d}.nii.gz", phantom.labels)
     names = {label.name.lower(): int(label) for label in Label}

@@ -118,15 +118,6 @@ class CohortTruth:
         """The planted mask of each kept volume by `image_sha256`."""
         return MappingProxyType({volume.image_sha256: volume.labels for volume in self.volumes})
 
-    def expected_rules(self, series: SeriesTruth) -> frozenset[str]:
-        """Every rule that must speak against a series; none exactly when it is kept.
-
-        A patient whose phases are incomplete speaks only against series that have no fault of their own.
-        """
-        patient = next(patient for patient in self.patients if patient.patient_id == series.patient_id)
-        on_top = (rule for rule in patient.rules if not series.rules or rule != "phases-complete")
-        return frozenset((*series.rules, *on_top))
-
     def to_json(self) -> dict[str, Any]:
         """The truth as JSON-able values; a mask is told by its `content_sha256`. Private: it names the patients."""
         return {

@@ -116,3 +116,28 @@ def test_any_structures_can_be_compared_by_name():
     kidney[1], cyst[1] = 1, 3
     found = agree(named([kidney, cyst]), structures={"kidney": (1, 3), "cyst": (3,)})
     assert [(pair.structure, pair.empty) for pair in found.pairs] == [("kidney", "none"), ("cyst", "one")]
+
+
+def test_a_vote_of_labels_that_are_not_nested_is_by_structure():
+    kidney, cyst = np.full(GRID.shape, 1, np.uint8), np.full(GRID.shape, 3, np.uint8)
+    found = agree(named([kidney, cyst, cyst]), structures={"kidney": (1,), "cyst": (3,)}).against_vote
+    assert [(score.structure, score.rater, score.dice_with_vote) for score in found[:1] + found[4:5]] == [
+        ("kidney", "R1", 0.0),
+        ("cyst", "R2", 1.0),
+    ]
+
+
+def test_reliability_names_its_region_and_grows_with_the_background():
+    a, b = np.zeros((2, *GRID.shape), np.uint8)
+    a[1, 1:4, 1:4], b[1, 1:4, 2:5] = 1, 1
+    liver, labels = agree(named([a, b, b]), structures={"liver": (1,)}).reliability
+    assert liver.fleiss_kappa_whole_volume > liver.fleiss_kappa
+    assert (labels.structure, labels.fleiss_kappa) == ("all_labels", liver.fleiss_kappa)
+    assert labels.krippendorff_alpha == pytest.approx(liver.krippendorff_alpha)
+
+
+def test_a_lesion_taken_for_background_weighs_more_than_one_taken_for_liver():
+    liver, lesion, background = (np.full(GRID.shape, 1, np.uint8) for _ in range(3))
+    lesion[1], background[1] = 2, 0
+    near, far = (agree(named([lesion, other])).reliability[-1] for other in (liver, background))
+    assert near.krippendorff_alpha > far.krippendorff_alpha

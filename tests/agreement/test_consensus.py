@@ -73,6 +73,9 @@ def test_two_raters_who_differ_are_no_consensus_but_a_joint_review():
     assert "joint review" in found.kind
     assert not (found.labels.voxels == 2).any()
     assert "2 voxels differ" in found.needs_adjudication[0].message
+    assert found.to_json()["differing_slices"] == [
+        {"structure": "lesion", "slice": 1, "disagreeing_voxels": 2, "union_voxels": 2}
+    ]
     assert found.needs_adjudication[0].rule == "two-raters"
 
 
@@ -101,7 +104,7 @@ def test_the_explanation_counts_every_vote_and_names_every_rating():
     masks = [liver_with_lesion((1, 3, 3)), liver_with_lesion(), liver_with_lesion((1, 3, 3))]
     content = vote(named(masks), ConsensusConfig()).to_json()
     assert content["votes"]["lesion"] == [GRID.shape[0] * 64 - 1, 0, 1, 0]
-    assert content["voxels"] == {0: 256 - 144, 1: 143, 2: 1}
+    assert content["voxels"] == {"0": 256 - 144, "1": 143, "2": 1}
     assert content["slices_to_look_at"] == [1]
     assert content["rating_sha256"]["R1"] == content["rating_sha256"]["R3"] != content["rating_sha256"]["R2"]
     json.dumps(content, allow_nan=False)
@@ -128,3 +131,10 @@ def test_masks_without_any_mark_give_an_empty_mask(method):
     assert not found.labels.voxels.any()
     assert found.needs_adjudication == ()
     json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_staple_is_reported_beside_the_vote_and_knows_who_misses_lesions():
+    seen, missed = liver_with_lesion((1, slice(2, 5), slice(2, 5))), liver_with_lesion()
+    check = vote(named([seen, seen, missed]), ConsensusConfig()).to_json()["staple_check"]["lesion"]
+    assert (check["voxels"], check["dice_with_mask"]) == (9, 1.0)
+    assert check["sensitivity"]["R1"] > 0.99 > 0.01 > check["sensitivity"]["R3"]

@@ -114,6 +114,9 @@ def test_consensus_writes_mask_ties_entropy_and_explanation_beside_it(tmp_path, 
     written = read_labels(tmp_path / "out.nii.gz")
     assert written.geometry.same_space(some_mask().geometry)
     assert read_labels(tmp_path / "out_ties.nii.gz").voxels.sum() == explanation["tied_voxels"]
+    votes = read_labels(tmp_path / "out_votes_lesion.nii.gz").voxels
+    assert votes.max() == 4
+    assert np.array_equal(votes == 4, (some_mask(0).voxels == 2) & (some_mask(1).voxels == 2))
     entropy, _ = read_nifti(tmp_path / "out_entropy.nii.gz")
     assert np.array_equal(entropy > 0, some_mask(0).voxels != some_mask(1).voxels)
     assert read_json(tmp_path / "out.json") == json.loads(json.dumps(explanation))

@@ -9,21 +9,21 @@ from pipeline.agreement.staple import staple
 from pipeline.core.geometry import Geometry
 from pipeline.core.volume import LabelMap
 
-GRID = Geometry.from_axes((12, 40, 40), spacing_mm=(1, 1, 1))
+GRID = Geometry.from_axes((8, 30, 30), spacing_mm=(1, 1, 1))
 
 
 def noisy_disks(raters, seed=1):
     rng = np.random.default_rng(seed)
-    z, y, x = np.ogrid[:12, :40, :40]
+    z, y, x = np.ogrid[:8, :30, :30]
     masks = []
     for _ in range(raters):
         dz, dy, dx = rng.normal(0, 1.0, 3)
-        ball = (z - 6 - dz) ** 2 * 4 + (y - 20 - dy) ** 2 + (x - 20 - dx) ** 2 < rng.uniform(80, 110)
+        ball = (z - 4 - dz) ** 2 * 4 + (y - 15 - dy) ** 2 + (x - 15 - dx) ** 2 < rng.uniform(50, 70)
         masks.append((ball ^ (rng.random(GRID.shape) < 0.01)).astype(np.uint8))
     return masks
 
 
-def voxelwise_em(masks, rounds=500):
+def voxelwise_em(masks, rounds=200):
     """STAPLE spelled out voxel by voxel."""
     marked = np.stack([mask.ravel().astype(bool) for mask in masks], axis=1)
     prior = marked.mean()

@@ -10,21 +10,32 @@ from scipy import stats
 
 from pipeline.agreement.agree import agree
 from pipeline.agreement.summary import RatedVolume, bootstrap_interval, summarise
-from pipeline.agreement.tables import limt_table, pair_table, plc_table, rater_table
+from pipeline.agreement.tables import (
+    dataset_tables,
+    group_table,
+    limt_table,
+    page_tables,
+    pair_table,
+    plc_table,
+    rater_table,
+)
+from pipeline.agreement.volumes import icc_2_1
 from pipeline.core.geometry import Geometry
 from pipeline.core.volume import LabelMap
 
 GRID = Geometry.from_axes((2, 10, 10), spacing_mm=(10, 10, 10))
 
 
+def mask_of(columns):
+    """A liver that fills the image, and as many columns of lesion as told."""
+    voxels = np.ones(GRID.shape, np.uint8)
+    voxels[:, :, :columns] = 2
+    return LabelMap(voxels, GRID)
+
+
 def striped(*columns):
-    """One mask a rater: as many columns of lesion as told, in a liver that fills the image."""
-    masks = {}
-    for number, count in enumerate(columns, start=1):
-        voxels = np.ones(GRID.shape, np.uint8)
-        voxels[:, :, :count] = 2
-        masks[f"R{number}"] = LabelMap(voxels, GRID)
-    return agree(masks).to_json()
+    """One mask a rater."""
+    return agree({f"R{number}": mask_of(count) for number, count in enumerate(columns, start=1)}).to_json()
 
 
 VOLUMES = [
@@ -134,3 +145,52 @@ def test_pair_table_holds_bland_altman_and_icc_of_volumes():
     assert row["bias_ml"] == pytest.approx(np.mean([0, -40, -40, 0]))
     assert row["icc_2_1"] < 1
     json.dumps(pair_table(VOLUMES), allow_nan=False)
+
+
+def test_icc_is_given_for_each_group_of_raters_who_read_the_same_volumes():
+    others = agree({name: mask_of(columns) for name, columns in (("R1", 3), ("R4", 5))}).to_json()
+    rows = [row for row in group_table([*VOLUMES, RatedVolume("P0009", "C1", others)]) if row["structure"] == "lesion"]
+    volumes_ml = 20 * np.array([[5, 5, 5], [4, 6, 5], [2, 4, 0], [0, 0, 0]], float)
+    assert [(row["raters"], row["volumes"], row["icc_2_1"]) for row in rows] == [
+        ("R1 R2 R3", 4, pytest.approx(icc_2_1(volumes_ml))),
+        ("R1 R4", 1, None),
+    ]
+
+
+def test_hidden_repeats_are_summarised_by_rater():
+    def liver(columns):
+        voxels = np.zeros(GRID.shape, np.uint8)
+        voxels[:, :, :columns] = 1
+        return LabelMap(voxels, GRID)
+
+    repeats = [
+        RatedVolume("P0001", "C1", agree({"first": liver(4), "again": liver(6)}).to_json(), {"rater": "R1"}),
+        RatedVolume("P0002", "C1", agree({"first": liver(5), "again": liver(5)}).to_json(), {"rater": "R2"}),
+    ]
+    rows = summarise(repeats)
+    dice = {
+        value: row_of(rows, group="rater", value=value, structure="whole_liver", measure="dice").mean
+        for value in ("R1", "R2")
+    }
+    assert dice == pytest.approx({"R1": 0.8, "R2": 1.0})
+
+
+def test_all_tables_of_a_dataset_come_from_one_call():
+    tables = dataset_tables(VOLUMES)
+    json.dumps(tables, allow_nan=False)
+    assert all(tables[name] for name in ("summary", "plc_cect", "limt", "raters", "rater_pairs"))
+    assert {"ci_low, ci_high", "after_fair", "icc_2_1"} <= set(tables["definitions"])
+
+
+def test_tables_for_a_page_are_short_texts_under_headings():
+    page = page_tables(dataset_tables(VOLUMES[:2]))
+    (before_and_after,) = [rows for heading, rows in page.items() if "before and after" in heading]
+    assert before_and_after[2] == {
+        "group": "all",
+        "value": "all",
+        "structure": "lesion",
+        "before": "93.3",
+        "after": "96.63",
+        "after_fair": "92.96",
+    }
+    assert page_tables(dataset_tables([])) == {heading: [] for heading in page}

@@ -15,6 +15,7 @@ import pytest
 
 from pipeline.core.errors import LeakError, ReleaseError
 from pipeline.core.files import sha256_of
+from pipeline.dataset.inclusion import FlowStep
 from pipeline.dataset.layout import ReleaseLayout
 from pipeline.dataset.release import cut, diff, latest_version, refusals, verify
 from pipeline.dataset.sums import files_of
@@ -231,6 +232,12 @@ def copy_image(release: Path) -> None:
     shutil.copy(release / "ct_files/P0001_ct_P.nii.gz", release / "ct_files/P0002_ct_P.nii.gz")
 
 
+def replace_by_link(release: Path) -> None:
+    path = release / "datacard.md"
+    path.rename(release.parent / "elsewhere.md")
+    path.symlink_to(release.parent / "elsewhere.md")
+
+
 def name_in_header(release: Path) -> None:
     import gzip
 
@@ -263,7 +270,16 @@ def shift_mask(release: Path) -> None:
         (edit("splits.json", '"test"', '"train"'), {"changed-file", "splits"}),
         (edit("splits_final.json", "P0001_P", "P0001_X"), {"changed-file", "splits"}),
         (swap_masks, {"changed-file", "content", "figure", "mask-differs"}),
-        (copy_image, {"changed-file", "content"}),
+        (copy_image, {"changed-file", "content", "twin"}),
+        (edit("patient_data.csv", "2.25.11", "2.25.12"), {"changed-file", "twin"}),
+        (edit("table1.csv", "patients,4", "patients,5"), {"changed-file", "table-differs"}),
+        (edit("schema.json", "Whole years", "Years"), {"changed-file", "table-differs"}),
+        (edit("detection/coco.json", '"area": 6', '"area": 7'), {"changed-file", "table-differs"}),
+        (edit("lesions.csv", "6.7082", "6.8082"), {"changed-file", "table-differs"}),
+        (edit("datacard.md", "# ", "# seen 2024-03-01 "), {"changed-file", "telltale"}),
+        (edit("PROVENANCE.json", "{", '{"uid": "1.2.840.113619.2.55.3.1",'), {"changed-file", "telltale"}),
+        (lambda release: (release / "patient_data.parquet").write_bytes(b"x"), {"changed-file", "table-differs"}),
+        (replace_by_link, {"link"}),
         (name_in_header, {"changed-file", "header-text", "gzip-header"}),
         (shift_mask, {"changed-file", "grid", "content"}),
     ],
@@ -272,6 +288,28 @@ def test_every_damage_is_found(released, tmp_path, damage, expected):
     release = writable_copy(released, tmp_path / "copy")
     damage(release)
     assert codes(release) >= expected
+
+
+def test_agreement_of_the_manifest_must_be_that_of_the_pairs(make_inputs, tmp_path):
+    inputs = make_inputs(patients=1)
+    rows = [
+        {"patient_id": v.case_id, "phase": str(v.phase), "structure": structure, "raters": raters, "dice": dice}
+        for v in inputs.volumes
+        for structure, scores in (("whole_liver", v.review.liver_dice), ("lesion", v.review.lesion_dice))
+        for raters, dice in zip(("R1 R2", "R1 R3", "R2 R3"), scores, strict=True)
+    ]
+    summaries = {"plc": [{"measure": "dice", "mean": 0.85, "sd": None}]}
+    release = cut(replace(inputs, agreement=rows, summaries=summaries), tmp_path / "good", leak_check=no_leak)
+    assert not verify(release)
+    assert table(release, "agreement_plc.csv") == [{"measure": "dice", "mean": "0.85", "sd": ""}]
+    rows[0]["dice"] = 0.5
+    with pytest.raises(ReleaseError, match=r"agreement.csv does not follow from the whole_liver of P0001 P"):
+        cut(replace(inputs, agreement=rows), tmp_path / "bad", leak_check=no_leak)
+
+
+def test_a_copy_is_searched_for_identifiers_too(released):
+    (problem,) = verify(released, leak_check=lambda folder: ["ct_files/P0001_ct_P.nii.gz"])
+    assert problem.code == "leak"
 
 
 def test_class_against_mask_goes_to_a_person(make_inputs, tmp_path):
@@ -299,6 +337,7 @@ def test_boxes_classes_and_lesions_follow_from_the_masks(released):
         ("P0001", "1", "0", "0"), ("P0002", "0", "1", "0"), ("P0003", "0", "0", "1"),
     ]  # fmt: skip
     lesions = table(released, "lesions.csv")
+    assert {(row["patient_id"], row["kind"]) for row in lesions[:6]} == {("P0001", "HCC"), ("P0002", "ICC")}
     assert [row["number"] for row in lesions if row["patient_id"] == "P0002"] == ["1", "2", "1", "2"]
     assert [row["appearance_mean"] for row in lesions if row["patient_id"] == "P0002"] == ["", "0.3333"] * 2
 
@@ -313,6 +352,21 @@ def test_table_1_counts_as_on_paper(released):
     assert lines["slices"]["all"] == "72"
     assert lines["lesion count, median [IQR] (min, max)"]["with_lesions"] == "1.50 [1.00, 2.00] (1, 2)"
     assert lines["lesion count, median [IQR] (min, max)"]["without_lesions"] == ""
+
+
+def test_the_data_card_tells_the_cohort_its_limits_and_how_to_use_it(make_inputs, tmp_path):
+    steps = (FlowStep("patients", "assessed", 0, 0, 3), FlowStep("patients", "age", 1, 1, 2))
+    inputs = replace(
+        make_inputs(patients=2), flow=steps, summaries={"limt": [{"structure": "lesion", "before": 88.46}]}
+    )
+    card = (cut(inputs, tmp_path / "releases", leak_check=no_leak) / "datacard.md").read_text()
+    assert "# box-livers 1.0.0\n" in card
+    assert "| patients | age | 1 | 2 |" in card
+    assert "| patients | 2 | 0 | 2 |" in card
+    assert "### Agreement: limt\n\n| structure | before |\n| --- | --- |\n| lesion | 88.46 |" in card
+    assert "2 sites and 1 scanners" in card
+    assert "Unknown of the 2 patients: nothing." in card
+    assert "clipped to -200 to 200 HU" in card
 
 
 def test_itk_snap_reads_the_label_names(released):

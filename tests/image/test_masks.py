@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 from itertools import permutations, product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,9 +18,10 @@ from pipeline.core.geometry import Geometry
 from pipeline.core.labels import LabelScheme
 from pipeline.core.volume import LabelMap
 from pipeline.image.masks import decode_mask, place, read_labels_of, read_mask
-from pipeline.image.nifti import write_nifti
+from pipeline.image.nifti import nifti_bytes, write_nifti
 
 SCHEME = LabelScheme(("HCC",))
+SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
 
 def oblique_labels(seed: int) -> LabelMap:
@@ -169,6 +171,45 @@ def test_a_file_without_a_place_in_space_is_refused(name):
     mha = b"ObjectType = Image\nDimSize = 1 1 1\nElementType = MET_UCHAR\nElementDataFile = LOCAL\nx"
     with pytest.raises(GeometryError, match="place"):
         decode_mask(nrrd if name == "m.nrrd" else mha, name)
+
+
+SEEDS = {
+    ".nii": nifti_bytes(oblique_labels(1)),
+    ".nrrd": seg_nrrd(np.ones((1, 2, 3, 4)), [("liver", 1, 0)], encoding="raw"),
+    ".mha": b"ObjectType = Image\nNDims = 3\nTransformMatrix = 1 0 0 0 1 0 0 0 1\nOffset = 0 0 0\n"
+    b"ElementSpacing = 1 1 2\nDimSize = 1 2 1\nElementType = MET_UCHAR\nElementDataFile = LOCAL\n\0\1",
+}
+
+
+@given(
+    suffix=st.sampled_from(sorted(SEEDS)),
+    harm=st.lists(st.tuples(st.integers(0, 500), st.binary(max_size=4), st.integers(0, 4)), min_size=1, max_size=4),
+)
+@settings(max_examples=400, deadline=None)
+def test_any_damage_to_a_file_is_told_in_one_line_or_does_no_harm(suffix, harm):
+    content = bytearray(SEEDS[suffix])
+    for place_, new, removed in harm:
+        content[place_ : place_ + removed] = new
+    assert "\n" not in what_is_told(bytes(content), f"m{suffix}")
+
+
+def what_is_told(content: bytes, name: str) -> str:
+    """The message of a refusal; nothing where the file is taken. Any other error fails the test."""
+    grid = Geometry.from_axes((2, 3, 4), spacing_mm=(5, 0.8, 0.8), origin_lps_mm=(10, 20, 30))
+    try:
+        reading = read_labels_of(decode_mask(content, name), SCHEME, what="m")
+        place(reading.labels, grid, what="m")
+    except (StorageError, GeometryError, LabelError) as refusal:
+        return str(refusal)
+    return ""
+
+
+@pytest.mark.parametrize("path", sorted(SHARED.glob("liver_ct_dicomseg/*.nrrd")), ids=lambda path: path.name)
+def test_real_nrrd_files_are_read_as_simpleitk_reads_them(path):
+    mask, peer = read_mask(path), sitk.ReadImage(str(path))
+    np.testing.assert_array_equal(mask.layers[0], sitk.GetArrayFromImage(peer))
+    np.testing.assert_allclose(mask.geometry.origin_lps_mm, peer.GetOrigin(), atol=1e-6)
+    np.testing.assert_allclose(mask.geometry.spacing_mm, peer.GetSpacing()[::-1], atol=1e-6)
 
 
 TURNS = [(axes, flips) for axes in permutations(range(3)) for flips in product([False, True], repeat=3)]

@@ -18,7 +18,7 @@ from pipeline.core.geometry import Geometry
 from pipeline.core.records import Phase, Problem, Severity
 from pipeline.core.volume import LabelMap, Volume
 from pipeline.dataset.inclusion import FlowStep
-from pipeline.report.charts import flow_chart, heat_map, profile, strip_plot
+from pipeline.report.charts import flow_chart, heat_map, profile, stacked_bars, strip_plot
 from pipeline.report.qc import QcVolume, make_card, qc_page
 from pipeline.report.sheets import (
     PATH_UNITS,
@@ -71,7 +71,7 @@ def test_the_page_needs_no_other_file_and_its_links_lead_somewhere():
             exclusions=[{"patient": "P0002", "phase": None, "rule": "age", "message": "younger than 18 years"}],
         )
     )
-    assert all(link.startswith(("#", "data:image/webp;base64,")) for link in page.links)
+    assert all(link.startswith(("#", "data:image/jpeg;base64,")) for link in page.links)
     assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
     assert len(page.ids) == len(set(page.ids))
 
@@ -156,7 +156,7 @@ def bright(directions=None) -> np.ndarray:
     voxels = np.zeros(SHAPE, dtype=np.int16)
     voxels[5, 11:15, 9:13] = 240
     sheet = contact_sheet(Volume(voxels, mask.geometry), frame_of(mask), [5])
-    return np.argwhere(np.asarray(Image.open(io.BytesIO(sheet)))[..., 0] > 220).mean(axis=0)
+    return np.argwhere(np.asarray(Image.open(io.BytesIO(sheet))) > 200).mean(axis=0)
 
 
 def test_front_is_on_top_and_the_patients_right_on_the_left():
@@ -236,7 +236,25 @@ def test_flow_chart_and_profile_hold_their_numbers():
     assert [bars.count(f'class="{name}"') for name in ("liver", "lesion", "disputed", "shown")] == [2, 1, 1, 1]
 
 
-def test_pictures_are_webp():
+def test_tables_are_shown_with_short_numbers():
+    html = qc_page(
+        "demo",
+        [volume(liver_dice={"R1 R2": 0.97})],
+        tables={"As LiMT prints it": [{"structure": "lesion", "before_vote": 88.4567891, "raters": None}], "none": []},
+    )
+    assert "<th>before vote</th>" in html
+    assert "<td>88.46</td>" in html
+    assert "<h3>none</h3>" not in html
+
+
+def test_stacked_bars_divide_each_category():
+    chart = stacked_bars(["HCC", "ICC"], {"F": [1, 0], "M": [2, 3]})
+    assert chart.count('class="group-0"') == 2  # one in the legend
+    assert chart.count('class="group-1"') == 3
+    assert chart.count(">3<") == 2
+
+
+def test_pictures_are_jpeg():
     html = qc_page("demo", [volume()])
-    (picture,) = re.findall(r'data:image/webp;base64,([^"]+)', html)
-    assert Image.open(io.BytesIO(base64.b64decode(picture))).format == "WEBP"
+    (picture,) = re.findall(r'data:image/jpeg;base64,([^"]+)', html)
+    assert Image.open(io.BytesIO(base64.b64decode(picture))).format == "JPEG"

@@ -8,7 +8,6 @@ import json
 import re
 import zipfile
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +16,10 @@ from PIL import Image
 
 from pipeline.core.errors import GeometryError, ReviewError
 from pipeline.core.geometry import Geometry
+from pipeline.core.records import Reason
 from pipeline.core.volume import LabelMap
 from pipeline.image.nifti import read_labels, write_nifti
-from pipeline.review.adjudication import letters
-from pipeline.review.package import PackageItem, build_package
+from pipeline.review.adjudication import AdjudicationItem, anonymous, build_adjudication_package
 from pipeline.review.pages import READER_COLORS
 from pipeline.review.returns import SentItem, Verdict, check_return
 from tests.review.rounds import SCHEME, Round
@@ -41,32 +40,31 @@ def readings(review_round) -> dict[str, Path]:
 
 
 def adjudication(review_round: Round, readings: dict[str, Path]) -> tuple[Path, SentItem, dict[str, str]]:
-    dealt = letters(readings, key="7/P0001_C1")
-    shown = {letter: readings[rater] for letter, rater in dealt.items()}
-    item: PackageItem = replace(
-        review_round.items[0], readings=shown, slices_to_look_at=(), reason="Two readers see a second lesion."
-    )
-    path = build_package(
-        review_round.folder / "out", "LEAD", [item], SCHEME, round_number=1, dataset="demo", is_adjudication=True
-    )
-    sent = SentItem("P0001_C1", "LEAD", item.case_id, item.phase, item.image, item.coarse, readings=shown)
-    return path, sent, dealt
+    """The package, how it was sent, and which rater hides behind which letter."""
+    sent = review_round.items[0]
+    reasons = (Reason("few", "one lesion was drawn by 1 of 3"), Reason("dice", "Dice 0.71 between R1 and R3"))
+    item = AdjudicationItem("P0001_C1", "P0001", sent.phase, sent.image, sent.coarse, readings, reasons)
+    path = build_adjudication_package(review_round.folder / "out", [item], SCHEME, round_number=1, dataset="demo")
+    shown = anonymous(readings, dataset="demo", item_id="P0001_C1")
+    dealt = {letter: path.name.removesuffix(".nii.gz") for letter, path in shown.items()}
+    return path, SentItem("P0001_C1", "lead", "P0001", sent.phase, sent.image, sent.coarse, readings=shown), dealt
 
 
 def test_letters_are_dealt_anew_for_each_volume_and_stay_the_same():
-    raters = ["R1", "R2", "R3"]
-    dealt = [letters(raters, key=f"7/P{n:04d}_C1") for n in range(600)]
-    assert all(sorted(one) == ["A", "B", "C"] and sorted(one.values()) == raters for one in dealt)
+    ratings = {rater: Path(rater) for rater in ("R1", "R2", "R3")}
+    dealt = [anonymous(ratings, dataset="demo", item_id=f"P{n:04d}_C1") for n in range(600)]
+    assert all(sorted(one) == ["A", "B", "C"] and sorted(one.values()) == list(ratings.values()) for one in dealt)
     first = Counter(one["A"] for one in dealt)
-    assert all(150 < first[rater] < 250 for rater in raters)
-    assert letters(reversed(raters), key="7/P0001_C1") == dealt[1]
-    with pytest.raises(ReviewError, match="at most 8"):
-        letters([f"R{n}" for n in range(9)], key="")
+    assert all(150 < first[path] < 250 for path in ratings.values())
+    backwards = dict(reversed(ratings.items()))
+    assert anonymous(backwards, dataset="demo", item_id="P0001_C1") == dealt[1]
+    with pytest.raises(ReviewError, match="P0001_C1 has 9 readings; at most 8"):
+        anonymous({f"R{n}": Path("m") for n in range(9)}, dataset="demo", item_id="P0001_C1")
 
 
 def test_the_package_shows_every_outline_and_no_rater(review_round, readings):
     path, _, dealt = adjudication(review_round, readings)
-    assert path.name == "adjudication_demo_round-1_LEAD.zip"
+    assert path.name == "adjudication_demo_round-1.zip"
     with zipfile.ZipFile(path) as package:
         for letter, rater in dealt.items():
             assert package.read(f"cases/P0001_C1/reader_{letter}.nii.gz") == readings[rater].read_bytes()
@@ -76,9 +74,15 @@ def test_the_package_shows_every_outline_and_no_rater(review_round, readings):
                 assert not re.search(r"R[123]", text), name
         page = package.read("START_HERE.html").decode()
         assert "Liver adjudication" in page
+        first, third = (letter for rater in ("R1", "R3") for letter in dealt if dealt[letter] == rater)
+        assert f"One lesion was drawn by 1 of 3; Dice 0.71 between reader {first} and reader {third}" in page
         assert all(f"reader {letter}" in page for letter in dealt)
         picture = np.asarray(Image.open(io.BytesIO(package.read("cases/P0001_C1/preview.png"))).convert("RGB"))
         workspace = package.read("cases/P0001_C1/P0001_C1.itksnap").decode()
+        starters = [package.read(f"cases/P0001_C1/{name}").decode() for name in ("open.bat", "open.sh")]
+    assert workspace.count("SegmentationRole") == 1
+    assert workspace.count("OverlayRole") == 3
+    assert all('-o "reader_A.nii.gz" "reader_B.nii.gz" "reader_C.nii.gz"' in text for text in starters)
     for letter in dealt:
         near = np.abs(picture.astype(int) - READER_COLORS[letter]).sum(axis=2) < 40
         assert near.sum() > 20, letter
@@ -109,7 +113,7 @@ def test_a_letter_takes_that_readers_outline(review_round, readings):
     path, sent, dealt = adjudication(review_round, readings)
     letter = next(letter for letter, rater in dealt.items() if rater == "R2")
     (check,) = check_return(returned(path, status=f" {letter.lower()} ", comment="Zhang San has two"), [sent], SCHEME)
-    assert (check.verdict, check.item.rater) == (Verdict.ACCEPT, "LEAD")
+    assert (check.verdict, check.item.rater) == (Verdict.ACCEPT, "lead")
     np.testing.assert_array_equal(check.labels.voxels, read_labels(readings["R2"]).voxels)
     assert check.comment == "Zhang San has two"
     assert "Zhang" not in json.dumps(check.to_json())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import zipfile
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pipeline.core.volume import LabelMap
 from pipeline.image.nifti import read_labels, write_nifti
@@ -218,3 +221,29 @@ def test_an_empty_or_missing_return_is_told(review_round):
         content[at] |= 1
     locked.write_bytes(bytes(content))
     assert "password" in check_return(locked, review_round.sent)[0].sentence
+
+
+@given(harm=st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=3), st.integers(0, 4)), min_size=1, max_size=3))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_damage_to_a_zip_is_told_in_one_line(review_round, small_return, harm):
+    content = bytearray(small_return)
+    for share, new, removed in harm:
+        at = int(share * len(content))
+        content[at : at + removed] = new
+    path = review_round.folder / "damaged.zip"
+    path.write_bytes(bytes(content))
+    for check in check_return(path, review_round.sent, SCHEME):
+        assert "\n" not in check.sentence + check.cure
+
+
+@pytest.fixture
+def small_return(review_round) -> bytes:
+    """A compressed zip with the facts, the worklist and one mask."""
+    buffer = io.BytesIO()
+    with (
+        zipfile.ZipFile(review_round.package()) as package,
+        zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as small,
+    ):
+        for name in ("package.json", "worklist.csv", mask_of("P0001_C1")):
+            small.writestr(name, package.read(name))
+    return buffer.getvalue()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 
@@ -91,6 +92,26 @@ def test_model_nested_as_nnunet_exports_it_is_found(tmp_path: Path):
     make_folder(tmp_path / "export" / "Dataset003_Liver" / "nnUNetTrainer__nnUNetPlans__3d_fullres")
     model = find_model(CoarseConfig(model="export"), tmp_path, allow_unpinned=True)
     assert model.folder.name == "nnUNetTrainer__nnUNetPlans__3d_fullres"
+
+
+def test_zip_as_nnunet_exports_it_is_unpacked_beside_itself_and_only_the_model(tmp_path: Path):
+    model = make_folder(tmp_path / "made" / "Dataset003_Liver" / "nnUNetTrainer__nnUNetPlans__3d_fullres")
+    with ZipFile(tmp_path / "export.zip", "w") as archive:
+        for path in sorted(model.rglob("*.*")):
+            archive.write(path, path.relative_to(tmp_path / "made"))
+        archive.writestr("../outside/plans.json", "{}")
+        archive.writestr("Dataset003_Liver/run_me.py", "raise SystemExit")
+    zipped = find_model(CoarseConfig(model="export.zip"), tmp_path, allow_unpinned=True)
+    direct = find_model(CoarseConfig(model="made"), tmp_path, allow_unpinned=True)
+    assert zipped.sha256 == direct.sha256
+    assert not (tmp_path.parent / "outside").exists()
+    assert not list((tmp_path / "export").rglob("*.py"))
+
+
+def test_zip_that_is_none_is_refused(tmp_path: Path):
+    (tmp_path / "export.zip").write_bytes(b"no zip")
+    with pytest.raises(ModelError, match="no readable zip"):
+        find_model(CoarseConfig(model="export.zip"), tmp_path, allow_unpinned=True)
 
 
 def test_folder_with_several_models_must_be_named_more_exactly(tmp_path: Path):

@@ -1,0 +1,144 @@
+"""Training in this process with nnU-Net's own parts; the network here learns for seconds only."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.core.config import CoarseConfig
+from pipeline.core.errors import GeometryError, ModelError
+from pipeline.core.geometry import Geometry
+from pipeline.core.labels import Label
+from pipeline.core.volume import LabelMap, Volume
+from pipeline.image.nifti import read_labels, read_volume
+from pipeline.image.orientation import reoriented
+from pipeline.segment.models import Model, find_model
+from pipeline.segment.nnunet import NnunetSegmenter
+from pipeline.segment.training import Schedule, SmallNetwork, train_full, train_small
+from pipeline.segment.trainset import IGNORE, LabelledVolume, Origin, write_raw_dataset
+from pipeline.synth.phantom import make_phantom
+
+HASTY = Schedule(epochs=2, iterations=2)
+TINY = SmallNetwork(spacing_mm=(12.0, 12.0, 12.0), patch=(16, 32, 32), features=(4, 8, 16))
+
+
+def cases(count: int) -> list[LabelledVolume]:
+    made = []
+    for index in range(count):
+        phantom = make_phantom(np.random.default_rng(index), shape=(20, 40, 40), spacing_mm=(10.0, 9.0, 9.0))
+        made.append(LabelledVolume(f"P{index:04d}_C2", phantom.volume, phantom.labels, Origin.REVIEWED))
+    return made
+
+
+def one_case(**changes: object) -> LabelledVolume:
+    voxels = np.zeros((4, 5, 6), dtype=np.uint8)
+    voxels[1:3, 1:4, 1:4] = Label.LIVER
+    grid = Geometry.from_axes((4, 5, 6), spacing_mm=(5, 2, 2))
+    image = Volume(voxels.astype(np.int16), grid)
+    return LabelledVolume("P0001_C1", image, LabelMap(voxels, grid), Origin.REVIEWED, **changes)  # type: ignore[arg-type]
+
+
+def test_slices_that_nobody_looked_at_are_ignored(tmp_path: Path):
+    case = one_case(reviewed=np.array([True, True, False, False]))
+    dataset = write_raw_dataset(tmp_path, "Dataset501_Liver", [case])
+    voxels = read_labels(dataset / "labelsTr" / "P0001_C1.nii.gz").voxels
+    assert np.array_equal(voxels[:2], case.labels.voxels[:2])
+    assert (voxels[2:] == IGNORE).all()
+    assert json.loads((dataset / "dataset.json").read_text())["labels"] == {
+        "background": 0,
+        "liver": 1,
+        "lesion": 2,
+        "ignore": 3,
+    }
+
+
+def test_fully_reviewed_cases_need_no_ignore_label_and_keep_their_origin(tmp_path: Path):
+    dataset = write_raw_dataset(tmp_path, "Dataset501_Liver", [one_case()])
+    assert "ignore" not in json.loads((dataset / "dataset.json").read_text())["labels"]
+    assert json.loads((dataset / "origins.json").read_text()) == {"P0001_C1": "reviewed"}
+
+
+def test_training_images_lie_as_the_network_expects_them(tmp_path: Path):
+    case = one_case()
+    turned = LabelledVolume("turned", reoriented(case.image, "LAI"), reoriented(case.labels, "LAI"), Origin.REVIEWED)
+    dataset = write_raw_dataset(tmp_path, "Dataset501_Liver", [turned])
+    assert read_volume(dataset / "imagesTr" / "turned_0000.nii.gz").geometry.orientation == "SPL"
+    assert np.array_equal(read_labels(dataset / "labelsTr" / "turned.nii.gz").voxels, case.labels.voxels)
+
+
+def test_label_of_another_grid_never_becomes_a_training_case():
+    case = one_case()
+    moved = LabelMap(case.labels.voxels, Geometry.from_axes((4, 5, 6), spacing_mm=(5, 2, 2), origin_lps_mm=(9, 0, 0)))
+    with pytest.raises(GeometryError, match="P0001_C1"):
+        LabelledVolume("P0001_C1", case.image, moved, Origin.REVIEWED)
+
+
+@pytest.mark.parametrize(("made", "message"), [([], "nothing to train on"), ([one_case(), one_case()], "two training")])
+def test_impossible_training_sets_are_refused(tmp_path: Path, made: list[LabelledVolume], message: str):
+    with pytest.raises(ModelError, match=message):
+        write_raw_dataset(tmp_path, "Dataset501_Liver", made)
+
+
+def test_folder_that_is_no_dataset_is_refused(tmp_path: Path):
+    with pytest.raises(ModelError, match="raw layout"):
+        train_small(tmp_path, tmp_path / "work", tmp_path / "model")
+
+
+@pytest.mark.slow
+def test_a_trained_model_labels_and_can_be_trained_further(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    raw = write_raw_dataset(tmp_path / "raw", "Dataset501_Liver", cases(5))
+    before = dict(os.environ)
+    train_small(raw, tmp_path / "work", tmp_path / "first", network=TINY, schedule=HASTY)
+    first = find_model(CoarseConfig(model="first"), tmp_path, allow_unpinned=True)
+    train_small(raw, tmp_path / "again", tmp_path / "second", schedule=HASTY, pretrained=first)
+    second = find_model(CoarseConfig(model="second"), tmp_path, allow_unpinned=True)
+    assert first.sha256 != second.sha256
+    for model in (first, second):
+        labels = NnunetSegmenter(model, "cpu").segment(cases(1)[0].image).labels
+        assert labels.voxels.shape == (20, 40, 40)
+    assert dict(os.environ) == before
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.slow
+def test_a_dataset_with_ignored_slices_can_be_learned(tmp_path: Path):
+    partly = [
+        LabelledVolume(case.name, case.image, case.labels, case.origin, reviewed=np.arange(20) > 4) for case in cases(5)
+    ]
+    raw = write_raw_dataset(tmp_path / "raw", "Dataset501_Liver", partly)
+    train_small(raw, tmp_path / "work", tmp_path / "model", network=TINY, schedule=HASTY)
+    model = find_model(CoarseConfig(model="model"), tmp_path, allow_unpinned=True)
+    found = NnunetSegmenter(model, "cpu").segment(cases(1)[0].image).labels.voxels
+    assert set(np.unique(found)) <= {0, 1, 2}
+
+
+@pytest.mark.slow
+def test_splits_that_name_a_missing_case_are_refused(tmp_path: Path):
+    raw = write_raw_dataset(tmp_path / "raw", "Dataset501_Liver", cases(5))
+    with pytest.raises(ModelError, match="P9999"):
+        train_full(raw, tmp_path / "work", tmp_path / "model", splits=[{"train": ["P0000_C2"], "val": ["P9999"]}])
+
+
+def test_a_model_of_other_labels_is_no_start(tmp_path: Path, demo_model: Model):
+    import torch
+
+    from pipeline.segment.trainer import start_from
+
+    with pytest.raises(ModelError, match="does not fit this training"):
+        start_from(torch.nn.Linear(1, 1), demo_model)
+
+
+def test_learning_rate_rises_then_falls_to_nothing():
+    from pipeline.segment.trainer import learning_rate_at
+
+    rates = [learning_rate_at(epoch, 1.0, 20) for epoch in range(21)]
+    top = int(np.argmax(rates))
+    assert rates[top] == pytest.approx(1.0)
+    assert 0 < top <= 4
+    assert rates[:top] == sorted(rates[:top])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    assert rates[20] == pytest.approx(0.0, abs=1e-9)
