@@ -62,11 +62,7 @@ IMPLICIT = "1.2.840.10008.1.2"
 
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
-<<<<<<< HEAD
 """pydicom's warnings and log lines quote the values they complain of; we judge ourselves what is wrong."""
-=======
-"""pydicom's warnings and log lines quote the values they complain of; what is wrong with a header we judge."""
->>>>>>> main
 
 _FRAME_NAMES = {
     "ImagePositionPatient": "ImagePositionPatient",
