@@ -7,9 +7,9 @@ they mean) and never resampled.
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from pipeline.core.volume import AIR_HU, Unit, Volume
 from pipeline.dicom import header as words
 from pipeline.dicom.grid import TILTED, axes, gaps_mm, vector
 from pipeline.dicom.pixels import SliceError, read_slice
-from pipeline.dicom.sources import ARCHIVE_FAULTS, opened
+from pipeline.dicom.sources import ARCHIVE_FAULTS, each_opened
 
 AXIAL_TOLERANCE_DEG = 5.0
 """A normal this near to the patient's long axis makes an axial series."""
@@ -161,13 +161,17 @@ def _shifted(stored: NDArray[np.integer], rescale: _Rescale, out: NDArray[Any]) 
 
 def _read_all(slices: Sequence[Instance]) -> Iterator[tuple[int, NDArray[np.integer]]]:
     """Stored values of each slice with its index; each file is opened once for all its frames."""
-    for source, group in groupby(enumerate(slices), key=lambda item: item[1].source):
-        try:
-            with opened(source) as file:
-                for index, slice_ in group:
-                    yield index, read_slice(slice_, file)
-        except ARCHIVE_FAULTS as error:
-            raise SliceError(f"a slice cannot be opened ({type(error).__name__})", source) from None
+    indices: dict[SourceFile, list[int]] = defaultdict(list)
+    for index, slice_ in enumerate(slices):
+        indices[slice_.source].append(index)
+    unread = dict.fromkeys(indices)
+    try:
+        for source, file in each_opened(indices):
+            for index in indices[source]:
+                yield index, read_slice(slices[index], file)
+            del unread[source]
+    except ARCHIVE_FAULTS as error:
+        raise SliceError(f"a slice cannot be opened ({type(error).__name__})", next(iter(unread))) from None
 
 
 def _rescaled(

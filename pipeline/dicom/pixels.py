@@ -53,7 +53,7 @@ def read_slice(slice_: Instance, file: BinaryIO | None = None) -> NDArray[Any]:
 
     Args:
         slice_: a single-frame object, or one frame.
-        file: its bytes, where they are already open.
+        file: its file, where it is open already.
 
     Raises:
         SliceError: when the file vanished or changed, is truncated, damaged, or encoded in no free way.

@@ -19,6 +19,8 @@ from pipeline.dicom.walker import Verdict, Walker
 LONG_HEAD_BYTES = 1 << 18
 """What a second read takes in, for headers with long private parts."""
 
+_PREFIX = b"DICM"
+_DICOM_UIDS = b"1.2.840.10008."
 _NOT_DICOM = (Fate.EXCLUDED.value, "not-dicom", "not a DICOM file")
 _EMPTY = (Fate.UNREADABLE.value, "empty", "the file has no bytes")
 _DIRECTORY = (Fate.EXCLUDED.value, "directory-file", "a DICOMDIR: an index of other files, which are read themselves")
@@ -162,7 +164,7 @@ def _read_object(member: str | None, head: bytes, file: BinaryIO, size: int) -> 
     if not head:
         return Entry(member, None, _EMPTY)
     if not looks_like_dicom(head):
-        return Entry(member, None, _NOT_DICOM)
+        return _unreadable(member, "its beginning is damaged") if _was_dicom(head) else Entry(member, None, _NOT_DICOM)
     try:
         file.seek(0)
         header = read_slowly(file, size)
@@ -176,8 +178,13 @@ def _read_object(member: str | None, head: bytes, file: BinaryIO, size: int) -> 
     return _unreadable(member, "it ends before its series and its pixels") if began else Entry(member, None, _NOT_DICOM)
 
 
+def _was_dicom(head: bytes) -> bool:
+    """True for what is left of a DICOM file: an empty preamble, or the standard's own UIDs, after a damaged start."""
+    return head.startswith(bytes(min(len(head), 128))) or _DICOM_UIDS in head
+
+
 def _has_preamble(head: bytes) -> bool:
-    return head[128:132] == b"DICM"
+    return head[128:132] == _PREFIX
 
 
 def looks_like_dicom(head: bytes) -> bool:

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from pipeline.core.records import Fate, FileFate, Instance, Problem, Series, Severity, SourceFile
 from pipeline.dicom import header as words
 from pipeline.dicom.grid import stack
-from pipeline.dicom.kinds import REASONS, why_no_slice
+from pipeline.dicom.kinds import REASONS, is_monochrome, why_no_slice
 from pipeline.dicom.pixels import same_pixels
 from pipeline.dicom.split import Part, at_one_place, by_geometry, into_volumes, time_s
 
@@ -174,11 +174,14 @@ def _copies(slices: Part) -> Part:
 def _beside_broken_files(series: Sequence[Series], unread: Sequence[FileFate]) -> tuple[Series, ...]:
     """Series, those flagged that share a folder with files that are broken DICOM or belong to nobody."""
     broken = {_folder(fate.source) for fate in unread if fate.code in ("unreadable", "empty")}
-    message = "a broken file lies in its folder and may have been one of its slices"
+    stray = {(_folder(one.first.source), one.key) for one in series if any(map(_has_no_pixels, one.instances))}
+    archives = {fate.source.path for fate in unread if fate.code == "bad-archive"}
+    message = "a broken file lies in its folder or archive and may have been one of its slices"
     problem = Problem("broken-neighbour", Severity.FLAG, message, "export the folder again")
     return tuple(
         replace(one, problems=(*one.problems, problem))
-        if any(_folder(slice_.source) in broken for slice_ in one.instances)
+        if any(_folder(slice_.source) in broken or slice_.source.path in archives for slice_ in one.instances)
+        or any(key != one.key and folder == _folder(one.first.source) for folder, key in stray)
         else one
         for one in series
     )
@@ -247,6 +250,7 @@ def _pixel_problems(slices: Sequence[Instance]) -> list[Problem]:
     checks: tuple[tuple[str, Callable[[Instance], bool], str], ...] = (
         ("no-pixel-data", _has_no_pixels, "have no PixelData"),
         ("truncated", _is_truncated, "are cut short: PixelData holds fewer bytes than Rows x Columns"),
+        ("not-monochrome", lambda one: not is_monochrome(one), "are neither monochrome nor any known kind of colour"),
         ("frame-count", _miscounts_frames, "belong to an object that describes another number of frames than it holds"),
         ("frames-without-place", _has_loose_frames, "hold several frames without a position of their own"),
     )

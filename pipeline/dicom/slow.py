@@ -18,7 +18,7 @@ import pydicom.config
 from pydicom import Dataset
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset, read_partial
 from pydicom.tag import BaseTag, Tag
 
@@ -50,6 +50,7 @@ READ_FAULTS: tuple[type[Exception], ...] = (
     ArithmeticError,
     MemoryError,
     AssertionError,
+    BytesLengthException,
     struct.error,
     zlib.error,
 )
