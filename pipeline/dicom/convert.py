@@ -118,11 +118,15 @@ def _usable_geometry(series: Series, *, allow_tilt: bool) -> Geometry:
 
 
 def _rescale(slice_: Instance) -> _Rescale:
-    slope, intercept = slice_.number("RescaleSlope"), slice_.number("RescaleIntercept")
-    rescale = _Rescale(1.0 if slope is None else slope, 0.0 if intercept is None else intercept)
-    if not np.isfinite([rescale.slope, rescale.intercept]).all() or rescale.slope == 0:
-        raise SliceError("RescaleSlope or RescaleIntercept is no usable number", slice_.source)
-    return rescale
+    values = []
+    for keyword, absent in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0)):
+        value = slice_.number(keyword) if keyword in slice_.header else absent
+        if value is None or not np.isfinite(value):
+            raise SliceError(f"{keyword} is no usable number", slice_.source)
+        values.append(value)
+    if values[0] == 0:
+        raise SliceError("RescaleSlope is 0: it would wipe out the image", slice_.source)
+    return _Rescale(*values)
 
 
 def _filled(

@@ -14,10 +14,22 @@ from pipeline.dicom import header as words
 from pipeline.dicom.grid import stack
 from pipeline.dicom.kinds import REASONS, is_monochrome, why_no_slice
 from pipeline.dicom.pixels import same_pixels
-from pipeline.dicom.split import Part, at_one_place, by_geometry, into_volumes, time_s
+from pipeline.dicom.split import MIN_SLICES, Part, at_one_place, by_geometry, into_volumes, time_s
 
 _WHERE_NOT_WHAT = frozenset({words.PIXEL_OFFSET, words.PIXEL_LENGTH, words.TRANSFER_SYNTAX})
 """Header keys that may differ between two copies of one object."""
+
+_OF_ONE_SERIES = ("StudyInstanceUID", "SeriesNumber", "SeriesDescription", "Modality", "Rows", "Columns")
+_BROKEN_NEIGHBOUR = Problem(
+    "broken-neighbour",
+    Severity.FLAG,
+    "a broken file or a lost slice lies in its folder or archive and may be one of its own",
+    "export the folder again",
+)
+_BROKEN_SLICE = frozenset(
+    {"no-pixel-data", "truncated", "no-position", "no-orientation", "no-pixel-spacing", "not-monochrome"}
+)
+"""Codes of what breaks single slices."""
 
 _OF_THE_COPY = _WHERE_NOT_WHAT | {"SOPInstanceUID", "InstanceNumber", "ContentDate", "ContentTime", words.FRAME_INDEX}
 """Header keys that may differ when one image was sent twice under two UIDs."""
@@ -172,19 +184,26 @@ def _copies(slices: Part) -> Part:
 
 
 def _beside_broken_files(series: Sequence[Series], unread: Sequence[FileFate]) -> tuple[Series, ...]:
-    """Series, those flagged that share a folder with files that are broken DICOM or belong to nobody."""
+    """Series, those flagged that share a folder with broken DICOM or with a slice that may be theirs."""
     broken = {_folder(fate.source) for fate in unread if fate.code in ("unreadable", "empty")}
-    stray = {(_folder(one.first.source), one.key) for one in series if any(map(_has_no_pixels, one.instances))}
     archives = {fate.source.path for fate in unread if fate.code == "bad-archive"}
-    message = "a broken file lies in its folder or archive and may have been one of its slices"
-    problem = Problem("broken-neighbour", Severity.FLAG, message, "export the folder again")
+    few = [one for one in series if len(one.instances) < MIN_SLICES]
     return tuple(
-        replace(one, problems=(*one.problems, problem))
+        replace(one, problems=(*one.problems, _BROKEN_NEIGHBOUR))
         if any(_folder(slice_.source) in broken or slice_.source.path in archives for slice_ in one.instances)
-        or any(key != one.key and folder == _folder(one.first.source) for folder, key in stray)
+        or any(_may_belong(other, one) for other in few if other is not one)
         else one
         for one in series
     )
+
+
+def _may_belong(few: Series, series: Series) -> bool:
+    """True for a slice or two that may have lost the name of their series: broken ones, or the same but for the UID."""
+    if _folder(few.first.source) != _folder(series.first.source):
+        return False
+    other_uid = few.first.text("SeriesInstanceUID") != series.first.text("SeriesInstanceUID")
+    same = all(few.first.text(word) in ("", series.first.text(word)) for word in _OF_ONE_SERIES)
+    return (same and other_uid) or any(problem.code in _BROKEN_SLICE for problem in few.problems)
 
 
 def _folder(source: SourceFile) -> tuple[Path, str]:

@@ -371,6 +371,19 @@ def no_rescale(folder: Path) -> Outcome:
 
 
 @situation
+def intercept_that_is_no_number(folder: Path) -> Outcome:
+    path = expose(folder, Scan(body()))[2]
+    path.write_bytes(path.read_bytes().replace(b"-1024.0 ", b"-10A4.0 "))
+    return outcome(refusals="SliceError")
+
+
+@situation
+def slope_of_zero(folder: Path) -> Outcome:
+    expose(folder, Scan(body()), stamped(RescaleSlope=0))
+    return outcome(refusals="SliceError")
+
+
+@situation
 def perfusion_map(folder: Path) -> Outcome:
     scan_ = Scan(body())
     expose(folder, scan_, stamped(RescaleType="US"))
