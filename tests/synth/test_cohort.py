@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from pipeline.core.config import load_config
+from pipeline.core.files import digest
 from pipeline.core.geometry import Geometry
 from pipeline.core.records import Phase
 from pipeline.core.volume import Volume
@@ -34,6 +35,21 @@ FIELDS = (
     "ImagePositionPatient",
     "SpecificCharacterSet",
 )
+
+
+TYPE_ONE = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "Modality",
+    "ImageType",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "PhotometricInterpretation",
+)
+"""Attributes that an image must have (PS3.3, type 1 of the modules of a CT Image)."""
 
 
 @dataclass(frozen=True)
@@ -212,6 +228,21 @@ def test_copies_are_the_same_object(cohort, found):
     assert all(pydicom.dcmread(folder / path).SOPInstanceUID in objects for path in copies)
 
 
+@pytest.mark.slow
+def test_headers_hold_only_what_the_standard_allows(cohort, monkeypatch):
+    """Every value of one file of each series and object passes pydicom's strict check of its VR."""
+    monkeypatch.setattr(pydicom.config.settings, "reading_validation_mode", pydicom.config.RAISE)
+    folder, truth = cohort
+    broken = {item.path for item in truth.set_aside if item.code in ("not-dicom", "empty", "unreadable", "truncated")}
+    paths = [path for path in sorted((folder / "dicom").rglob("*")) if path.is_file()]
+    firsts = {path.parent: path for path in paths if path.relative_to(folder).as_posix() not in broken}
+    for path in firsts.values():
+        dataset = pydicom.dcmread(path)
+        assert len(list(dataset.iterall())) > 50
+        missing = [keyword for keyword in TYPE_ONE if keyword not in dataset]
+        assert not missing or "PixelData" not in dataset
+
+
 def test_no_object_is_there_twice_besides(found):
     objects = [item.header.SOPInstanceUID for item in found]
     assert len(set(objects)) == len(objects)
@@ -282,3 +313,9 @@ def test_the_truth_is_json(cohort):
     content = json.loads(json.dumps(truth.to_json(), allow_nan=False))
     assert len(content["volumes"]) == 48
     assert len({volume["image_sha256"] for volume in content["volumes"]}) == 48
+
+
+def test_the_cohort_is_the_one_recorded_here(cohort):
+    """Recorded once: on another CPU every series, volume, mask and fault must be the same."""
+    _, truth = cohort
+    assert digest(truth.to_json()) == "f90779737d6ec5966b3d6309dc38bb0b059e76b4ffa065f565e72f7f0ca33607"
