@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from itertools import chain
@@ -92,7 +92,7 @@ def make_cohort(folder: Path, *, seed: int = 7) -> CohortTruth:
     """The truth about a cohort, written below a folder as `dicom/` and `clinical.csv`.
 
     Args:
-        folder: made if missing; what it holds besides stays.
+        folder: made if missing; what it holds besides stays, and files that are right already are left alone.
         seed: everything hangs on it; the same seed gives the same bytes.
 
     Raises:
@@ -105,8 +105,7 @@ def make_cohort(folder: Path, *, seed: int = 7) -> CohortTruth:
     set_aside: list[SetAsideTruth] = []
     file_count = 0
     for lot in chain(chain.from_iterable(map(_lots, subjects)), _loose_lots()):
-        for name, content in lot.files:
-            write_atomically(folder / lot.home / name, content, durable=False)
+        _write(folder / lot.home, lot.files)
         series += lot.series
         volumes += lot.volumes
         set_aside += lot.set_aside
@@ -114,6 +113,14 @@ def make_cohort(folder: Path, *, seed: int = 7) -> CohortTruth:
     patients = tuple(_patient_truth(subject) for subject in subjects)
     secrets = {secret for subject in subjects for secret in _secrets(subject)}
     return CohortTruth(patients, tuple(series), tuple(volumes), tuple(set_aside), file_count, tuple(sorted(secrets)))
+
+
+def _write(home: Path, files: Iterable[File]) -> None:
+    """Files that lie there already, unchanged, keep their time, so that a second demo has nothing to scan again."""
+    for name, content in files:
+        path = home / name
+        if not (path.is_file() and path.read_bytes() == content):
+            write_atomically(path, content, durable=False)
 
 
 def _subject(number: int, enrolled: Enrolled, seed: int) -> _Subject:

@@ -19,6 +19,7 @@ from pipeline.core.geometry import Geometry
 from pipeline.core.records import Phase
 from pipeline.core.volume import Volume
 from pipeline.image.nifti import content_sha256
+from pipeline.synth.cohort import make_cohort
 from pipeline.synth.demo import demo_config
 
 FIELDS = (
@@ -286,6 +287,31 @@ def test_studies_lie_on_different_days(found):
     firsts = {item.header.PatientID: item.path for item in found}
     days = [pydicom.dcmread(path, stop_before_pixels=True).StudyDate for path in firsts.values()]
     assert len(set(days)) == len(days) == 17
+
+
+@pytest.mark.slow
+def test_a_second_writing_changes_only_what_was_spoilt(cohort):
+    folder, truth = cohort
+    paths = [path for path in sorted((folder / "dicom").rglob("*")) if path.is_file()]
+    before = {path: path.stat().st_mtime_ns for path in paths}
+    spoilt, content = paths[100], paths[100].read_bytes()
+    spoilt.write_bytes(b"overwritten by accident")
+    again = make_cohort(folder)
+    assert again.to_json() == truth.to_json()
+    assert spoilt.read_bytes() == content
+    assert [path for path in paths if path.stat().st_mtime_ns != before[path]] == [spoilt]
+
+
+@pytest.mark.slow
+def test_another_seed_gives_other_people_and_other_volumes(cohort, tmp_path):
+    _, truth = cohort
+    other = make_cohort(tmp_path, seed=8)
+    assert not {patient.patient_id for patient in truth.patients} & {patient.patient_id for patient in other.patients}
+    assert not truth.labels_of_image.keys() & other.labels_of_image.keys()
+    assert [patient.rules for patient in other.patients] == [patient.rules for patient in truth.patients]
+    for volume in other.volumes:
+        _, count = ndimage.label(volume.labels.voxels == 2, structure=np.ones((3, 3, 3)))
+        assert count == len(volume.lesions)
 
 
 def test_the_whole_cohort_is_small(cohort):
