@@ -138,6 +138,11 @@ class Layout:
         return self.reports / "returns.csv"
 
     @property
+    def agreement_tables(self) -> Path:
+        """How far raters agree over the whole dataset."""
+        return self.reports / "agreement.json"
+
+    @property
     def qc_page(self) -> Path:
         """The quality page of everything built so far."""
         return self.reports / "qc.html"
@@ -223,6 +228,10 @@ class Layout:
     def lesions(self, case_id: str, phase: Phase) -> Path:
         """Measures of each lesion of the voted mask."""
         return self.case(case_id) / phase / "lesions.json"
+
+    def enhancement(self, case_id: str) -> Path:
+        """Each lesion over the phases of a case."""
+        return self.case(case_id) / "enhancement.json"
 
     def prepared_image(self, case_id: str, phase: Phase) -> Path:
         """The image as released: windowed, liver slices only."""

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core.errors import PipelineError, ReleaseError
-from pipeline.core.files import digest, read_json, write_text
+from pipeline.core.files import digest, read_json, write_json, write_text
 from pipeline.core.receipts import package_versions, read_receipt
 from pipeline.core.records import Patient, Phase, Problem, Severity
+from pipeline.stages.figures import RELEASED_TABLES, agreement_tables
 from pipeline.stages.handout import PACK
 from pipeline.stages.imaging import CONVERT, LABEL
 from pipeline.stages.intake import SCAN, SCREEN, case_ids, case_of, read_consort, site_of
@@ -56,6 +57,7 @@ def release_inputs(ws: Workspace, version: str) -> tuple[ReleaseInputs, tuple[Pr
     open_points = {case_id: point for case_id in case_ids(ws) if (point := _open_point(ws, case_id))}
     settled = [case_id for case_id in case_ids(ws) if case_id not in open_points]
     volumes = [_volume(ws, case_id, phase) for case_id in settled for phase in case_of(ws, case_id).series]
+    tables = agreement_tables(ws, settled)
     inputs = ReleaseInputs(
         version=version,
         config=ws.config,
@@ -64,6 +66,8 @@ def release_inputs(ws: Workspace, version: str) -> tuple[ReleaseInputs, tuple[Pr
         min_raters=ws.config.review.per_case,
         flow=read_consort(ws),
         agreement=[row for case_id in settled for row in agreement_rows(ws, case_id)],
+        enhancement=[row for case_id in settled for row in read_json(ws.layout.enhancement(case_id))["enhancement"]],
+        summaries={name: tables[name] for name in RELEASED_TABLES},
         provenance={"packages": package_versions(*RELEASE_PACKAGES)},
     )
     notes = tuple(
@@ -208,9 +212,12 @@ def _report_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
 
 
 def _report(ws: Workspace, case_id: str | None) -> Work:
+    from pipeline.agreement.tables import page_tables
     from pipeline.report.qc import qc_page
 
     write_text(ws.layout.problems_table, _problems_text(ws))
+    tables = agreement_tables(ws, case_ids(ws))
+    write_json(ws.layout.agreement_tables, tables)
     page = qc_page(
         ws.config.dataset.name,
         (
@@ -222,9 +229,10 @@ def _report(ws: Workspace, case_id: str | None) -> Work:
         flow=read_consort(ws),
         exclusions=_rows(ws.layout.exclusions_table),
         problems=_noticed(ws, (SCAN, SCREEN, PACK, COLLECT), None),
+        tables=page_tables(tables),
     )
     write_text(ws.layout.qc_page, page)
-    return Work((ws.layout.qc_page, ws.layout.problems_table))
+    return Work((ws.layout.qc_page, ws.layout.problems_table, ws.layout.agreement_tables))
 
 
 def _problems_text(ws: Workspace) -> str:
@@ -296,7 +304,7 @@ def _disputed(agreement: Mapping[str, Any]) -> dict[int, int]:
 
 REPORT = Stage(
     name="report",
-    code=("core", "report", "dataset", "stages/publish.py"),
+    code=("core", "report", "dataset", "agreement", "stages/publish.py", "stages/figures.py"),
     packages=("matplotlib", "jinja2", "numpy", "pillow"),
     sections=lambda config: (config.dataset, config.image),
     inputs=_report_inputs,

@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.core.files import finite, read_json, write_json
 from pipeline.core.records import Phase, Problem, Severity
 from pipeline.core.volume import LabelMap
+from pipeline.stages.figures import enhancement_rows
 from pipeline.stages.handout import assigned_raters, volumes
 from pipeline.stages.imaging import phases_of
 from pipeline.stages.returns import adjudicated_mask
@@ -105,6 +106,9 @@ def _measure(ws: Workspace, case_id: str | None) -> Work:
         outputs.append(ws.layout.lesions(case, phase))
         lesions = [lesion.to_json() for lesion in measure_lesions(labels, image)]
         write_json(outputs[-1], {"case_id": case, "phase": phase, "lesions": finite(lesions)})
+    outputs.append(ws.layout.enhancement(case))
+    rows = enhancement_rows(ws, case, {phase: final_mask(ws, case, phase) for phase in phases})
+    write_json(outputs[-1], {"case_id": case, "enhancement": rows})
     return Work(tuple(outputs))
 
 
@@ -165,7 +169,7 @@ VOTE = Stage(
 
 MEASURE = Stage(
     name="measure",
-    code=("core", "lesions", "image", "stages/settle.py"),
+    code=("core", "lesions", "image", "stages/settle.py", "stages/figures.py"),
     packages=("numpy", "scipy", "edt", "connected-components-3d"),
     sections=lambda config: (),
     inputs=_consensus_inputs,
