@@ -63,6 +63,10 @@ class Layout:
         """Which series became which volume: holds source identifiers."""
         return self.private / "screening.json"
 
+    def text_montage(self, case_id: str, phase: Phase) -> Path:
+        """Slices of a volume that look as if text were burned in; for a person's eyes only."""
+        return self.private / "montages" / f"{case_id}_{phase}.png"
+
     def series_record(self, case_id: str, phase: Phase) -> Path:
         """Which source files form a volume, and what their headers say."""
         return self.private / "series" / f"{case_id}_{phase}.json"
@@ -136,11 +140,6 @@ class Layout:
     def returns_table(self) -> Path:
         """Every returned mask with its verdict."""
         return self.reports / "returns.csv"
-
-    @property
-    def agreement_tables(self) -> Path:
-        """How far raters agree over the whole dataset."""
-        return self.reports / "agreement.json"
 
     @property
     def qc_page(self) -> Path:
@@ -229,10 +228,6 @@ class Layout:
         """Measures of each lesion of the voted mask."""
         return self.case(case_id) / phase / "lesions.json"
 
-    def enhancement(self, case_id: str) -> Path:
-        """Each lesion over the phases of a case."""
-        return self.case(case_id) / "enhancement.json"
-
     def prepared_image(self, case_id: str, phase: Phase) -> Path:
         """The image as released: windowed, liver slices only."""
         return self.case(case_id) / phase / "prepared" / "ct.nii.gz"
@@ -240,6 +235,10 @@ class Layout:
     def prepared_labels(self, case_id: str, phase: Phase) -> Path:
         """The voted mask on the released image's grid."""
         return self.case(case_id) / phase / "prepared" / "labels.nii.gz"
+
+    def enhancement(self, case_id: str) -> Path:
+        """How each lesion of a case takes up contrast from phase to phase."""
+        return self.case(case_id) / "enhancement.json"
 
     def preparation(self, case_id: str, phase: Phase) -> Path:
         """Which slices and which window the released image has."""
