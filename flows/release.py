@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.tasks import run_step, state_of
+from flows.tasks import run_on_dataset, state_of
 from pipeline import stages
-from pipeline.workspace import Outcome, Status, Workspace
+from pipeline.workspace import Outcome, Workspace
 
 
 @flow(name="publish release", validate_parameters=False)
 def publish_release(root: Path, version: str) -> State[Any]:
-    """Outcomes of cutting a version and, if it was cut, of verifying it."""
+    """Outcomes of cutting a version and, once it is cut, of verifying it."""
+    steps = [_OfVersion("cut", stages.cut_release, version), _OfVersion("verify", stages.verify_release, version)]
+    return state_of(run_on_dataset(root, steps))
 
-    def cut(workspace: Workspace) -> Outcome:
-        return stages.cut_release(workspace, version)
 
-    def verify(workspace: Workspace) -> Outcome:
-        return stages.verify_release(workspace, version)
+@dataclass(frozen=True, slots=True)
+class _OfVersion:
+    name: str
+    call: Callable[[Workspace, str], Outcome]
+    version: str
 
-    outcomes = run_step(root, "cut", cut)
-    if outcomes[-1].status in (Status.DONE, Status.CURRENT):
-        outcomes += run_step(root, "verify", verify)
-    return state_of(outcomes)
+    def __call__(self, workspace: Workspace, case_id: str | None) -> Outcome:
+        return self.call(workspace, self.version)

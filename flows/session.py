@@ -93,8 +93,9 @@ class FlowSession:
 
     def wait_until_recorded(self) -> None:
         """Come back when the history of all runs so far is in the database of a server of ours."""
-        if self._server.pid is not None and self._runs:
-            wait_until_recorded(self._server, self._flow_run_ids, len(self._runs))
+        tasks = sum(run.ended > run.began for run in self._runs)  # a step that was given up never became a task
+        if self._server.pid is not None and tasks:
+            wait_until_recorded(self._server, self._flow_run_ids, tasks)
 
     def _run(self, flow: Flow[..., State[Any]], *arguments: str) -> tuple[Outcome, ...]:
         from flows.tasks import listening, outcomes_of, task_runner

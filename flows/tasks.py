@@ -9,28 +9,41 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from traceback import extract_tb
-from typing import Any
+from typing import Any, Protocol, cast
 
-from prefect import Task, allow_failure, task
+from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.futures import PrefectFuture, as_completed
+from prefect.futures import PrefectFuture
 from prefect.states import Completed, Failed
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
 from pipeline.core.config import RunConfig
 from pipeline.core.errors import ConfigError, PipelineError
 from pipeline.core.records import Problem, Severity
-from pipeline.workspace import Outcome, Stage, Status, Workspace
+from pipeline.workspace import Outcome, Status, Workspace
 
 HOUSE = Path(__file__).resolve().parents[1]
 STOPS_A_CHAIN = (Status.FAILED, Status.WAITING)
+
+
+class Step(Protocol):
+    """What a task runs: a `pipeline.workspace.Stage`, or anything else with a name that ends in an outcome."""
+
+    @property
+    def name(self) -> str:
+        """As logs and Prefect show it."""
+
+    def __call__(self, workspace: Workspace, case_id: str | None, /) -> Outcome:
+        """Run it, for the whole dataset where there is no case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,22 +92,17 @@ def task_runner(config: RunConfig) -> TaskRunner[Any]:
             return ThreadPoolTaskRunner(max_workers=config.jobs)
 
 
-def run_on_dataset(root: Path, stages: Sequence[Stage]) -> list[Outcome]:
-    """Outcomes of stages of the whole dataset, one after another; those after one that did not end well wait."""
-    return _collect(_submitted(root, stages, [None]))
+def run_on_dataset(root: Path, steps: Sequence[Step]) -> list[Outcome]:
+    """Outcomes of steps of the whole dataset, one after another; those after one that did not end well wait."""
+    return _Chains(root, steps, [None]).run()
 
 
-def run_on_cases(root: Path, stages: Sequence[Stage], case_ids: Sequence[str]) -> list[Outcome]:
-    """Outcomes of stages of each case, in the order they ended: stages of a case one after another, cases side by side.
+def run_on_cases(root: Path, steps: Sequence[Step], case_ids: Sequence[str]) -> list[Outcome]:
+    """Outcomes of steps of each case, in the order they ended: steps of a case one after another, cases side by side.
 
     What goes wrong with one case stops only this case.
     """
-    return _collect(_submitted(root, stages, case_ids))
-
-
-def run_step(root: Path, name: str, step: Callable[[Workspace], Outcome]) -> list[Outcome]:
-    """The outcome of one step that is more than a stage, such as cutting a version."""
-    return _collect([_as_task(name, f"{name} dataset", step).submit(root)])
+    return _Chains(root, steps, case_ids).run()
 
 
 def state_of(outcomes: Sequence[Outcome]) -> State[Any]:
@@ -113,59 +121,83 @@ def outcomes_of(state: State[Any]) -> tuple[Outcome, ...]:
     return tuple(outcomes)
 
 
-def _submitted(
-    root: Path, stages: Sequence[Stage], case_ids: Sequence[str | None]
-) -> list[PrefectFuture[State[StageRun]]]:
-    """Tasks of all cases for the first stage, then for the next: so no worker waits for a task that has none yet."""
-    futures = []
-    last: dict[str | None, Any] = dict.fromkeys(case_ids)
-    for stage in stages:
-        for case_id in case_ids:
-            step = _as_task(stage.name, f"{stage.name} {case_id or 'dataset'}", _OnCase(stage, case_id))
-            future = step.submit(root, case_id, last[case_id])
-            last[case_id] = allow_failure(future)
-            futures.append(future)
-    return futures
+class _Chains:
+    """The same steps for every case, at most one of a case under way; the next is submitted when one ended well."""
+
+    def __init__(self, root: Path, steps: Sequence[Step], case_ids: Sequence[str | None]) -> None:
+        self._root = root
+        self._left = {case_id: deque(steps) for case_id in case_ids}
+        self._ended: SimpleQueue[tuple[str | None, PrefectFuture[State[StageRun]]]] = SimpleQueue()
+        self._outcomes: list[Outcome] = []
+
+    def run(self) -> list[Outcome]:
+        """All outcomes, in the order they ended."""
+        under_way = sum(self._submit_next(case_id) for case_id in self._left)
+        while under_way:
+            case_id, future = self._ended.get()
+            run = _result(future)
+            self._tell(run)
+            if run.outcome.status in STOPS_A_CHAIN:
+                self._give_up(case_id, run)
+            under_way += self._submit_next(case_id) - 1
+        return self._outcomes
+
+    def _submit_next(self, case_id: str | None) -> bool:
+        if not self._left[case_id]:
+            return False
+        step = self._left[case_id].popleft()
+        future = _as_task(step, case_id).submit(self._root)
+        future.add_done_callback(lambda future: self._ended.put((case_id, future)))
+        return True
+
+    def _give_up(self, case_id: str | None, stopped: StageRun) -> None:
+        """What comes after a step that did not end well waits for it."""
+        for step in self._left[case_id]:
+            outcome = Outcome(step.name, case_id, Status.WAITING, note=f"waits for {stopped.outcome.stage}")
+            self._tell(StageRun(outcome, stopped.ended, stopped.ended))
+        self._left[case_id].clear()
+
+    def _tell(self, run: StageRun) -> None:
+        self._outcomes.append(run.outcome)
+        if listener := _listener.get():
+            listener(run)
 
 
-@dataclass(frozen=True, slots=True)
-class _OnCase:
-    stage: Stage
-    case_id: str | None
+def _as_task(step: Step, case_id: str | None) -> Task[[Path], State[StageRun]]:
+    run_name = f"{step.name} {case_id or 'dataset'}"
 
-    def __call__(self, workspace: Workspace) -> Outcome:
-        return self.stage(workspace, self.case_id)
-
-
-def _as_task(name: str, run_name: str, step: Callable[[Workspace], Outcome]) -> Task[..., Any]:
-    @task(name=name, task_run_name=run_name, cache_policy=NO_CACHE, persist_result=False)
-    def run(root: Path, case_id: str | None = None, before: StageRun | None = None) -> State[StageRun]:
+    @task(name=step.name, task_run_name=run_name, cache_policy=NO_CACHE, persist_result=False)
+    def run(root: Path) -> State[StageRun]:
         began = time.monotonic()
-        if before is not None and before.outcome.status in STOPS_A_CHAIN:
-            outcome = Outcome(name, case_id, Status.WAITING, note=f"waits for {before.outcome.stage}")
-        else:
-            outcome = _attempt(name, case_id, root, step)
+        outcome = _attempt(step, case_id, root)
         return _state(StageRun(outcome, began, time.monotonic()))
 
     return run
 
 
-def _attempt(name: str, case_id: str | None, root: Path, step: Callable[[Workspace], Outcome]) -> Outcome:
+def _result(future: PrefectFuture[State[StageRun]]) -> StageRun:
+    run: Any = future.result(raise_on_failure=False)
+    if isinstance(run, BaseException):
+        raise run
+    return cast(StageRun, run)
+
+
+def _attempt(step: Step, case_id: str | None, root: Path) -> Outcome:
     """A step's outcome; failed where it raised, so that one case does not stop the rest.
 
     Only a wrong configuration is raised on: it is wrong for every case.
     """
     began = time.monotonic()
     try:
-        return step(Workspace.open(root))
+        return step(Workspace.open(root), case_id)
     except ConfigError:
         raise
     except PipelineError as error:
-        problem = Problem(f"{name}-failed", Severity.REFUSE, str(error))
+        problem = Problem(f"{step.name}-failed", Severity.REFUSE, str(error))
     except Exception as error:  # noqa: BLE001 - its message may quote a header, so only its type and place go on
         cure = "this is a fault of liverset, not of the data; report this line"
         problem = Problem("unexpected-error", Severity.REFUSE, f"{type(error).__name__} {_place(error)}", cure)
-    return Outcome(name, case_id, Status.FAILED, (problem,), time.monotonic() - began)
+    return Outcome(step.name, case_id, Status.FAILED, (problem,), time.monotonic() - began)
 
 
 def _place(error: Exception) -> str:
@@ -181,19 +213,6 @@ def _state(run: StageRun) -> State[StageRun]:
     if outcome.status is Status.FAILED:
         return Failed(message=message, data=run)
     return Completed(name=outcome.status.capitalize(), message=message, data=run)
-
-
-def _collect(futures: Sequence[PrefectFuture[Any]]) -> list[Outcome]:
-    listener = _listener.get()
-    outcomes = []
-    for future in as_completed(list(futures)):
-        run = future.result(raise_on_failure=False)
-        if isinstance(run, BaseException):
-            raise run
-        outcomes.append(run.outcome)
-        if listener:
-            listener(run)
-    return outcomes
 
 
 def _dask_runner(jobs: int) -> TaskRunner[Any]:

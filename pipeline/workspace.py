@@ -59,6 +59,11 @@ class Outcome:
     seconds: float = 0.0
     note: str = ""
 
+    @property
+    def is_well(self) -> bool:
+        """True when its outputs are there and current."""
+        return self.status in (Status.DONE, Status.CURRENT)
+
 
 class Waiting(Exception):
     """A stage cannot start yet; the message says what it waits for."""

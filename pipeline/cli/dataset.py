@@ -21,6 +21,8 @@ from pipeline.core.config import CONFIG_NAME
 from pipeline.core.errors import ConfigError
 from pipeline.core.files import write_text
 
+MEND = "Next: mend what is told above, then `liverset build` again"
+
 TEMPLATE = Path(__file__).with_name("dataset.toml")
 
 
@@ -69,8 +71,8 @@ def build(folder: Path, *, verify: bool, as_json: bool) -> None:
     with progress(quiet=as_json) as report, open_flows(ws, report) as flows:
         outcomes = flows.build()
     problems = tuple(problem for outcome in outcomes for problem in outcome.problems)
-    lines = [outcome.note for outcome in outcomes if outcome.note and outcome.case_id is None]
-    lines += [*problem_lines(problems), f"Next: `liverset review pack {folder}`"]
+    lines = [outcome.note for outcome in outcomes if outcome.note and outcome.case_id is None and outcome.is_well]
+    lines += [*problem_lines(problems), f"Next: `liverset review pack {folder}`" if stages.case_ids(ws) else MEND]
     show({"outcomes": [asdict(outcome) for outcome in outcomes]}, lines, as_json=as_json)
     finish(problems)
 

@@ -9,7 +9,7 @@ import click
 
 from pipeline.cli.console import EXIT_PROBLEMS, as_json_option, show, table_lines
 from pipeline.core.config import CONFIG_NAME, CoarseConfig, Config, ConsensusConfig, DeidentificationConfig, load_config
-from pipeline.core.errors import ConfigError
+from pipeline.core.errors import ConfigError, DicomError
 
 if TYPE_CHECKING:
     from pipeline.core.pseudonyms import Pseudonyms
@@ -43,7 +43,9 @@ def convert(source: Path, out: Path, config_path: Path | None, *, keep_tilt: boo
     counts = ", ".join(f"{count} {word}" for word, count in report.counts().items()) or "no files"
     lines = [*table_lines(SHOWN_COLUMNS, rows), counts, f"Next: look at {out / 'series.csv'} and {out / 'files.csv'}"]
     show({"series": report.series, "files": report.files, "counts": report.counts()}, lines, as_json=as_json)
-    _exit(ok=report.is_clean and bool(report.files))
+    if not report.series:
+        raise DicomError(f"{len(report.files)} files, none of them a DICOM image; expected a hospital's export")
+    _exit(ok=report.is_clean)
 
 
 @click.command()

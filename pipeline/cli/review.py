@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.console import as_json_option, finish, folder_argument, problem_lines, progress, show
+from pipeline.cli.console import EXIT_PROBLEMS, as_json_option, finish, folder_argument, problem_lines, progress, show
 from pipeline.cli.sessions import open_flows
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ def check(folder: Path, *, as_json: bool) -> None:
     lines = [outcome.note for outcome in outcomes if outcome.stage == stages.COLLECT.name and outcome.note]
     lines += problem_lines(problems)
     settle, release = f"liverset review adjudicate {folder}", f"liverset release cut {folder} --version 1.0.0"
-    lines.append(f"Next: `{settle}`" if open_votes else f"Next: `{release}`")
+    if stages.packages(ws):
+        lines.append(f"Next: `{settle}`" if open_votes else f"Next: `{release}`")
     show({"returns": returns, "problems": [asdict(problem) for problem in problems]}, lines, as_json=as_json)
     finish(problems)
 
@@ -101,7 +102,8 @@ def _hand_out(folder: Path, stage: Stage, cure: str, *, as_json: bool) -> None:
     lines = [*packages, *problem_lines(outcome.problems), outcome.note or str(outcome.status)]
     lines += [f"Next: hand them out; {cure}, then `liverset review check {folder}`"] if packages else []
     show({**asdict(outcome), "packages": packages}, lines, as_json=as_json)
-    finish(outcome.problems)
+    if not outcome.is_well:
+        click.get_current_context().exit(EXIT_PROBLEMS)
 
 
 COMMANDS = (review,)

@@ -77,9 +77,11 @@ def phase_guess(ws: Workspace, case_id: str, phase: Phase) -> PhaseGuess:
 
 
 def read_consort(ws: Workspace) -> tuple[FlowStep, ...]:
-    """How many series and patients fell at each rule."""
+    """How many series and patients fell at each rule; nothing before the first screening."""
     from pipeline.dataset.inclusion import FlowStep
 
+    if not ws.layout.consort.exists():
+        return ()
     return tuple(FlowStep(**step) for step in read_json(ws.layout.consort))
 
 

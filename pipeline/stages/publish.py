@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.core.errors import PipelineError
+from pipeline.core.errors import PipelineError, ReleaseError
 from pipeline.core.files import digest, read_json, write_text
 from pipeline.core.receipts import package_versions, read_receipt
 from pipeline.core.records import Patient, Phase, Problem, Severity
@@ -113,6 +113,9 @@ def _verify(ws: Workspace, version: str) -> tuple[tuple[Problem, ...], str]:
     from pipeline.dataset.verify import verify
 
     folder = ws.layout.release(version)
+    if not folder.is_dir():
+        there = ", ".join(sorted(path.name for path in ws.layout.releases.glob("[0-9]*"))) or "none"
+        raise ReleaseError(f"there is no version {version}; there are: {there}")
     problems = verify(folder)
     return problems, f"version {version} is sound" if not problems else f"version {version} must not be used"
 

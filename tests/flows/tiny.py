@@ -1,6 +1,6 @@
 """A dataset whose stages are tiny and real and leave receipts, and its flows as a program of their own.
 
-`python -m tests.flows.tiny ROOT` builds, collects and publishes in one session and prints every outcome as JSON.
+`python -m tests.flows.tiny ROOT LABEL_SECONDS RUNNER` builds, collects and publishes, and prints every outcome as JSON.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ REFUSAL = "two slices share one position; export them again"
 CASES = ("P0001", "P0002", "P0003", "P0004")
 
 
-def tiny_dataset(root: Path) -> Path:
+def tiny_dataset(root: Path, runner: str = "threads") -> Path:
     """A dataset folder with nothing but its configuration."""
-    write_text(root / "dataset.toml", '[dataset]\nname = "tiny"\n')
+    write_text(root / "dataset.toml", f'[dataset]\nname = "tiny"\n[run]\nrunner = "{runner}"\n')
     return root
 
 
@@ -76,13 +76,13 @@ def _fail_on(case: str, error: Exception) -> Callable[[str | None], None]:
     return act
 
 
-def main(root: Path, label_seconds: float = 0.0) -> None:
+def main(root: Path, label_seconds: float = 0.0, runner: str = "threads") -> None:
     from flows.session import flow_session
 
     install_tiny_stages(label_seconds=label_seconds)
     heard: list[Outcome] = []
     started = time.monotonic()
-    with flow_session(tiny_dataset(root), report=heard.append) as session:
+    with flow_session(tiny_dataset(root, runner), report=heard.append) as session:
         flows = {
             "build": session.build(),
             "collect": session.collect_reviews(),
@@ -95,4 +95,4 @@ def main(root: Path, label_seconds: float = 0.0) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *(float(argument) for argument in sys.argv[2:]))
+    main(Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3])

@@ -1,0 +1,116 @@
+"""Wrong input of every kind: one clear line, the right exit code, no traceback, nothing lost, no patient's data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from pipeline.cli import main
+from pipeline.cli.dataset import TEMPLATE
+from pipeline.workspace import Status, Workspace
+
+
+def liverset(*words: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words], catch_exceptions=False)
+
+
+def told(result: Result) -> str:
+    text = result.output + result.stderr
+    assert "Traceback" not in text
+    return text
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    folder = tmp_path / "ds"
+    assert liverset("init", folder).exit_code == 0
+    return folder
+
+
+@pytest.mark.parametrize("words", [("build",), ("plan",), ("status",), ("review", "pack"), ("review", "check")])
+def test_missing_folder_is_wrong_use(tmp_path: Path, words: tuple[str, ...]):
+    result = liverset(*words, tmp_path / "nowhere")
+    assert result.exit_code == 2
+    assert "there is no folder 'nowhere'; make a dataset with `liverset init nowhere`" in told(result)
+
+
+def test_folder_without_settings_says_how_to_make_them(tmp_path: Path):
+    result = liverset("build", tmp_path)
+    assert result.exit_code == 2
+    assert "no dataset.toml in this folder; make one with `liverset init FOLDER`" in told(result)
+
+
+def test_unknown_key_is_named_with_its_line(dataset: Path):
+    path = dataset / "dataset.toml"
+    path.write_text(path.read_text(encoding="utf-8").replace("license =", "licence ="), encoding="utf-8")
+    result = liverset("build", dataset)
+    assert result.exit_code == 2
+    assert "dataset.toml, line 6: dataset.licence: unknown key" in told(result)
+
+
+def test_init_never_overwrites(dataset: Path):
+    before = (dataset / "dataset.toml").read_bytes()
+    result = liverset("init", dataset)
+    assert result.exit_code == 2
+    assert "is there already" in told(result)
+    assert (dataset / "dataset.toml").read_bytes() == before == TEMPLATE.read_bytes()
+
+
+def test_missing_sources_and_tables_are_named(dataset: Path):
+    result = liverset("build", dataset)
+    assert result.exit_code == 2
+    assert "[source] paths names dicom/, which is not there" in told(result)
+    (dataset / "dicom").mkdir()
+    result = liverset("plan", dataset)
+    assert result.exit_code == 2
+    assert "[source] clinical names clinical.csv, which is not there" in told(result)
+
+
+@pytest.mark.parametrize("content", [None, b"hello"])
+def test_sources_without_dicom_are_refused_by_the_scan(dataset: Path, content: bytes | None):
+    from pipeline.stages import SCAN
+
+    (dataset / "dicom").mkdir()
+    if content is not None:
+        (dataset / "dicom" / "Mustermann.txt").write_bytes(content)
+    outcome = SCAN(Workspace.open(dataset))
+    assert outcome.status is Status.FAILED
+    count = 0 if content is None else 1
+    assert outcome.problems[0].message == f"dicom/: {count} files, none of them DICOM; expected a hospital's export"
+
+
+def test_empty_and_foreign_folders_convert_to_nothing_and_say_so(tmp_path: Path):
+    source = tmp_path / "source"
+    source.mkdir()
+    result = liverset("convert", source, tmp_path / "out")
+    assert result.exit_code == 1
+    assert "0 files, none of them a DICOM image" in told(result)
+    (source / "Mustermann.txt").write_text("hello", encoding="utf-8")
+    result = liverset("convert", source, tmp_path / "out")
+    assert result.exit_code == 1
+    assert "1 files, none of them a DICOM image" in told(result)
+    assert "Mustermann" not in told(result)
+
+
+def test_review_and_release_before_their_time_say_what_comes_first(dataset: Path):
+    (dataset / "dicom").mkdir()
+    (dataset / "clinical.csv").write_text("patient_id,age\n", encoding="utf-8")
+    result = liverset("review", "pack", dataset)
+    assert result.exit_code == 1
+    assert "no volume is labelled yet; run `liverset build`" in told(result)
+    assert "nothing was handed out yet" in told(liverset("review", "status", dataset))
+    result = liverset("review", "accept", dataset, "R1", "P0001_C1")
+    assert result.exit_code == 1
+    assert "no flagged mask of P0001_C1 from R1" in told(result)
+    result = liverset("release", "verify", dataset, "--version", "1.0.0")
+    assert result.exit_code == 1
+    assert "there is no version 1.0.0; there are: none" in told(result)
+    result = liverset("why", "P0001", "--folder", dataset)
+    assert result.exit_code == 2
+    assert "P0001 is no case of this dataset" in told(result)
+
+
+def test_unknown_option_is_wrong_use(dataset: Path):
+    assert liverset("build", dataset, "--colour").exit_code == 2
