@@ -77,7 +77,7 @@ class ManifestRow(BaseModel):
     lesion_volume_ml: float = Field(ge=0, description="All lesions together.")
     lesion_count: Count = Field(description="Lesions, separate in three dimensions (26 neighbours).")
     largest_lesion_mm: Length = Field(description="Largest diameter of the largest lesion; empty without one.")
-    raters: str = Field(description="Codes of the radiologists who drew this volume.")
+    raters: str = Field(min_length=1, description="Codes of the radiologists who drew this volume.")
     liver_dice_mean: Dice = Field(description="Whole liver, mean over pairs of raters.")
     liver_dice_min: Dice = Field(description="Whole liver, lowest pair.")
     lesion_dice_mean: Dice = Field(description="Lesions, mean over pairs that drew any.")

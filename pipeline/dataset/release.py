@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import fmean
 
 import numpy as np
+from pydantic import ValidationError
 
 from pipeline.core.errors import LeakError, ReleaseError
 from pipeline.core.files import (
@@ -103,7 +104,8 @@ def cut(inputs: ReleaseInputs, releases: Path, *, leak_check: LeakCheck) -> Path
     final = releases / inputs.version
     staging = releases / f".{inputs.version}.partial"
     previous = latest_version(releases, before=inputs.version)
-    remove_folder(staging)
+    for leftover in releases.glob(".*.partial"):
+        remove_folder(leftover)
     try:
         _fill(ReleaseLayout(staging), inputs, previous)
         _require_clean(staging, leak_check)
@@ -169,8 +171,9 @@ def split_facts(inputs: ReleaseInputs) -> dict[str, dict[str, str | None]]:
 def _open_points(volume: ReleaseVolume, min_raters: int) -> list[tuple[str, str]]:
     review = volume.review
     points = []
-    if len(review.raters) < min_raters:
-        points.append(("missing-reviews", f"{len(review.raters)} of {min_raters} reviews are there"))
+    wanted = max(1, min_raters)
+    if len(review.raters) < wanted:
+        points.append(("missing-reviews", f"{len(review.raters)} of {wanted} reviews are there"))
     if review.undecided_voxels:
         points.append(("undecided", f"{review.undecided_voxels} voxels are undecided"))
     if review.open_reasons and not review.adjudicator:
@@ -241,8 +244,15 @@ def _release_volume(
         **_label_columns(volume, labels),
         **_review_columns(volume.review),
     }
-    row = ManifestRow.model_validate(columns)
-    return row, lesion_boxes(labels)
+    return _row(columns, volume.name), lesion_boxes(labels)
+
+
+def _row(columns: Row, name: str) -> ManifestRow:
+    try:
+        return ManifestRow.model_validate(columns)
+    except ValidationError as error:
+        faults = "; ".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors())
+        raise ReleaseError(f"{name} has facts that no manifest may hold: {faults}") from None
 
 
 def _patient_columns(patient: PublicPatient, splits: Splits, volume: ReleaseVolume) -> Row:

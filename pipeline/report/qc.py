@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from statistics import median
@@ -39,6 +39,9 @@ LESION_DICE = (0.70, 0.85)
 
 SETTLED = "adjudicated"
 """Status of a volume whose raters differed and which the lead radiologist has decided."""
+
+MAX_SHEETS = 150
+"""Most doubtful volumes that come with pictures, about 55 kB each; more would be too heavy for a browser."""
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -128,11 +131,13 @@ def qc_page(
         tables: further tables by their headings, such as summaries of agreement.
     """
     cards = sorted((make_card(volume) for volume in volumes), key=lambda card: card.doubt)
+    cards[MAX_SHEETS:] = [replace(card, sheet="", outlines="", tiles=()) for card in cards[MAX_SHEETS:]]
     raters = sorted({rater for card in cards for pair in card.liver_dice for rater in pair.split(PAIR_SEPARATOR)})
     return _template().render(
         title=title,
         version=version,
         cards=cards,
+        max_sheets=MAX_SHEETS,
         headline=_headline(cards, raters),
         flows=[(of, flow_chart([step for step in flow if step.of == of])) for of in ("patients", "series")]
         if flow

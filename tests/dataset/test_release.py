@@ -171,7 +171,9 @@ def test_a_leak_stops_the_release_and_leaves_nothing(make_inputs, tmp_path):
         cut(leaking, tmp_path / "releases", leak_check=search)
     assert "Zhang" not in str(caught.value)
     assert not list((tmp_path / "releases").iterdir())
+    (tmp_path / "releases" / ".0.9.0.partial" / "ct_files").mkdir(parents=True)
     assert cut(inputs, tmp_path / "releases", leak_check=search).is_dir()
+    assert [path.name for path in (tmp_path / "releases").iterdir()] == ["1.0.0"]
 
 
 def test_unfinished_reviews_are_refused_all_at_once(make_inputs, tmp_path):
@@ -310,6 +312,20 @@ def test_agreement_of_the_manifest_must_be_that_of_the_pairs(make_inputs, tmp_pa
 def test_a_copy_is_searched_for_identifiers_too(released):
     (problem,) = verify(released, leak_check=lambda folder: ["ct_files/P0001_ct_P.nii.gz"])
     assert problem.code == "leak"
+
+
+def test_a_volume_nobody_saw_is_never_released(make_inputs, tmp_path):
+    inputs = make_inputs(patients=1)
+    unseen = tuple(replace(volume, review=replace(volume.review, raters=())) for volume in inputs.volumes)
+    with pytest.raises(ReleaseError, match="0 of 1 reviews are there"):
+        cut(replace(inputs, volumes=unseen, min_raters=0), tmp_path / "releases", leak_check=no_leak)
+
+
+def test_facts_that_no_manifest_may_hold_are_named_by_volume_and_column(make_inputs, tmp_path):
+    inputs = make_inputs(patients=1)
+    odd = tuple(replace(volume, scan=replace(volume.scan, phase_confidence=1.5)) for volume in inputs.volumes)
+    with pytest.raises(ReleaseError, match=r"P0001 C1 has facts .* phase_confidence"):
+        cut(replace(inputs, volumes=odd), tmp_path / "releases", leak_check=no_leak)
 
 
 def test_class_against_mask_goes_to_a_person(make_inputs, tmp_path):

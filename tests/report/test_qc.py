@@ -18,6 +18,7 @@ from pipeline.core.geometry import Geometry
 from pipeline.core.records import Phase, Problem, Severity
 from pipeline.core.volume import LabelMap, Volume
 from pipeline.dataset.inclusion import FlowStep
+from pipeline.report import qc
 from pipeline.report.charts import flow_chart, heat_map, profile, stacked_bars, strip_plot
 from pipeline.report.qc import SETTLED, QcVolume, make_card, qc_page
 from pipeline.report.sheets import (
@@ -96,6 +97,15 @@ def test_texts_from_data_cannot_become_markup():
     html = qc_page("<b>demo", [volume(facts={"scanner": "<script>alert(1)</script>"})])
     assert "<script>alert" not in html
     assert "<b>demo" not in html
+
+
+def test_only_the_most_doubtful_of_many_volumes_come_with_pictures(monkeypatch):
+    monkeypatch.setattr(qc, "MAX_SHEETS", 2)
+    html = qc_page("demo", [volume(f"P{n:04d}", lesion_dice={"R1 R2": n / 10}) for n in range(1, 5)])
+    cards = html.split("<article")[1:]
+    assert ["data:image" in card for card in cards] == [True, True, False, False]
+    assert [re.search(r"P\d+", card).group() for card in cards] == ["P0001", "P0002", "P0003", "P0004"]
+    assert "Pictures of the first 2." in html
 
 
 def test_an_empty_dataset_has_a_page():
