@@ -6,7 +6,7 @@ The same inputs give the same bytes. Files that the version before already has b
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -27,17 +27,18 @@ from pipeline.core.files import (
 )
 from pipeline.core.geometry import require_same_space
 from pipeline.core.labels import Label, LabelScheme
-from pipeline.core.records import Problem, Severity
+from pipeline.core.records import Patient, Problem, Severity
 from pipeline.core.volume import LabelMap, Volume
+from pipeline.dataset.anonymity import QUASI_IDENTIFIERS, anonymise
 from pipeline.dataset.croissant import croissant
 from pipeline.dataset.datacard import datacard_text
 from pipeline.dataset.difference import ReleaseDifference, diff
 from pipeline.dataset.layout import ReleaseLayout, image_name, label_name, liver_mask_name, mask_name
 from pipeline.dataset.manifest import (
     ManifestRow,
-    PublicPatient,
     manifest_text,
     parquet_bytes,
+    released_age,
     row_order,
     schema,
 )
@@ -78,7 +79,6 @@ __all__ = [
     "diff",
     "latest_version",
     "refusals",
-    "split_facts",
     "verify",
 ]
 
@@ -150,22 +150,39 @@ def latest_version(releases: Path, *, before: str | None = None) -> Path | None:
     return max(lower, key=lambda path: _numbers(path.name), default=None)
 
 
-def split_facts(inputs: ReleaseInputs) -> dict[str, dict[str, str | None]]:
-    """What splits may be stratified by or held out on, by patient: of the scan and of the clinical table."""
+def patient_facts(inputs: ReleaseInputs) -> dict[str, dict[str, str | None]]:
+    """What is known of each patient, by case_id and manifest column: splits and anonymity are decided by it."""
     facts: dict[str, dict[str, str | None]] = {}
     for volume in sorted(inputs.volumes, key=lambda volume: volume.name):
-        patient = inputs.public_patient(volume.case_id)
+        patient = inputs.patients[volume.case_id]
         facts.setdefault(
             volume.case_id,
             {
+                "age": released_age(patient.age_years),
+                "gender": patient.sex,
+                "cancer_type": patient.diagnosis,
                 "site": volume.scan.site,
                 "manufacturer": volume.scan.manufacturer,
                 "model": volume.scan.model,
-                "cancer_type": patient.cancer_type,
-                "gender": patient.gender,
             },
         )
     return facts
+
+
+def generalised_facts(facts: Mapping[str, Row], min_k: int | None) -> dict[str, Row]:
+    """Manifest columns that must be told more generally than they are known, or not at all, by case_id.
+
+    Args:
+        facts: from `patient_facts`.
+        min_k: smallest number of patients that may look alike; None tells all as it is known.
+    """
+    if min_k is None:
+        return {case_id: {} for case_id in facts}
+    told = anonymise(list(facts.values()), min_k).rows
+    return {
+        case_id: {column: row[column] for column in QUASI_IDENTIFIERS if row[column] != facts[case_id][column]}
+        for case_id, row in zip(facts, told, strict=True)
+    }
 
 
 def _open_points(volume: ReleaseVolume, min_raters: int) -> list[tuple[str, str]]:
@@ -184,9 +201,11 @@ def _open_points(volume: ReleaseVolume, min_raters: int) -> list[tuple[str, str]
 def _fill(layout: ReleaseLayout, inputs: ReleaseInputs, previous: Path | None) -> None:
     """Write every file but the checksums."""
     old = Splits.from_json(read_json(ReleaseLayout(previous).splits)) if previous else None
-    splits = assign_splits(split_facts(inputs), inputs.config.splits, old)
+    facts = patient_facts(inputs)
+    splits = assign_splits(facts, inputs.config.splits, old)
+    told = generalised_facts(facts, inputs.config.deidentification.min_k)
     volumes = sorted(inputs.volumes, key=lambda volume: volume.name)
-    released = [_release_volume(layout.root, volume, inputs, splits) for volume in volumes]
+    released = [_release_volume(layout.root, volume, inputs, splits, told[volume.case_id]) for volume in volumes]
     rows = sorted((row for row, _ in released), key=row_order)
     write_text(layout.manifest, manifest_text(rows))
     write_atomically(layout.manifest_parquet, parquet_bytes(rows))
@@ -214,7 +233,7 @@ def _fill(layout: ReleaseLayout, inputs: ReleaseInputs, previous: Path | None) -
 
 
 def _release_volume(
-    root: Path, volume: ReleaseVolume, inputs: ReleaseInputs, splits: Splits
+    root: Path, volume: ReleaseVolume, inputs: ReleaseInputs, splits: Splits, generalised: Row
 ) -> tuple[ManifestRow, Sequence[Row]]:
     """Write the four files of a volume; its manifest row and its lesion boxes."""
     image, labels = read_volume(volume.image), read_labels(volume.labels)
@@ -238,11 +257,12 @@ def _release_volume(
         "license": inputs.config.dataset.license,
         **paths,
         **hashes,
-        **_patient_columns(inputs.public_patient(volume.case_id), splits, volume),
+        **_patient_columns(inputs.patients[volume.case_id], splits, volume),
         **_scan_columns(volume),
         **_grid_columns(image),
         **_label_columns(volume, labels),
         **_review_columns(volume.review),
+        **generalised,
     }
     return _row(columns, volume.name), lesion_boxes(labels)
 
@@ -255,12 +275,12 @@ def _row(columns: Row, name: str) -> ManifestRow:
         raise ReleaseError(f"{name} has facts that no manifest may hold: {faults}") from None
 
 
-def _patient_columns(patient: PublicPatient, splits: Splits, volume: ReleaseVolume) -> Row:
+def _patient_columns(patient: Patient, splits: Splits, volume: ReleaseVolume) -> Row:
     split, fold = splits.places[volume.case_id]
     return {
-        "age": patient.age,
-        "gender": patient.gender,
-        "cancer_type": patient.cancer_type,
+        "age": released_age(patient.age_years),
+        "gender": patient.sex,
+        "cancer_type": patient.diagnosis,
         "split": split,
         "fold": fold,
     }

@@ -13,8 +13,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.core.config import DeidentificationConfig
 from pipeline.core.errors import LeakError, ReleaseError
 from pipeline.core.files import sha256_of
+from pipeline.core.records import Patient
+from pipeline.dataset.anonymity import QUASI_IDENTIFIERS
 from pipeline.dataset.inclusion import FlowStep
 from pipeline.dataset.layout import ReleaseLayout
 from pipeline.dataset.release import cut, diff, latest_version, refusals, verify
@@ -383,6 +386,35 @@ def test_the_data_card_tells_the_cohort_its_limits_and_how_to_use_it(make_inputs
     assert "2 sites and 1 scanners" in card
     assert "Unknown of the 2 patients: nothing." in card
     assert "clipped to -200 to 200 HU" in card
+
+
+def test_patients_are_made_alike_as_far_as_the_dataset_asks(make_inputs, tmp_path):
+    inputs = make_inputs(patients=6)
+    people = {f"P{n:04d}": Patient(50 + n, "F", "HCC" if n < 4 else "ICC") for n in range(1, 7)}
+    volumes = tuple(replace(volume, scan=replace(volume.scan, site="A")) for volume in inputs.volumes)
+    asking = inputs.config.model_copy(update={"deidentification": DeidentificationConfig(min_k=2)})
+    alike = replace(inputs, patients=people, volumes=volumes, config=asking)
+    release = cut(alike, tmp_path / "releases", leak_check=no_leak)
+    assert not [problem for problem in verify(release) if problem.code != "class-differs"]
+    rows = table(release, "patient_data.csv")[::2]
+    assert [row["age"] for row in rows] == ["50-54"] * 4 + ["55-59"] * 2
+    assert [row["cancer_type"] for row in rows] == ["HCC"] * 3 + ["ICC"] * 3
+    card = (release / "datacard.md").read_text()
+    assert "the smallest group has 2 (k-anonymity)" in card
+    assert "0 of 6 patients stand" in card
+
+
+def test_who_cannot_be_made_alike_is_told_without_what_singles_him_out(make_inputs, tmp_path):
+    inputs = make_inputs(patients=6)
+    asking = inputs.config.model_copy(update={"deidentification": DeidentificationConfig(min_k=6)})
+    release = cut(replace(inputs, config=asking), tmp_path / "releases", leak_check=no_leak)
+    assert {tuple(row[name] for name in QUASI_IDENTIFIERS) for row in table(release, "patient_data.csv")} == {("",) * 5}
+
+
+def test_without_such_a_wish_the_card_tells_who_stands_alone(released):
+    card = (released / "datacard.md").read_text()
+    assert "the smallest group has 1 (k-anonymity)" in card
+    assert "6 of 6 patients stand" in card
 
 
 def test_itk_snap_reads_the_label_names(released):
