@@ -95,8 +95,8 @@ def _privacy(rows: Sequence[ManifestRow], config: Config) -> str:
 Headers were rebuilt from an allow-list under DICOM PS3.15 Annex E, Basic Profile, with the options {options}. Ages over
 89 are "90+", dates became days since the first study, and patients, series and hospitals have keyed pseudonyms.
 
-Patients who share {", ".join(QUASI_IDENTIFIERS)}: the smallest group has {min(alike, default=0)} (k-anonymity), with at
-least {variety} different diagnoses in a group (l-diversity). {alike.get(1, 0)} of {len(patients)} patients stand
+Patients who share {", ".join(QUASI_IDENTIFIERS)}: the smallest group has {min(alike, default=0)} (k-anonymity),
+and every group has at least {variety} diagnoses (l-diversity). {alike.get(1, 0)} of {len(patients)} patients stand
 alone."""
 
 
