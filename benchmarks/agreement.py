@@ -13,6 +13,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.util import find_spec
 from itertools import combinations
 from pathlib import Path
@@ -26,6 +27,7 @@ from scipy.spatial.distance import pdist
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pipeline.agreement.agree import agree
+from pipeline.agreement.distances import surface_distances
 from pipeline.agreement.joint import join
 from pipeline.agreement.staple import staple
 from pipeline.core.geometry import Geometry
@@ -197,6 +199,13 @@ def diameter_rows(labels: LabelMap) -> Iterator[tuple[str, float, str]]:
     yield "brute force", 49 * brute, "every 7th voxel, scaled by 49"
 
 
+def linearity_rows(raters: list[LabelMap]) -> Iterator[tuple[str, float, str]]:
+    for count in (2, 5, 10):
+        joint = join({f"R{number:02}": labels for number, labels in enumerate((raters * 2)[:count])})
+        took = cpu_s(partial(surface_distances, joint, STRUCTURES["whole_liver"]))
+        yield f"distances, {count} raters", took, f"{took / count:.3f} CPU s a rater, {count * (count - 1) // 2} pairs"
+
+
 def print_table(rows: Iterator[tuple[str, float, str]]) -> None:
     own = None
     for name, seconds, note in rows:
@@ -210,3 +219,4 @@ if __name__ == "__main__":
     print_table(agreement_rows(raters, slow="--slow" in sys.argv))
     print_table(staple_rows(raters))
     print_table(diameter_rows(raters[1]))
+    print_table(linearity_rows(raters))

@@ -6,16 +6,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.agreement.decision import nested_majority
 from pipeline.agreement.detection import Detection, JointLesion, detections, joint_lesions, lesion_maps
+from pipeline.agreement.disagreement import DisagreementSlice, disagreement_slices
 from pipeline.agreement.distances import UNDEFINED, DistanceScores, surface_distances
 from pipeline.agreement.joint import LIVER_STRUCTURES, Joint, Structures, join
-from pipeline.agreement.raters import fleiss_kappa, krippendorff_alpha
+from pipeline.agreement.raters import Reliability, reliability, reliability_of_labels
 from pipeline.agreement.scores import Overlap, overlap_of, overlaps
 from pipeline.core.files import finite
 from pipeline.core.labels import Label, Structure
@@ -37,7 +38,8 @@ DEFINITIONS = {
     "volume_difference_ml": "volume of the first rater minus volume of the second",
     "volume_difference_percent": "volume_difference_ml in percent of the mean of both volumes",
     "dice_with_vote": "Dice of a rater with the strict majority of all raters, himself among them: too high",
-    "dice_with_vote_of_others": "Dice of a rater with the strict majority of the other raters: fair",
+    "dice_with_vote_of_others": "Dice of a rater with the strict majority of the other raters: fair; the majority of "
+    "two is what both say",
     "fleiss_kappa": "in or out of the structure, over the voxels that at least one rater marked",
     "fleiss_kappa_whole_volume": "the same over all voxels: grows with the background, compare only like with like",
     "krippendorff_alpha": "in or out of the structure, nominal, over the voxels that at least one rater marked",
@@ -47,9 +49,6 @@ DEFINITIONS = {
     "slice": "index on the first axis, from 0",
 }
 """What each number means; stands in every output, since tools differ by up to 35 % under the same name."""
-
-
-ALL_LABELS = "all_labels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,33 +119,6 @@ class VoteScores:
 
 
 @dataclass(frozen=True, slots=True)
-class Reliability:
-    """How far all raters together agree beyond chance on the voxels of one structure, or of `ALL_LABELS`."""
-
-    structure: str
-    fleiss_kappa: float
-    fleiss_kappa_whole_volume: float
-    krippendorff_alpha: float
-
-
-@dataclass(frozen=True, slots=True)
-class DisagreementSlice:
-    """A slice on which not all raters say the same.
-
-    Attributes:
-        structure: of what.
-        slice: index on the first axis, from 0.
-        disagreeing_voxels: marked by some raters but not by all.
-        union_voxels: marked by any.
-    """
-
-    structure: str
-    slice: int
-    disagreeing_voxels: int
-    union_voxels: int
-
-
-@dataclass(frozen=True, slots=True)
 class Agreement:
     """How far the raters of one volume agree.
 
@@ -203,24 +175,12 @@ def agree(
         pairs=tuple(pair for name in structures for pair in _pairs(joint, name, structures[name], tolerance_mm)),
         against_vote=tuple(score for name in structures for score in _against_vote(joint, name, structures[name])),
         reliability=(
-            *(_reliability(joint, name, structures[name]) for name in structures),
-            _reliability_of_labels(joint),
+            *(reliability(joint, name, structures[name]) for name in structures),
+            reliability_of_labels(joint),
         ),
         slices=tuple(found for name in structures for found in disagreement_slices(joint, name, structures[name])),
         lesions=joint_lesions(maps),
         detections=detections(maps),
-    )
-
-
-def disagreement_slices(joint: Joint, structure: str, values: Sequence[int]) -> tuple[DisagreementSlice, ...]:
-    """The slices on which some raters, but not all, marked voxels as this structure."""
-    members = joint.members(values)
-    anyone = members.any(axis=1)
-    union = joint.slice_counts @ anyone
-    differing = joint.slice_counts @ (anyone & ~members.all(axis=1))
-    return tuple(
-        DisagreementSlice(structure, joint.start[0] + index, int(differing[index]), int(union[index]))
-        for index in np.flatnonzero(differing).tolist()
     )
 
 
@@ -257,30 +217,3 @@ def _voted(patterns: NDArray[np.uint8], values: Sequence[int]) -> NDArray[np.boo
         return np.isin(nested_majority(patterns).labels, tuple(values))
     votes = np.isin(patterns, tuple(values)).sum(axis=1)
     return np.asarray(2 * votes > patterns.shape[1])
-
-
-def _reliability(joint: Joint, name: str, values: Sequence[int]) -> Reliability:
-    """Of one structure: in or out."""
-    inside = joint.members(values).sum(axis=1)
-    votes = np.stack([inside, len(joint.raters) - inside], axis=1)
-    in_union = np.where(inside > 0, joint.counts, 0)
-    return Reliability(
-        structure=name,
-        fleiss_kappa=fleiss_kappa(votes, in_union),
-        fleiss_kappa_whole_volume=fleiss_kappa(votes, joint.counts),
-        krippendorff_alpha=krippendorff_alpha(votes, in_union),
-    )
-
-
-def _reliability_of_labels(joint: Joint) -> Reliability:
-    """Of all labels together."""
-    labels = np.arange(int(joint.patterns.max(initial=0)) + 1)
-    votes = (joint.patterns[:, :, np.newaxis] == labels).sum(axis=1)
-    in_union = np.where(joint.patterns.any(axis=1), joint.counts, 0)
-    level: Literal["ordinal", "nominal"] = "ordinal" if labels[-1] <= Label.LESION else "nominal"
-    return Reliability(
-        structure=ALL_LABELS,
-        fleiss_kappa=fleiss_kappa(votes, in_union),
-        fleiss_kappa_whole_volume=fleiss_kappa(votes, joint.counts),
-        krippendorff_alpha=krippendorff_alpha(votes, in_union, level),
-    )

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.agreement.agree import DEFINITIONS, DisagreementSlice, disagreement_slices
+from pipeline.agreement.agree import DEFINITIONS
 from pipeline.agreement.decision import Decision, entropy_bits, nested_majority, plurality
 from pipeline.agreement.detection import JointLesion, joint_lesions, lesion_maps
+from pipeline.agreement.disagreement import DisagreementSlice, disagreement_slices, slices_to_look_at
 from pipeline.agreement.joint import LIVER_STRUCTURES, Joint, join
 from pipeline.agreement.scores import overlap_of, overlaps
 from pipeline.agreement.staple import staple
@@ -132,16 +133,6 @@ def vote(ratings: Mapping[str, LabelMap], config: ConsensusConfig) -> Consensus:
         lesions=lesions,
         needs_adjudication=tuple(_doubts(joint, decision, lesions, config.adjudicate)),
     )
-
-
-def slices_to_look_at(joint: Joint, most: int = 10) -> list[int]:
-    """The slices on which raters differ most about lesions, or about the liver where no lesion is in dispute."""
-    for structure in (Structure.LESION, Structure.WHOLE_LIVER):
-        found = disagreement_slices(joint, structure, structure.values)
-        if found:
-            worst = sorted(found, key=lambda here: (-here.disagreeing_voxels, here.slice))[:most]
-            return sorted(here.slice for here in worst)
-    return []
 
 
 def _decide(joint: Joint, config: ConsensusConfig) -> Decision:

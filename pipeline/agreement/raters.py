@@ -3,10 +3,29 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pipeline.agreement.joint import Joint
+from pipeline.core.labels import Label
+
+ALL_LABELS = "all_labels"
+
+Level: TypeAlias = Literal["nominal", "ordinal"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """How far all raters together agree beyond chance on the voxels of one structure, or of `ALL_LABELS`."""
+
+    structure: str
+    fleiss_kappa: float
+    fleiss_kappa_whole_volume: float
+    krippendorff_alpha: float
 
 
 def fleiss_kappa(votes: NDArray[np.integer], weights: NDArray[np.integer]) -> float:
@@ -33,7 +52,7 @@ def fleiss_kappa(votes: NDArray[np.integer], weights: NDArray[np.integer]) -> fl
 def krippendorff_alpha(
     votes: NDArray[np.integer],
     weights: NDArray[np.integer],
-    level: Literal["nominal", "ordinal"] = "nominal",
+    level: Level = "nominal",
 ) -> float:
     """Agreement beyond chance where not every rater judged every item, at most 1.0.
 
@@ -58,7 +77,32 @@ def krippendorff_alpha(
     return 1 - (float(totals.sum()) - 1) * float((coincidences * apart).sum()) / expected
 
 
-def _apart(totals: NDArray[np.float64], level: str) -> NDArray[np.float64]:
+def reliability(joint: Joint, name: str, values: Sequence[int]) -> Reliability:
+    """How far the raters agree on what belongs to a structure: in or out."""
+    inside = joint.members(values).sum(axis=1)
+    votes = np.stack([len(joint.raters) - inside, inside], axis=1)
+    return _reliability(joint, name, votes, "nominal")
+
+
+def reliability_of_labels(joint: Joint) -> Reliability:
+    """How far the raters agree on all labels at once."""
+    labels = np.arange(int(joint.patterns.max(initial=0)) + 1)
+    votes = (joint.patterns[:, :, np.newaxis] == labels).sum(axis=1)
+    return _reliability(joint, ALL_LABELS, votes, "ordinal" if labels[-1] <= Label.LESION else "nominal")
+
+
+def _reliability(joint: Joint, name: str, votes: NDArray[np.integer], level: Level) -> Reliability:
+    """From votes whose first category is "none of it"; the region is where anybody chose another."""
+    in_union = np.where(votes[:, 1:].any(axis=1), joint.counts, 0)
+    return Reliability(
+        structure=name,
+        fleiss_kappa=fleiss_kappa(votes, in_union),
+        fleiss_kappa_whole_volume=fleiss_kappa(votes, joint.counts),
+        krippendorff_alpha=krippendorff_alpha(votes, in_union, level),
+    )
+
+
+def _apart(totals: NDArray[np.float64], level: Level) -> NDArray[np.float64]:
     """(categories, categories) squared difference between categories."""
     if level == "nominal":
         return 1.0 - np.eye(len(totals))

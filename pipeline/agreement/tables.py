@@ -40,6 +40,7 @@ def dataset_tables(volumes: Sequence[RatedVolume], *, seed: int = 7) -> dict[str
         "limt": limt_table(rows),
         "raters": rater_table(volumes),
         "rater_pairs": pair_table(volumes),
+        "rater_groups": group_table(volumes),
         "seed": seed,
         "definitions": SUMMARY_DEFINITIONS | DEFINITIONS,
     }
@@ -50,6 +51,7 @@ PAGE_HEADINGS = {
     "limt": "Dice in percent before and after the vote (as LiMT reports it), and against the vote of the others",
     "raters": "Each rater against the vote",
     "rater_pairs": "Volumes of each pair of raters: bias, limits of agreement, ICC",
+    "rater_groups": "Volumes of all raters who read the same cases: ICC",
 }
 
 
@@ -101,6 +103,20 @@ def pair_table(volumes: Sequence[RatedVolume]) -> list[dict[str, Any]]:
         for pair in volume.agreement["pairs"]:
             found[pair["raters"][0], pair["raters"][1], pair["structure"]].append(pair)
     return [_pair_row(*names, pairs) for names, pairs in sorted(found.items())]
+
+
+def group_table(volumes: Sequence[RatedVolume]) -> list[dict[str, Any]]:
+    """ICC(2,1) of the volumes that each group of raters measured; one group unless cases were shared out."""
+    found: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
+    for volume in volumes:
+        scores = volume.agreement["against_vote"]
+        for structure in dict.fromkeys(score["structure"] for score in scores):
+            by_rater = {score["rater"]: score["volume_ml"] for score in scores if score["structure"] == structure}
+            found[" ".join(sorted(by_rater)), structure].append([by_rater[rater] for rater in sorted(by_rater)])
+    return [
+        {"raters": raters, "structure": structure, "volumes": len(rows), **finite({"icc_2_1": icc_2_1(np.array(rows))})}
+        for (raters, structure), rows in sorted(found.items())
+    ]
 
 
 def _rater_row(rater: str, structure: str, scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

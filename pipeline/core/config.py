@@ -58,7 +58,11 @@ class PhasesConfig(Section):
 
 
 class InclusionConfig(Section):
-    """`[inclusion]`: rules a series or patient must meet; a rule that is absent is not applied."""
+    """`[inclusion]`: rules a series or patient must meet; a rule that is absent is not applied.
+
+    `one_frame_of_reference` asks that all phases of a patient were scanned in one coordinate system, so that the same
+    position means the same place in each.
+    """
 
     slice_thickness_mm: tuple[float, float] | None = (1.0, 5.0)
     slice_spacing_mm: tuple[float, float] | None = (0.5, 5.0)
@@ -69,6 +73,7 @@ class InclusionConfig(Section):
     kvp: tuple[float, float] | None = None
     kernels: tuple[str, ...] | None = None
     allow_tilt: bool = False
+    one_frame_of_reference: bool = False
     min_age_years: Annotated[int, Field(ge=0)] | None = None
     diagnosis: tuple[str, ...] | None = None
 

@@ -7,20 +7,31 @@ from collections.abc import Sequence
 from pipeline.core.config import Config
 from pipeline.dataset.inclusion import FlowStep
 from pipeline.dataset.manifest import ManifestRow, group_sizes
+from pipeline.dataset.release_inputs import ReleaseInputs
+from pipeline.dataset.tables import by_patient, markdown_table, table1_rows
 
 
-def datacard_text(rows: Sequence[ManifestRow], config: Config, version: str, flow: Sequence[FlowStep]) -> str:
-    """The card in Markdown; every figure comes from the tables of the same release."""
+def datacard_text(rows: Sequence[ManifestRow], inputs: ReleaseInputs) -> str:
+    """The card in Markdown; every figure comes from the tables of the same release.
+
+    Args:
+        rows: of the manifest.
+        inputs: of the release: configuration, CONSORT table, summaries of agreement.
+    """
+    config = inputs.config
     patients = {row.patient_id for row in rows}
     parts = [
-        f"# {config.dataset.name} {version}",
+        f"# {config.dataset.name} {inputs.version}",
         config.dataset.description or "Liver imaging with masks of liver and lesions, checked by radiologists.",
         f"{len(patients)} patients, {len(rows)} volumes, {sum(row.slices for row in rows)} slices. "
         f"Licence: {config.dataset.license}.",
+        f"## The cohort\n\n{markdown_table(table1_rows(rows))}",
         _files(),
+        _inclusion(inputs.flow),
         _making(rows, config),
-        _inclusion(flow),
+        *(f"### Agreement: {name}\n\n{markdown_table(table)}" for name, table in inputs.summaries.items() if table),
         _privacy(rows, config),
+        _limits(rows),
         _use(config),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -67,8 +78,10 @@ masks without seeing one another's: {config.review.per_case} a volume. Their mas
 def _inclusion(flow: Sequence[FlowStep]) -> str:
     if not flow:
         return ""
-    lines = [f"| {step.of} | {step.rule} | {step.fell or ''} | {step.remaining} |" for step in flow]
-    return "\n".join(["## Who is in it", "", "| of | rule | left out | remaining |", "|---|---|---|---|", *lines])
+    steps = [
+        {"of": step.of, "rule": step.rule, "left out": step.fell or "", "remaining": step.remaining} for step in flow
+    ]
+    return f"## Who is in it\n\n{markdown_table(steps)}"
 
 
 def _privacy(rows: Sequence[ManifestRow], config: Config) -> str:
@@ -81,6 +94,25 @@ Headers were rebuilt from an allow-list under DICOM PS3.15 Annex E, Basic Profil
 89 are "90+", dates became days since the first study, and patients, series and hospitals have keyed pseudonyms.
 Of {len(groups)} patients {alone} are alone in their age, sex, diagnosis and site; the smallest group has
 {min(groups.values(), default=0)} (k-anonymity)."""
+
+
+def _limits(rows: Sequence[ManifestRow]) -> str:
+    """What a user could be misled by, counted."""
+    patients = by_patient(rows).values()
+    unknown = {
+        "age": sum(row.age is None for row in patients),
+        "sex": sum(row.gender is None for row in patients),
+        "diagnosis": sum(row.cancer_type is None for row in patients),
+    }
+    scanners = {(row.manufacturer, row.model) for row in rows}
+    missing = ", ".join(f"{name} of {count}" for name, count in unknown.items() if count) or "nothing"
+    return f"""## What to keep in mind
+
+- {len({row.site for row in rows})} sites and {len(scanners)} scanners: expect other ones to look different.
+- Unknown of the {len(patients)} patients: {missing}.
+- The readers started from a network's masks, which draws their masks towards it and towards one another.
+- Lesions are separate when no voxel of one touches the other; touching lesions count as one.
+- Images end with the liver: what lies above and below is not in them."""
 
 
 def _use(config: Config) -> str:

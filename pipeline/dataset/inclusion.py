@@ -52,6 +52,7 @@ class Candidate:
         problems: of the series; each that refuses is a reason.
         is_usable: False when no volume can be made of it.
         decision: what a person said about it, None where nobody did.
+        frame: FrameOfReferenceUID; "" where unknown.
     """
 
     key: str
@@ -62,6 +63,7 @@ class Candidate:
     problems: tuple[Problem, ...] = ()
     is_usable: bool = True
     decision: Decision | None = None
+    frame: str = ""
 
     @property
     def agreed_phase(self) -> PhaseGuess:
@@ -171,24 +173,28 @@ def screen_patient(patient: Patient, config: Config) -> tuple[Reason, ...]:
     return tuple(reasons)
 
 
-def choose(candidates: Sequence[Candidate], required: Iterable[Phase]) -> Choice:
+def choose(
+    candidates: Sequence[Candidate], required: Iterable[Phase], *, one_frame_of_reference: bool = False
+) -> Choice:
     """One series a phase, all of one visit: the most complete visit, then the later one; then by `PREFERENCES`.
 
     Args:
         candidates: series of one patient that no rule speaks against.
         required: the phases that make a patient complete.
+        one_frame_of_reference: series of one visit in different coordinate systems count as different visits.
     """
     if not candidates:
         return Choice()
-    visits: dict[str, list[Candidate]] = {}
+    visits: dict[tuple[str, str], list[Candidate]] = {}
     for candidate in candidates:
-        visits.setdefault(candidate.visit, []).append(candidate)
+        frame = candidate.frame if one_frame_of_reference else ""
+        visits.setdefault((candidate.visit, frame), []).append(candidate)
     ranked = sorted(visits, key=lambda visit: _completeness(visits[visit], required), reverse=True)
-    best, others = visits[ranked[0]], [candidate for visit in ranked[1:] for candidate in visits[visit]]
+    best = visits[ranked[0]]
     if len(ranked) > 1 and _completeness(best, required) == _completeness(visits[ranked[1]], required):
-        tied = Reason("tied", "two studies without a date are equally complete; a person must choose")
+        tied = Reason("tied", "two studies are equally complete and of one date; a person must choose")
         return Choice(lost={candidate.key: tied for candidate in candidates})
-    lost = {other.key: _lesser_visit(best, visits[other.visit], required) for other in others}
+    lost = {other.key: _lesser_visit(best, visits[visit], required) for visit in ranked[1:] for other in visits[visit]}
     return _one_a_phase(best, lost)
 
 
@@ -209,7 +215,11 @@ def screen_cohort(candidates: Sequence[Candidate], patients: Mapping[str, Patien
     for case_id in sorted(by_case):
         patient = patients.get(case_id, Patient())
         own = {candidate.key: screen_series(candidate, config) for candidate in by_case[case_id]}
-        choice = choose([c for c in by_case[case_id] if not own[c.key]], config.phases.required)
+        choice = choose(
+            [candidate for candidate in by_case[case_id] if not own[candidate.key]],
+            config.phases.required,
+            one_frame_of_reference=config.inclusion.one_frame_of_reference,
+        )
         against = screen_patient(patient, config)
         incomplete = _incomplete(choice.chosen, config)
         for candidate in by_case[case_id]:

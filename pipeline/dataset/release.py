@@ -56,11 +56,12 @@ from pipeline.dataset.tables import (
     ENHANCEMENT_COLUMNS,
     LESION_COLUMNS,
     STATISTICS_COLUMNS,
+    TABLE1_COLUMNS,
     label_names_text,
     rows_text,
-    table1_text,
+    table1_rows,
 )
-from pipeline.dataset.tasks import classification_text, coco, lesion_boxes
+from pipeline.dataset.tasks import classification_text, coco, lesion_boxes, lesion_kind
 from pipeline.dataset.verify import LeakCheck, verify
 from pipeline.dataset.volume_checks import figures
 from pipeline.image.nifti import content_sha256, read_labels, read_volume, write_nifti
@@ -189,17 +190,17 @@ def _fill(layout: ReleaseLayout, inputs: ReleaseInputs, previous: Path | None) -
     write_json(layout.schema, schema())
     write_json(layout.splits, splits.to_json())
     write_json(layout.nnunet_splits, nnunet_folds(splits, [(row.patient_id, str(row.phase)) for row in rows]))
-    write_text(layout.table1, table1_text(rows))
+    write_text(layout.table1, rows_text(TABLE1_COLUMNS, table1_rows(rows)))
     write_text(layout.statistics, rows_text(STATISTICS_COLUMNS, statistics_rows(rows)))
     write_text(layout.classification, classification_text(rows, inputs.config.labels.lesion_kinds))
     write_json(layout.detection, coco(sorted(released, key=lambda pair: row_order(pair[0]))))
-    write_text(layout.lesions, rows_text(LESION_COLUMNS, _lesion_rows(volumes)))
+    write_text(layout.lesions, rows_text(LESION_COLUMNS, _lesion_rows(volumes, rows)))
     write_text(layout.agreement, rows_text(AGREEMENT_COLUMNS, inputs.agreement))
     for name, summary in inputs.summaries.items():
         write_text(layout.agreement_summary(name), rows_text((), summary))
     write_text(layout.enhancement, rows_text(ENHANCEMENT_COLUMNS, inputs.enhancement))
     write_text(layout.label_names, label_names_text(LabelScheme(inputs.config.labels.lesion_kinds)))
-    write_text(layout.datacard, datacard_text(rows, inputs.config, inputs.version, inputs.flow))
+    write_text(layout.datacard, datacard_text(rows, inputs))
     write_text(layout.provenance, json_text(_provenance(inputs, previous)))
     difference = diff(previous, layout.root)
     _require_version(inputs.version, difference)
@@ -319,11 +320,13 @@ def _rounded(values: Sequence[float], summary: Callable[[Sequence[float]], float
     return round(summary(values), 4) if values else None
 
 
-def _lesion_rows(volumes: Iterable[ReleaseVolume]) -> list[Row]:
+def _lesion_rows(volumes: Iterable[ReleaseVolume], rows: Iterable[ManifestRow]) -> list[Row]:
+    """Lesions in the order of the manifest; a lesion is of its patient's kind where the diagnosis names just one."""
+    lesions = {(volume.case_id, volume.phase): volume.lesions for volume in volumes}
     return [
-        {"patient_id": volume.case_id, "phase": str(volume.phase), **lesion}
-        for volume in volumes
-        for lesion in volume.lesions
+        {"patient_id": row.patient_id, "phase": str(row.phase), "kind": lesion_kind(row), **lesion}
+        for row in rows
+        for lesion in lesions[row.patient_id, row.phase]
     ]
 
 

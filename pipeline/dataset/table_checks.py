@@ -19,7 +19,7 @@ from pipeline.dataset.layout import ReleaseLayout
 from pipeline.dataset.manifest import COLUMNS, ManifestRow, parquet_bytes, row_name, row_order, schema
 from pipeline.dataset.splits import Splits, nnunet_folds
 from pipeline.dataset.statistics import statistics_rows
-from pipeline.dataset.tables import STATISTICS_COLUMNS, rows_text, table1_text
+from pipeline.dataset.tables import STATISTICS_COLUMNS, TABLE1_COLUMNS, rows_text, table1_rows
 from pipeline.dataset.tasks import coco
 from pipeline.dataset.volume_checks import VolumeCheck, refused
 
@@ -31,7 +31,7 @@ def check_tables(layout: ReleaseLayout, checks: Sequence[VolumeCheck]) -> Iterat
     """Every table beside the manifest, computed again from the manifest's rows and from the masks."""
     rows = [check.row for check in checks]
     yield from _check_splits(layout, rows)
-    if _text(layout.table1) != table1_text(rows):
+    if _text(layout.table1) != rows_text(TABLE1_COLUMNS, table1_rows(rows)):
         yield _differs(layout.table1, "the manifest")
     if _text(layout.statistics) != rows_text(STATISTICS_COLUMNS, statistics_rows(rows)):
         yield _differs(layout.statistics, "the manifest")

@@ -14,8 +14,9 @@ from pipeline.dataset.release_inputs import Row
 TABLE_DIGITS = 4
 """Decimals of every number in a table: finer than any scanner, coarser than the last bit of two CPUs."""
 
-LESION_COLUMNS = ("patient_id", "phase", "number", "volume_ml", "max_diameter_mm", "axial_diameter_mm")
+LESION_COLUMNS = ("patient_id", "phase", "number", "kind", "volume_ml", "max_diameter_mm", "axial_diameter_mm")
 AGREEMENT_COLUMNS = ("patient_id", "phase", "structure", "raters", "dice")
+TABLE1_COLUMNS = ("characteristic", "with_lesions", "without_lesions", "all")
 STATISTICS_COLUMNS = ("figure", "unit", "category", "group", "count")
 ENHANCEMENT_COLUMNS = ("patient_id", "lesion", "phase")
 
@@ -49,7 +50,7 @@ def by_patient(rows: Iterable[ManifestRow]) -> dict[str, ManifestRow]:
     return patients
 
 
-def table1_text(rows: Sequence[ManifestRow]) -> str:
+def table1_rows(rows: Sequence[ManifestRow]) -> list[Row]:
     """The cohort as PLC-CECT prints it: counts (share) and median [first quartile, third quartile], two groups and all.
 
     A patient belongs to the group with lesions when any phase shows one. Slices, volumes and counts are per volume.
@@ -62,10 +63,18 @@ def table1_text(rows: Sequence[ManifestRow]) -> str:
     }
     figures = {name: dict(_table1_lines(group)) for name, group in groups.items()}
     lines = dict.fromkeys(line for group in figures.values() for line in group)
-    table = [
+    return [
         {"characteristic": line, **{name: group.get(line, "") for name, group in figures.items()}} for line in lines
     ]
-    return csv_text(["characteristic", *groups], table)
+
+
+def markdown_table(rows: Sequence[Row]) -> str:
+    """Rows as a table in Markdown, columns of the first one; "" without rows."""
+    if not rows:
+        return ""
+    columns = list(rows[0])
+    lines = [columns, ["---"] * len(columns), *([_words(row[column]) for column in columns] for row in rows)]
+    return "\n".join("| " + " | ".join(cell.replace("_", " ") for cell in line) + " |" for line in lines)
 
 
 def label_names_text(scheme: LabelScheme) -> str:
@@ -77,6 +86,10 @@ def label_names_text(scheme: LabelScheme) -> str:
         shown = int(value != Label.BACKGROUND)
         lines.append(f'{value:5d} {red:5d} {green:4d} {blue:4d} {shown:8d} {shown:2d} {shown:2d}    "{name}"')
     return "\n".join([*head, *lines]) + "\n"
+
+
+def _words(value: object) -> str:
+    return "" if value is None else str(_plain(value))
 
 
 def _plain(value: object) -> object:

@@ -15,6 +15,9 @@ from pipeline.dataset.release_inputs import Row
 from pipeline.dataset.tables import by_patient
 from pipeline.image.components import label_components
 
+HEALTHY = frozenset({"normal", "none", "healthy"})
+"""Diagnoses that stand for a liver without lesions."""
+
 
 def classification_text(rows: Iterable[ManifestRow], kinds: Sequence[str]) -> str:
     """One row a patient: diagnosis, place in the splits, and 0 or 1 for each kind; several kinds are joined by ";"."""
@@ -32,6 +35,12 @@ def classification_text(rows: Iterable[ManifestRow], kinds: Sequence[str]) -> st
         for patient, row in patients.items()
     ]
     return csv_text(["patient_id", "cancer_type", "split", "fold", *columns], table)
+
+
+def lesion_kind(row: ManifestRow) -> str | None:
+    """What every lesion of a patient is: the diagnosis, where it names one kind of lesion; None where it does not."""
+    kinds = _kinds_of(row)
+    return next(iter(kinds)) if len(kinds) == 1 and not kinds & HEALTHY else None
 
 
 def lesion_boxes(labels: LabelMap) -> list[dict[str, Any]]:

@@ -16,12 +16,9 @@ from pipeline.core.records import Problem, Severity
 from pipeline.core.volume import LabelMap, Volume
 from pipeline.dataset.manifest import ManifestRow, row_name
 from pipeline.dataset.release_inputs import Row
-from pipeline.dataset.tasks import lesion_boxes
+from pipeline.dataset.tasks import HEALTHY, lesion_boxes
 from pipeline.image.components import component_count
 from pipeline.image.nifti import content_sha256, read_labels, read_volume
-
-HEALTHY = frozenset({"", "normal", "none", "healthy"})
-"""Diagnoses that stand for a liver without lesions."""
 
 VOLUME_TOLERANCE_ML = 0.01
 """Tables are rounded to a thousandth; a mask that is off by one voxel differs by more on any clinical grid."""

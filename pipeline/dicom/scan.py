@@ -171,7 +171,7 @@ def _read_object(member: str | None, head: bytes, file: BinaryIO, size: int) -> 
         return _unreadable(member, type(error).__name__)
     if header.get("SOPClassUID") == MEDIA_DIRECTORY:
         return Entry(member, None, _DIRECTORY)
-    if not header.keys() & {"SOPInstanceUID", "SOPClassUID", "Rows"}:
+    if not any(header.get(keyword) for keyword in ("SOPInstanceUID", "SOPClassUID", "Rows")):
         return (
             _unreadable(member, "no attribute of an image") if _has_preamble(head) else Entry(member, None, _NOT_DICOM)
         )

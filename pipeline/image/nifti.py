@@ -74,10 +74,20 @@ def write_nifti(path: Path, image: Volume | LabelMap, *, for_release: bool = Fal
     Raises:
         StorageError: when the disk is full or the folder cannot be written.
     """
+    write_atomically(
+        path, gzipped_nifti(image, for_release=for_release) if path.suffix == ".gz" else nifti_bytes(image)
+    )
+
+
+def gzipped_nifti(image: Volume | LabelMap, *, for_release: bool = False) -> bytes:
+    """The whole `.nii.gz` file of an image.
+
+    Args:
+        image: what to write.
+        for_release: compress the same on every CPU, instead of fastest.
+    """
     content = nifti_bytes(image)
-    if path.name.endswith(".gz"):
-        content = bytes(deflate.gzip_compress(content, RELEASE_LEVEL)) if for_release else _gzip(content)
-    write_atomically(path, content)
+    return bytes(deflate.gzip_compress(content, RELEASE_LEVEL)) if for_release else _gzip(content)
 
 
 def read_volume(path: Path, unit: Unit = Unit.HU) -> Volume:

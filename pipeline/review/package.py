@@ -19,7 +19,7 @@ from pipeline.core.files import atomic_writer, json_text
 from pipeline.core.geometry import require_same_space
 from pipeline.core.labels import LabelScheme
 from pipeline.core.volume import LabelMap, Unit, Volume
-from pipeline.image.nifti import read_labels, read_volume
+from pipeline.image.nifti import gzipped_nifti, read_labels, read_volume
 from pipeline.review.pages import (
     READER_COLORS,
     RETURN_PAGE,
@@ -138,13 +138,20 @@ def _case(item: PackageItem, scheme: LabelScheme, unit: Unit) -> _Case:
     }
     sheet = _sheet(item, image, labels, readings)
     files: dict[str, Member] = {
-        IMAGE_NAME: item.image,
-        mask_name(item.item_id): item.coarse,
+        **_image_and_mask(item, image, labels),
         "preview.png": png_bytes(sheet),
         **{reading_name(letter): path for letter, path in item.readings.items()},
         **_starters(item, image, scheme),
     }
     return _Case({f"cases/{item.item_id}/{name}": content for name, content in files.items()}, jpeg_bytes(sheet))
+
+
+def _image_and_mask(item: PackageItem, image: Volume, labels: LabelMap) -> dict[str, Member]:
+    """The two files as they lie, or for a repeat compressed anew: neither size nor checksum tells what it repeats."""
+    if item.is_hidden:
+        hidden = gzipped_nifti(image, for_release=True), gzipped_nifti(labels, for_release=True)
+        return dict(zip((IMAGE_NAME, mask_name(item.item_id)), hidden, strict=True))
+    return {IMAGE_NAME: item.image, mask_name(item.item_id): item.coarse}
 
 
 def _mask_on(image: Volume, path: Path, scheme: LabelScheme, what: str) -> LabelMap:

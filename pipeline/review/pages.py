@@ -78,9 +78,14 @@ class PackageItem:
     readings: Mapping[str, Path] = field(default_factory=dict)
 
     @property
+    def is_hidden(self) -> bool:
+        """True for a repeat, which bears a name that tells nothing."""
+        return self.item_id != item_id_of(self.case_id, self.phase)
+
+    @property
     def shown_case(self) -> str:
         """The case's name, or the item's own where it hides a repeat."""
-        return self.case_id if self.item_id == item_id_of(self.case_id, self.phase) else self.item_id
+        return self.item_id if self.is_hidden else self.case_id
 
     @property
     def minutes_estimate(self) -> int:

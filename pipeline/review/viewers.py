@@ -1,8 +1,9 @@
 """What ITK-SNAP and 3D Slicer need to open a volume with its mask: workspaces, colour tables, start scripts.
 
 An ITK-SNAP workspace keeps absolute paths and the folder it was saved in. Where it now lies elsewhere, ITK-SNAP strips
-that folder from the paths and looks beside the workspace (WorkspaceAPI.cxx, GetLayerActualPath), so that a made-up
-folder makes a workspace that opens anywhere.
+that folder from the paths and looks beside the workspace (IRISApplication::OpenProject), so that a made-up folder makes
+a workspace that opens anywhere. Other readers' masks go in as overlays, which no version lets a person edit or save in
+place of the mask; a second segmentation would replace the first in ITK-SNAP 3.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def itksnap_workspace(
         scheme: the labels.
         image_range: lowest and highest value of the image, which ITK-SNAP measures contrast by.
         shown: values shown as black and white.
-        readings: letters of readers whose masks lie beside the one to edit, as further segmentations.
+        readings: letters of readers whose masks are shown beside the one to edit.
     """
     registry: Registry = {
         "SaveLocation": _SAVED_IN,
@@ -96,9 +97,9 @@ def itksnap_workspace(
                     "IRIS": {"LabelState": _label_state(), "LabelTable": _label_elements(scheme)},
                 },
             },
-            "Layer[001]": _segmentation(mask_name(item_id), item_id),
+            "Layer[001]": _layer(mask_name(item_id), "SegmentationRole", item_id),
             **{
-                f"Layer[{place:03d}]": _segmentation(reading_name(letter), f"reader {letter}")
+                f"Layer[{place:03d}]": _layer(reading_name(letter), "OverlayRole", f"reader {letter}")
                 for place, letter in enumerate(readings, start=2)
             },
         },
@@ -106,12 +107,12 @@ def itksnap_workspace(
     return f'<?xml version="1.0" encoding="UTF-8" ?>\n{_DTD}\n<registry>\n{_xml(registry, 1)}</registry>\n'
 
 
-def _segmentation(name: str, nickname: str) -> Registry:
+def _layer(name: str, role: str, nickname: str) -> Registry:
     return {
         "AbsolutePath": f"{_SAVED_IN}/{name}",
-        "Role": "SegmentationRole",
+        "Role": role,
         "Tags": "",
-        "LayerMetaData": {"Alpha": "255", "CustomNickName": nickname, "Sticky": "1"},
+        "LayerMetaData": {"Alpha": "255", "CustomNickName": nickname, "Sticky": "0"},
     }
 
 
@@ -173,10 +174,10 @@ def unix_starter(item_id: str, *, readings: Sequence[str] = ()) -> str:
 
 
 def _snap_files(item_id: str, slash: str, readings: Sequence[str]) -> str:
-    """What ITK-SNAP is told to open: the files themselves, or the workspace where there are several masks."""
-    if readings:
-        return f'-w "{item_id}.itksnap"'
-    return f'-g "{IMAGE_NAME}" -s "{mask_name(item_id)}" -l "..{slash}..{slash}{LABEL_TABLE}"'
+    """ITK-SNAP's options: main image, segmentation, label descriptions, overlays (its main.cxx, versions 3 and 4)."""
+    files = f'-g "{IMAGE_NAME}" -s "{mask_name(item_id)}" -l "..{slash}..{slash}{LABEL_TABLE}"'
+    overlays = " ".join(f'"{reading_name(letter)}"' for letter in readings)
+    return f"{files} -o {overlays}" if readings else files
 
 
 def slicer_script(item_id: str, shown: tuple[float, float], *, readings: Sequence[str] = ()) -> str:

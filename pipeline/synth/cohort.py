@@ -52,7 +52,6 @@ COPIED_SLICES = 3
 FIRST_SERIES_NUMBER = 2
 """The localizer is series 1."""
 
-
 PRIOR_DAYS = 203
 """How long before the study of interest a patient was scanned already."""
 
@@ -83,7 +82,7 @@ class _Lot:
     @property
     def set_aside(self) -> tuple[SetAsideTruth, ...]:
         """Fates of the files where they are no slices."""
-        return tuple(SetAsideTruth(str(self.home / name), self.code) for name, _ in self.files if self.code)
+        return tuple(SetAsideTruth(str(self.home / name), str(self.code)) for name, _ in self.files if self.code)
 
 
 def make_cohort(folder: Path, *, seed: int = 7) -> CohortTruth:
@@ -139,13 +138,23 @@ def _lots(subject: _Subject) -> Iterator[_Lot]:
     for number, planned in enumerate(enrolled.series, start=FIRST_SERIES_NUMBER):
         lot = _series_lot(subject, subject.study, planned, number, tissues)
         yield lot
-        if number == FIRST_SERIES_NUMBER and Bystander.COPIES in enrolled.bystanders:
-            yield _Lot(_home(subject, subject.study, 900), lot.files[:COPIED_SLICES], code=Bystander.COPIES)
+        if number == FIRST_SERIES_NUMBER:
+            yield from _copies(subject, lot)
     for number, planned in enumerate(enrolled.prior, start=FIRST_SERIES_NUMBER):
         yield _series_lot(subject, subject.prior, planned, number, tissues)
     for bystander in enrolled.bystanders:
         files = tuple(_bystander_files(subject, bystander))
-        yield _Lot(_home(subject, subject.study, 990), files, code=bystander)
+        yield _Lot(_home(subject, subject.study, 990), files, code=bystander)  # copies have none here
+
+
+def _copies(subject: _Subject, lot: _Lot) -> Iterator[_Lot]:
+    """Slices of a series that lie in the export again: whole ones, and one whose copying broke off."""
+    whole = Bystander.COPIES, lot.files[:COPIED_SLICES]
+    name, content = lot.files[COPIED_SLICES]
+    cut = Bystander.CUT_COPY, ((name, content[: len(content) * 3 // 5]),)
+    for number, (bystander, files) in enumerate((whole, cut), start=900):
+        if bystander in subject.enrolled.bystanders:
+            yield _Lot(_home(subject, subject.study, number), files, code=bystander)
 
 
 def _series_lot(

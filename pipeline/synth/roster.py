@@ -34,6 +34,7 @@ class Bystander(StrEnum):
     DOSE_REPORT = "dose-report"
     DOSE_SCREEN = "secondary-capture"
     COPIES = "duplicate"
+    CUT_COPY = "truncated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +106,15 @@ def _kept() -> list[Enrolled]:
     earlier = tuple(
         PlannedSeries(phase, COARSE, rules=("not-preferred",)) for phase in (Phase.PLAIN, Phase.PORTAL_VENOUS)
     )
-    reformat = PlannedSeries(Phase.PORTAL_VENOUS, MEDIUM, is_coronal=True, rules=("image-type", "not-axial"))
+    reformat = PlannedSeries(
+        Phase.PORTAL_VENOUS, MEDIUM, is_coronal=True, rules=("not-original", "image-type", "not-axial")
+    )
     return [
         Enrolled(GENERAL, "HCC", 63, (hcc, cyst), coarse, (Bystander.LOCALIZER,)),
         Enrolled(UNIVERSITY, "ICC", 58, (icc,), (*medium, gap)),
         Enrolled(GENERAL, "cHCC-CCA", 47, (combined, cyst), (thick, *coarse)),
         Enrolled(UNIVERSITY, "HCC", 71, (hcc, hcc, hemangioma), (*medium, sharp)),
-        Enrolled(GENERAL, "normal", 35, (), coarse, (Bystander.COPIES,)),
+        Enrolled(GENERAL, "normal", 35, (), coarse, (Bystander.COPIES, Bystander.CUT_COPY)),
         Enrolled(UNIVERSITY, "metastasis", 66, (metastasis,) * 5, (*medium, thicker)),
         Enrolled(GENERAL, "hemangioma", 52, (hemangioma, cyst), _four(COARSE, syntax=RLELossless)),
         Enrolled(UNIVERSITY, "cHCC-CCA", 60, (combined,), _four(FINE)),

@@ -9,9 +9,10 @@ import numpy as np
 
 from pipeline.core.files import write_json
 from pipeline.core.labels import Label
+from pipeline.core.records import Phase
 from pipeline.image.nifti import write_nifti
-from pipeline.synth.anatomy import MAX_LESIONS
-from pipeline.synth.phantom import CT_PHASES, Phantom, draw_kinds, make_phantom
+from pipeline.synth.anatomy import MAX_LESIONS, LesionKind
+from pipeline.synth.phantom import CT_PHASES, Phantom, make_phantom
 
 DATASET_NAME = "Dataset901_LiverPhantom"
 
@@ -22,25 +23,45 @@ GRIDS: tuple[tuple[tuple[int, int, int], tuple[float, float, float]], ...] = (
 )
 """Shape and spacing, coarse to fine, around those of the demo cohort's scanners."""
 
-ENOUGH_LESIONS = 3
+BRIGHT_KINDS: dict[Phase, tuple[LesionKind, ...]] = {
+    Phase.PLAIN: (),
+    Phase.ARTERIAL: (LesionKind.HCC, LesionKind.COMBINED, LesionKind.HEMANGIOMA, LesionKind.ICC),
+    Phase.PORTAL_VENOUS: (LesionKind.HEMANGIOMA,),
+    Phase.DELAYED: (LesionKind.ICC, LesionKind.COMBINED, LesionKind.HEMANGIOMA),
+}
+"""Lesions brighter than the liver. Vessels are bright too, so a short training learns these last, and needs more of
+them; dark lesions come by themselves."""
+
+BRIGHT_COPIES = 3
 
 
-def phantoms(count: int, *, seed: int, rich_in_lesions: bool = False) -> Iterator[Phantom]:
-    """Fresh bodies, the phases and grids taken in turn so that each meets each.
+def phantoms(count: int, *, seed: int) -> Iterator[Phantom]:
+    """Fresh bodies with 0 to 5 lesions, the phases and grids taken in turn so that each meets each.
 
     Args:
-        count: how many bodies.
+        count: how many bodies; each is seen in one phase.
         seed: of all chance; another seed gives other bodies.
-        rich_in_lesions: none or at least three lesions a body, so that a short training sees enough of them.
     """
     rng = np.random.default_rng(seed)
     for index in range(count):
-        shape, spacing_mm = GRIDS[index // len(CT_PHASES) % len(GRIDS)]
-        kinds = draw_kinds(rng)
-        while rich_in_lesions and 0 < len(kinds) < ENOUGH_LESIONS:
-            kinds = (*kinds, *draw_kinds(rng))[:MAX_LESIONS]
-        phase = CT_PHASES[index % len(CT_PHASES)]
+        shape, spacing_mm, phase = _setting(index)
+        yield make_phantom(rng, shape=shape, spacing_mm=spacing_mm, phase=phase)
+
+
+def lessons(count: int, *, seed: int) -> Iterator[Phantom]:
+    """Bodies as `phantoms` makes them, but rich in lesions, most of them of the kinds that are hard to learn."""
+    rng = np.random.default_rng(seed)
+    for index in range(count):
+        shape, spacing_mm, phase = _setting(index)
+        choice = (*LesionKind, *BRIGHT_KINDS[phase] * BRIGHT_COPIES)
+        lesions = int(rng.integers(MAX_LESIONS - 1, MAX_LESIONS + 1)) if rng.integers(6) else 0
+        kinds = tuple(choice[int(rng.integers(len(choice)))] for _ in range(lesions))
         yield make_phantom(rng, shape=shape, spacing_mm=spacing_mm, phase=phase, kinds=kinds)
+
+
+def _setting(index: int) -> tuple[tuple[int, int, int], tuple[float, float, float], Phase]:
+    shape, spacing_mm = GRIDS[index // len(CT_PHASES) % len(GRIDS)]
+    return shape, spacing_mm, CT_PHASES[index % len(CT_PHASES)]
 
 
 def write_training_set(folder: Path, count: int, *, seed: int) -> Path:
@@ -52,7 +73,7 @@ def write_training_set(folder: Path, count: int, *, seed: int) -> Path:
         seed: of all chance.
     """
     dataset = folder / DATASET_NAME
-    for index, phantom in enumerate(phantoms(count, seed=seed, rich_in_lesions=True)):
+    for index, phantom in enumerate(lessons(count, seed=seed)):
         write_nifti(dataset / "imagesTr" / f"phantom{index:03d}_0000.nii.gz", phantom.volume)
         write_nifti(dataset / "labelsTr" / f"phantom{index:03d}.nii.gz", phantom.labels)
     names = {label.name.lower(): int(label) for label in Label}

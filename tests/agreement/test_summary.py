@@ -10,21 +10,32 @@ from scipy import stats
 
 from pipeline.agreement.agree import agree
 from pipeline.agreement.summary import RatedVolume, bootstrap_interval, summarise
-from pipeline.agreement.tables import dataset_tables, limt_table, page_tables, pair_table, plc_table, rater_table
+from pipeline.agreement.tables import (
+    dataset_tables,
+    group_table,
+    limt_table,
+    page_tables,
+    pair_table,
+    plc_table,
+    rater_table,
+)
+from pipeline.agreement.volumes import icc_2_1
 from pipeline.core.geometry import Geometry
 from pipeline.core.volume import LabelMap
 
 GRID = Geometry.from_axes((2, 10, 10), spacing_mm=(10, 10, 10))
 
 
+def mask_of(columns):
+    """A liver that fills the image, and as many columns of lesion as told."""
+    voxels = np.ones(GRID.shape, np.uint8)
+    voxels[:, :, :columns] = 2
+    return LabelMap(voxels, GRID)
+
+
 def striped(*columns):
-    """One mask a rater: as many columns of lesion as told, in a liver that fills the image."""
-    masks = {}
-    for number, count in enumerate(columns, start=1):
-        voxels = np.ones(GRID.shape, np.uint8)
-        voxels[:, :, :count] = 2
-        masks[f"R{number}"] = LabelMap(voxels, GRID)
-    return agree(masks).to_json()
+    """One mask a rater."""
+    return agree({f"R{number}": mask_of(count) for number, count in enumerate(columns, start=1)}).to_json()
 
 
 VOLUMES = [
@@ -134,6 +145,16 @@ def test_pair_table_holds_bland_altman_and_icc_of_volumes():
     assert row["bias_ml"] == pytest.approx(np.mean([0, -40, -40, 0]))
     assert row["icc_2_1"] < 1
     json.dumps(pair_table(VOLUMES), allow_nan=False)
+
+
+def test_icc_is_given_for_each_group_of_raters_who_read_the_same_volumes():
+    others = agree({name: mask_of(columns) for name, columns in (("R1", 3), ("R4", 5))}).to_json()
+    rows = [row for row in group_table([*VOLUMES, RatedVolume("P0009", "C1", others)]) if row["structure"] == "lesion"]
+    volumes_ml = 20 * np.array([[5, 5, 5], [4, 6, 5], [2, 4, 0], [0, 0, 0]], float)
+    assert [(row["raters"], row["volumes"], row["icc_2_1"]) for row in rows] == [
+        ("R1 R2 R3", 4, pytest.approx(icc_2_1(volumes_ml))),
+        ("R1 R4", 1, None),
+    ]
 
 
 def test_hidden_repeats_are_summarised_by_rater():

@@ -191,6 +191,15 @@ def test_allowed_gaps_keep_the_patient_with_what_is_there():
     assert inclusion.left_out["P0002"][0].rule == "phases-complete"
 
 
+def test_phases_in_one_frame_of_reference_where_the_dataset_asks_for_it():
+    moved = [replace(c, frame="2" if c.phase.phase is Phase.DELAYED else "1") for c in complete()]
+    assert len(screen_cohort(moved, {}, config()).cases) == 1
+    strict = screen_cohort(moved, {}, config(one_frame_of_reference=True))
+    assert [reason.message for reason in strict.left_out["P0001"]] == ["missing C3"]
+    again = [*moved, replace(series("again", Phase.DELAYED), frame="1")]
+    assert screen_cohort(again, {}, config(one_frame_of_reference=True)).cases[0].series[Phase.DELAYED] == "again"
+
+
 @pytest.mark.parametrize(
     ("patient", "rules"),
     [

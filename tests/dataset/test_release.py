@@ -15,6 +15,7 @@ import pytest
 
 from pipeline.core.errors import LeakError, ReleaseError
 from pipeline.core.files import sha256_of
+from pipeline.dataset.inclusion import FlowStep
 from pipeline.dataset.layout import ReleaseLayout
 from pipeline.dataset.release import cut, diff, latest_version, refusals, verify
 from pipeline.dataset.sums import files_of
@@ -336,6 +337,7 @@ def test_boxes_classes_and_lesions_follow_from_the_masks(released):
         ("P0001", "1", "0", "0"), ("P0002", "0", "1", "0"), ("P0003", "0", "0", "1"),
     ]  # fmt: skip
     lesions = table(released, "lesions.csv")
+    assert {(row["patient_id"], row["kind"]) for row in lesions[:6]} == {("P0001", "HCC"), ("P0002", "ICC")}
     assert [row["number"] for row in lesions if row["patient_id"] == "P0002"] == ["1", "2", "1", "2"]
     assert [row["appearance_mean"] for row in lesions if row["patient_id"] == "P0002"] == ["", "0.3333"] * 2
 
@@ -350,6 +352,21 @@ def test_table_1_counts_as_on_paper(released):
     assert lines["slices"]["all"] == "72"
     assert lines["lesion count, median [IQR] (min, max)"]["with_lesions"] == "1.50 [1.00, 2.00] (1, 2)"
     assert lines["lesion count, median [IQR] (min, max)"]["without_lesions"] == ""
+
+
+def test_the_data_card_tells_the_cohort_its_limits_and_how_to_use_it(make_inputs, tmp_path):
+    steps = (FlowStep("patients", "assessed", 0, 0, 3), FlowStep("patients", "age", 1, 1, 2))
+    inputs = replace(
+        make_inputs(patients=2), flow=steps, summaries={"limt": [{"structure": "lesion", "before": 88.46}]}
+    )
+    card = (cut(inputs, tmp_path / "releases", leak_check=no_leak) / "datacard.md").read_text()
+    assert "# box-livers 1.0.0\n" in card
+    assert "| patients | age | 1 | 2 |" in card
+    assert "| patients | 2 | 0 | 2 |" in card
+    assert "### Agreement: limt\n\n| structure | before |\n| --- | --- |\n| lesion | 88.46 |" in card
+    assert "2 sites and 1 scanners" in card
+    assert "Unknown of the 2 patients: nothing." in card
+    assert "clipped to -200 to 200 HU" in card
 
 
 def test_itk_snap_reads_the_label_names(released):

@@ -79,6 +79,10 @@ def test_the_package_shows_every_outline_and_no_rater(review_round, readings):
         assert all(f"reader {letter}" in page for letter in dealt)
         picture = np.asarray(Image.open(io.BytesIO(package.read("cases/P0001_C1/preview.png"))).convert("RGB"))
         workspace = package.read("cases/P0001_C1/P0001_C1.itksnap").decode()
+        starters = [package.read(f"cases/P0001_C1/{name}").decode() for name in ("open.bat", "open.sh")]
+    assert workspace.count("SegmentationRole") == 1
+    assert workspace.count("OverlayRole") == 3
+    assert all('-o "reader_A.nii.gz" "reader_B.nii.gz" "reader_C.nii.gz"' in text for text in starters)
     for letter in dealt:
         near = np.abs(picture.astype(int) - READER_COLORS[letter]).sum(axis=2) < 40
         assert near.sum() > 20, letter

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import hashlib
 import io
 import re
@@ -164,6 +165,17 @@ def test_a_hidden_repeat_does_not_tell_whose_it_is(review_round):
         assert not [name for name in package.namelist() if "P0002" in name]
         for name in package.namelist():
             assert b"P0002" not in package.read(name)
+
+
+def test_neither_size_nor_checksum_of_a_repeat_is_that_of_its_original(review_round):
+    original = review_round.items[0]
+    items = [original, replace(original, item_id="X0001")]
+    path = build_package(review_round.folder / "hidden", "R1", items, SCHEME, round_number=1, dataset="demo")
+    with zipfile.ZipFile(path) as package:
+        for name in ("image.nii.gz", "{}_mask.nii.gz"):
+            first, second = (package.read(f"cases/{item}/{name.format(item)}") for item in ("P0001_C1", "X0001"))
+            assert gzip.decompress(first) == gzip.decompress(second)
+            assert len(first) != len(second)
 
 
 def test_a_mask_on_another_grid_or_a_double_name_never_goes_out(review_round):

@@ -11,6 +11,7 @@ from pipeline.core.pseudonyms import normalised_patient_id
 from pipeline.core.records import Patient
 from pipeline.dataset.clinical import read_clinical
 from pipeline.dataset.inclusion import Candidate, screen_cohort
+from pipeline.dicom.admission import admit
 from pipeline.dicom.convert import read_series, series_facts
 from pipeline.dicom.phase import guess_phases
 from pipeline.dicom.scan import scan
@@ -76,10 +77,12 @@ def test_phases_and_inclusion_come_to_the_truth(cohort, intake, config):
     patients = {candidate.case_id: clinical.get(candidate.case_id, Patient()) for candidate in candidates}
     inclusion = screen_cohort(candidates, patients, config)
     assert len(inclusion.cases) == 12
-    found = {
-        screening.series_key: (screening.phase.phase, screening.kept, {reason.rule for reason in screening.reasons})
-        for screening in inclusion.screenings
-    }
+    refused = {series.key: admit(series.first) for series in intake[1].series}
+    found = {}
+    for screening in inclusion.screenings:
+        reasons = {*screening.reasons, refused[screening.series_key]} - {None}
+        rules = {reason.rule for reason in reasons}
+        found[screening.series_key] = (screening.phase.phase, screening.kept, rules)
     of_patient = {patient.patient_id: set(patient.rules) for patient in truth.patients}
     for series in truth.series:
         # That phases are missing speaks only against series without a fault of their own.
