@@ -1,0 +1,168 @@
+"""The whole way once, as a user goes it: DICOM in, verified release out; then everything that must hold afterwards."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline import stages
+from pipeline.dataset.layout import Layout
+from pipeline.plan import plan_build
+from pipeline.synth.cohort import make_cohort
+from pipeline.synth.raters import answer_packages
+from pipeline.synth.truth import CohortTruth
+from pipeline.workspace import Status, Workspace
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def liverset(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline.cli", *map(str, words)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(cwd)}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=900)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def run(home: Path) -> subprocess.CompletedProcess[str]:
+    return liverset("demo", home / "demo", "--expect", ROOT / "data_manifest.csv", cwd=home)
+
+
+@pytest.fixture(scope="module")
+def demo(run: subprocess.CompletedProcess[str], home: Path) -> Path:
+    assert run.returncode == 0, run.stdout + run.stderr
+    return home / "demo"
+
+
+@pytest.fixture(scope="module")
+def truth(tmp_path_factory: pytest.TempPathFactory) -> CohortTruth:
+    return make_cohort(tmp_path_factory.mktemp("truth"))
+
+
+@pytest.fixture
+def copy(demo: Path, tmp_path: Path) -> Path:
+    """A dataset to break: the demo as it stands, times kept."""
+    shutil.copytree(demo, tmp_path / "demo", ignore=shutil.ignore_patterns(".prefect"))
+    return tmp_path / "demo"
+
+
+def test_demo_meets_the_planted_truth_and_the_manifest_of_this_repository(run):
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "Prefect's own" in run.stdout
+    assert "Next: look at" in run.stdout
+
+
+def test_demo_is_quiet_about_what_is_not_the_users_business(run, demo: Path):
+    noise = run.stdout + run.stderr
+    assert "Traceback" not in noise
+    assert "Warning" not in noise
+    assert not (demo.parent / ".prefect").exists(), "Prefect's home lies inside the dataset"
+
+
+def test_second_build_does_nothing_and_says_so(demo: Path, home: Path):
+    result = liverset("build", demo, cwd=home)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "nothing to do: everything is current" in result.stdout
+
+
+def contents(path: Path) -> Iterator[bytes]:
+    """A file's bytes as they lie, and those inside gzip streams and zip members."""
+    raw = path.read_bytes()
+    yield raw
+    if path.suffix == ".gz":
+        yield gzip.decompress(raw)
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path) as package:
+            for name in package.namelist():
+                member = package.read(name)
+                yield name.encode()
+                yield gzip.decompress(member) if name.endswith(".gz") else member
+
+
+def test_no_planted_identifier_is_in_anything_written(demo: Path, truth: CohortTruth):
+    private = {"dicom", "private"}
+    own = {"clinical.csv", "dataset.toml"}
+    spelled = [secret.encode(codec) for secret in truth.secrets for codec in ("utf-8", "gb18030", "utf-16-le")]
+    assert len(truth.secrets) > 100
+    searched = 0
+    for path in sorted(demo.rglob("*")):
+        place = path.relative_to(demo)
+        if path.is_dir() or place.parts[0] in private or place.name in own:
+            continue
+        searched += 1
+        for content in (str(place).encode(), *contents(path)):
+            assert not any(secret in content for secret in spelled), place
+    assert searched > 500
+
+
+def test_only_what_a_deleted_output_needs_is_done_again(copy: Path):
+    ws = Workspace.open(copy)
+    case_id = stages.case_ids(ws)[3]
+    from pipeline.core.records import Phase
+
+    image = ws.layout.image(case_id, Phase.ARTERIAL)
+    before = image.read_bytes()
+    image.unlink()
+    steps = [(step.stage, step.case_id, step.reason) for step in plan_build(ws)]
+    assert steps[0] == ("convert", case_id, "output is missing: image.nii.gz")
+    assert {step[1] for step in steps} <= {case_id, None}
+    assert stages.CONVERT(ws, case_id).status is Status.DONE
+    assert image.read_bytes() == before
+
+
+def test_changed_settings_touch_only_the_stages_they_decide(copy: Path):
+    settings = copy / "dataset.toml"
+    settings.write_text(
+        settings.read_text(encoding="utf-8") + "\n[image]\nwindow = { level_hu = 40, width_hu = 300 }\n"
+    )
+    ws = Workspace.open(copy)
+    case_id = stages.case_ids(ws)[0]
+    assert {step.stage for step in plan_build(ws)} <= {"report"}
+    assert stages.MEASURE.why(ws, case_id) is None
+    assert stages.PREPARE.why(ws, case_id) == "dataset.toml changed what it asks of this stage"
+
+
+def test_wrong_and_damaged_returns_are_refused_and_cost_no_other_mask(copy: Path, truth: CohortTruth):
+    ws = Workspace.open(copy)
+    planted = answer_packages(ws.layout.outbox(1), ws.layout.inbox(1), truth, plant_faults=True)
+    assert len(planted) >= 2
+    outcome = stages.COLLECT(ws)
+    rows = stages.returned(ws)
+    refused = {row["item"] for row in rows if row["verdict"] in ("reject", "flag")}
+    assert {fault.item for fault in planted} <= refused
+    assert outcome.status is Status.DONE
+    assert len([row for row in rows if row["verdict"].startswith("accept")]) >= 140
+    assert all(row["cure"] for row in rows if row["verdict"] == "reject")
+
+
+def test_a_changed_byte_in_a_release_is_found(copy: Path):
+    image = next((Layout(copy).release("1.0.0") / "ct_files").glob("*.nii.gz"))
+    image.chmod(0o644)
+    raw = bytearray(image.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    image.write_bytes(bytes(raw))
+    outcome = stages.verify_release(Workspace.open(copy), "1.0.0")
+    assert outcome.status is Status.FAILED
+    assert any(image.name in problem.message for problem in outcome.problems)
+
+
+def test_cutting_the_same_version_again_changes_nothing(copy: Path):
+    ws = Workspace.open(copy)
+    sums = ws.layout.release("1.0.0") / "SHA256SUMS"
+    before = sums.read_bytes()
+    assert stages.cut_release(ws, "1.0.0").status is Status.DONE
+    assert sums.read_bytes() == before
