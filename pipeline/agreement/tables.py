@@ -132,6 +132,20 @@ def group_table(volumes: Sequence[RatedVolume]) -> list[dict[str, Any]]:
     ]
 
 
+def repeat_table(repeats: Sequence[RatedVolume]) -> list[dict[str, Any]]:
+    """Each rater against himself on hidden repeats: Dice and volume difference of the two readings.
+
+    Args:
+        repeats: one a repeat, whose two "raters" are the two readings and whose groups name the "rater".
+    """
+    shown = ("dice", "volume_difference_ml")
+    return [
+        {"rater": row.value, "structure": row.structure, "measure": row.measure, **_statistics(row)}
+        for row in summarise(repeats)
+        if row.group == "rater" and row.measure in shown
+    ]
+
+
 def _statistics(row: SummaryRow) -> dict[str, Any]:
     names = ("volumes", "both_empty", "one_empty", "mean", "median", "sd", "q1", "q3", "ci_low", "ci_high")
     return dict(finite({name: getattr(row, name) for name in names}))
