@@ -235,8 +235,8 @@ def _fill(layout: ReleaseLayout, inputs: ReleaseInputs, previous: Path | None, j
     _require_version(inputs.version, difference)
     write_text(layout.changes, difference.to_markdown())
     write_json(layout.croissant, croissant(rows, inputs.config, inputs.version, sha256_of(layout.manifest)))
-    for name, text in inputs.pages.items():
-        write_text(layout.root / name, text)
+    for name, page in inputs.pages.items():
+        write_text(layout.root / name, page if isinstance(page, str) else page(rows))
 
 
 def _release_volume(

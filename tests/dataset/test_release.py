@@ -197,6 +197,14 @@ def test_unfinished_reviews_are_refused_all_at_once(make_inputs, tmp_path):
     assert str(caught.value).count("\n") == 5
 
 
+def test_pages_may_be_made_of_the_manifest(make_inputs, tmp_path):
+    pages = {"qc/index.html": "<p>fixed</p>", "notes.md": lambda rows: f"{len(rows)} volumes\n"}
+    release = cut(replace(make_inputs(patients=2), pages=pages), tmp_path / "releases", leak_check=no_leak)
+    assert (release / "qc" / "index.html").read_text() == "<p>fixed</p>"
+    assert (release / "notes.md").read_text() == "4 volumes\n"
+    assert not verify(release)
+
+
 def test_lesions_measured_on_another_mask_are_noticed(make_inputs, tmp_path):
     inputs = make_inputs(patients=1)
     stale = replace(inputs.volumes[0], lesions=())
