@@ -56,6 +56,12 @@ MIN_ODD_CONTRAST = 100
 """Stored values by which a stroke of one slice must exceed both slices beside it: above the noise of most."""
 
 MIN_STATIC_CONTRAST = 40
+AIR_PERCENTILE = 2
+"""What is darker is air or padding, between which scanners change back and forth."""
+
+UNCHANGED = 2
+"""Stored values by which ink may change from slice to slice: smooth letters are hardly ever fully inked."""
+
 STEADY = 1.3
 """A static stroke stands out by more than it changes from slice to slice; anatomy over eight slices does not."""
 
@@ -171,17 +177,20 @@ def _second_highest(counts: NDArray[Any], highest: NDArray[Any]) -> NDArray[Any]
 
 def _has_static_strokes(slices: Sequence[NDArray[np.integer]]) -> bool:
     """True when thin strokes, brighter or darker than what is around them, stay in place over all slices."""
-    darkest, brightest = slices[0].astype(np.int32), slices[0].astype(np.int32)
-    for values in slices[1:]:
-        darkest, brightest = np.minimum(darkest, values), np.maximum(brightest, values)
+    darkest = functools.reduce(np.minimum, slices).astype(np.int32)
+    brightest = functools.reduce(np.maximum, slices).astype(np.int32)
+    above_padding = brightest[brightest > darkest.min()]
+    air = int(np.percentile(above_padding, AIR_PERCENTILE)) if above_padding.size else 0
+    darkest, brightest = np.maximum(darkest, air), np.maximum(brightest, air)
+    change = brightest - darkest
+    if np.count_nonzero(change) < MIN_SHARE_CHANGING * np.count_nonzero(brightest > air):
+        return False
     bright = darkest - ndimage.grey_opening(darkest, STROKE_WINDOW_PIXELS)
     dark = ndimage.grey_closing(brightest, STROKE_WINDOW_PIXELS) - brightest
-    change = brightest - darkest
-    if np.count_nonzero(change) < MIN_SHARE_CHANGING * change.size:
-        return False
     return any(
-        _has_text_line(_grown(contrast > np.maximum(STEADY * change, MIN_STATIC_CONTRAST), contrast))
+        _has_text_line(_grown(core & (contrast > MIN_STATIC_CONTRAST), contrast))
         for contrast in (bright, dark)
+        for core in (change <= UNCHANGED, contrast > STEADY * change)
     )
 
 

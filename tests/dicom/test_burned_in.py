@@ -99,6 +99,12 @@ def test_air_cut_off_at_one_value_is_no_text():
     assert not find_text(slices).is_suspect
 
 
+def test_padding_that_flickers_outside_the_field_of_view_is_no_text():
+    rng = np.random.default_rng(3)
+    slices = [np.where((values < -900) & (rng.random(values.shape) < 0.1), -2000, values) for values in phantom()]
+    assert not find_text([values.astype(np.int16) for values in slices]).is_suspect
+
+
 def test_no_slices_have_no_text():
     assert find_text([]) == TextFinding()
 
