@@ -217,7 +217,7 @@ def _state(run: StageRun) -> State[StageRun]:
 
 def _dask_runner(jobs: int) -> TaskRunner[Any]:
     try:
-        from prefect_dask import DaskTaskRunner
+        from prefect_dask.task_runners import DaskTaskRunner
     except ImportError:
         raise ConfigError('run.runner is "dask", but prefect-dask is not installed; install "liverset[dask]"') from None
     runner: TaskRunner[Any] = DaskTaskRunner(
@@ -228,7 +228,7 @@ def _dask_runner(jobs: int) -> TaskRunner[Any]:
 
 def _ray_runner(jobs: int) -> TaskRunner[Any]:
     try:
-        from prefect_ray import RayTaskRunner
+        from prefect_ray.task_runners import RayTaskRunner
     except ImportError:
         raise ConfigError('run.runner is "ray", but prefect-ray is not installed; install "liverset[ray]"') from None
     runner: TaskRunner[Any] = RayTaskRunner(init_kwargs={"num_cpus": jobs, "include_dashboard": False})
