@@ -22,6 +22,7 @@ DEFINITIONS = {
     "after_fair": "mean Dice of raters with the strict majority of the others, in percent",
     "bias_ml": "mean volume difference: rater minus vote, or first rater minus second",
     "bias_low_ml, bias_high_ml": "limits of agreement, bias -+ 1.96 standard deviations (Bland & Altman 1986)",
+    "bias_percent": "mean volume difference in percent of the mean of both, where either marked the structure",
     "icc_2_1": "two-way random effects, absolute agreement, single rater (Shrout & Fleiss 1979), of volumes",
 }
 
@@ -120,35 +121,30 @@ def group_table(volumes: Sequence[RatedVolume]) -> list[dict[str, Any]]:
 
 
 def _rater_row(rater: str, structure: str, scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    against = bland_altman(_column(scores, "volume_ml"), _column(scores, "vote_ml"))
-    return {"rater": rater, "structure": structure} | dict(
-        finite(
-            {"volumes": len(scores)}
-            | {measure: _mean(score[measure] for score in scores) for measure in VOTE_MEASURES}
-            | {"bias_ml": against.bias, "bias_low_ml": against.low, "bias_high_ml": against.high}
-        )
-    )
+    volumes_ml = np.array([[score["volume_ml"], score["vote_ml"]] for score in scores], dtype=np.float64)
+    dice = {measure: _mean(score[measure] for score in scores) for measure in VOTE_MEASURES}
+    row = {"rater": rater, "structure": structure, "volumes": len(scores)} | dice | _bias(volumes_ml)
+    return dict(finite(row))
 
 
 def _pair_row(a: str, b: str, structure: str, pairs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     volumes_ml = np.array([pair["volumes_ml"] for pair in pairs], dtype=np.float64)
+    row = {"rater_a": a, "rater_b": b, "structure": structure, "volumes": len(pairs)}
+    row |= {"dice": _mean(pair["dice"] for pair in pairs)} | _bias(volumes_ml) | {"icc_2_1": icc_2_1(volumes_ml)}
+    return dict(finite(row))
+
+
+def _bias(volumes_ml: NDArray[np.float64]) -> dict[str, float]:
+    """Bland-Altman of two columns of volumes, in ml and in percent of their mean."""
     apart = bland_altman(volumes_ml[:, 0], volumes_ml[:, 1])
-    return {"rater_a": a, "rater_b": b, "structure": structure} | dict(
-        finite(
-            {
-                "volumes": len(pairs),
-                "dice": _mean(pair["dice"] for pair in pairs),
-                "bias_ml": apart.bias,
-                "bias_low_ml": apart.low,
-                "bias_high_ml": apart.high,
-                "icc_2_1": icc_2_1(volumes_ml),
-            }
-        )
-    )
-
-
-def _column(scores: Sequence[Mapping[str, Any]], name: str) -> NDArray[np.float64]:
-    return np.array([score[name] for score in scores], dtype=np.float64)
+    marked = volumes_ml[volumes_ml.sum(axis=1) > 0]
+    percent = 100 * marked / marked.mean(axis=1, keepdims=True)
+    return {
+        "bias_ml": apart.bias,
+        "bias_low_ml": apart.low,
+        "bias_high_ml": apart.high,
+        "bias_percent": bland_altman(percent[:, 0], percent[:, 1]).bias,
+    }
 
 
 def _mean(values: Iterable[float | None]) -> float:

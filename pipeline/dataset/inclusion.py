@@ -243,13 +243,12 @@ def consort(inclusion: Inclusion) -> tuple[FlowStep, ...]:
 def _flow(of: str, verdicts: Sequence[tuple[Reason, ...]]) -> tuple[FlowStep, ...]:
     fell = Counter(reasons[0].rule for reasons in verdicts if reasons)
     against = Counter(rule for reasons in verdicts for rule in {reason.rule for reason in reasons})
-    order = [*RULE_ORDER, *sorted(set(against) - set(RULE_ORDER))]
+    order = sorted(against, key=_place)
     remaining = len(verdicts)
     steps = [FlowStep(of, "assessed", 0, 0, remaining)]
     for rule in order:
-        if against[rule]:
-            remaining -= fell[rule]
-            steps.append(FlowStep(of, rule, fell[rule], against[rule], remaining))
+        remaining -= fell[rule]
+        steps.append(FlowStep(of, rule, fell[rule], against[rule], remaining))
     return (*steps, FlowStep(of, "kept", 0, 0, remaining))
 
 
@@ -329,8 +328,9 @@ def _moment(acquisition_datetime: str) -> int:
     return int(re.sub(r"\D", "", acquisition_datetime)[:14].ljust(14, "0"))
 
 
-def _place(rule: str) -> int:
-    return RULE_ORDER.index(rule) if rule in RULE_ORDER else len(RULE_ORDER)
+def _place(rule: str) -> tuple[int, str]:
+    """Sorts rules as `RULE_ORDER` has them; one that is not there comes with those of the files, before all others."""
+    return RULE_ORDER.index(rule) if rule in RULE_ORDER else 0, rule
 
 
 def _outside(value: float | None, bounds: tuple[float, float] | None, unit: str) -> str | None:
@@ -464,9 +464,6 @@ because the first failed, so the later one is taken."""
 
 RULE_ORDER = (
     "unusable",
-    "missing-slices",
-    "uneven-spacing",
-    "no-position",
     *SERIES_RULES,
     "not-preferred",
     "tied",
@@ -475,4 +472,4 @@ RULE_ORDER = (
     "clinical-missing",
     "phases-complete",
 )
-"""The order in which a CONSORT table lists the rules; a reason that is not here comes last."""
+"""The order of reasons and of the CONSORT table; what the files themselves forbid, by whatever name, is first."""

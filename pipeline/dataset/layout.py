@@ -63,6 +63,10 @@ class Layout:
         """Which series became which volume: holds source identifiers."""
         return self.private / "screening.json"
 
+    def text_montage(self, case_id: str, phase: Phase) -> Path:
+        """Slices of a volume that look as if text were burned in; for a person's eyes only."""
+        return self.private / "montages" / f"{case_id}_{phase}.png"
+
     def series_record(self, case_id: str, phase: Phase) -> Path:
         """Which source files form a volume, and what their headers say."""
         return self.private / "series" / f"{case_id}_{phase}.json"
@@ -231,6 +235,10 @@ class Layout:
     def prepared_labels(self, case_id: str, phase: Phase) -> Path:
         """The voted mask on the released image's grid."""
         return self.case(case_id) / phase / "prepared" / "labels.nii.gz"
+
+    def enhancement(self, case_id: str) -> Path:
+        """How each lesion of a case takes up contrast from phase to phase."""
+        return self.case(case_id) / "enhancement.json"
 
     def preparation(self, case_id: str, phase: Phase) -> Path:
         """Which slices and which window the released image has."""

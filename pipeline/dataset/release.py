@@ -6,11 +6,13 @@ The same inputs give the same bytes. Files that the version before already has b
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import fmean
 
 import numpy as np
+from pydantic import ValidationError
 
 from pipeline.core.errors import LeakError, ReleaseError
 from pipeline.core.files import (
@@ -26,17 +28,18 @@ from pipeline.core.files import (
 )
 from pipeline.core.geometry import require_same_space
 from pipeline.core.labels import Label, LabelScheme
-from pipeline.core.records import Problem, Severity
+from pipeline.core.records import Patient, Problem, Severity
 from pipeline.core.volume import LabelMap, Volume
+from pipeline.dataset.anonymity import QUASI_IDENTIFIERS, anonymise
 from pipeline.dataset.croissant import croissant
 from pipeline.dataset.datacard import datacard_text
 from pipeline.dataset.difference import ReleaseDifference, diff
 from pipeline.dataset.layout import ReleaseLayout, image_name, label_name, liver_mask_name, mask_name
 from pipeline.dataset.manifest import (
     ManifestRow,
-    PublicPatient,
     manifest_text,
     parquet_bytes,
+    released_age,
     row_order,
     schema,
 )
@@ -77,14 +80,13 @@ __all__ = [
     "diff",
     "latest_version",
     "refusals",
-    "split_facts",
     "verify",
 ]
 
 VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 
 
-def cut(inputs: ReleaseInputs, releases: Path, *, leak_check: LeakCheck) -> Path:
+def cut(inputs: ReleaseInputs, releases: Path, *, leak_check: LeakCheck, jobs: int = 1) -> Path:
     """The folder of the new version, whole and read-only.
 
     Cutting a version again from the same inputs changes nothing and gives the same folder.
@@ -93,6 +95,7 @@ def cut(inputs: ReleaseInputs, releases: Path, *, leak_check: LeakCheck) -> Path
         inputs: everything that goes out.
         releases: where the versions lie.
         leak_check: gates the release; one place stops it.
+        jobs: volumes written and checked at the same time; changes no byte.
 
     Raises:
         ReleaseError: when labels are undecided or unchecked, the version exists with other content, or a check fails;
@@ -103,15 +106,16 @@ def cut(inputs: ReleaseInputs, releases: Path, *, leak_check: LeakCheck) -> Path
     final = releases / inputs.version
     staging = releases / f".{inputs.version}.partial"
     previous = latest_version(releases, before=inputs.version)
-    remove_folder(staging)
+    for leftover in releases.glob(".*.partial"):
+        remove_folder(leftover)
     try:
-        _fill(ReleaseLayout(staging), inputs, previous)
+        _fill(ReleaseLayout(staging), inputs, previous, jobs)
         _require_clean(staging, leak_check)
         _share_with(previous, staging)
         write_sums(staging)
         if final.exists():
             return _same_as_before(staging, final)
-        _require_sound(staging)
+        _require_sound(staging, jobs)
         publish_folder(staging, final)
     finally:
         remove_folder(staging)
@@ -148,29 +152,47 @@ def latest_version(releases: Path, *, before: str | None = None) -> Path | None:
     return max(lower, key=lambda path: _numbers(path.name), default=None)
 
 
-def split_facts(inputs: ReleaseInputs) -> dict[str, dict[str, str | None]]:
-    """What splits may be stratified by or held out on, by patient: of the scan and of the clinical table."""
+def patient_facts(inputs: ReleaseInputs) -> dict[str, dict[str, str | None]]:
+    """What is known of each patient, by case_id and manifest column: splits and anonymity are decided by it."""
     facts: dict[str, dict[str, str | None]] = {}
     for volume in sorted(inputs.volumes, key=lambda volume: volume.name):
-        patient = inputs.public_patient(volume.case_id)
+        patient = inputs.patients[volume.case_id]
         facts.setdefault(
             volume.case_id,
             {
+                "age": released_age(patient.age_years),
+                "gender": patient.sex,
+                "cancer_type": patient.diagnosis,
                 "site": volume.scan.site,
                 "manufacturer": volume.scan.manufacturer,
                 "model": volume.scan.model,
-                "cancer_type": patient.cancer_type,
-                "gender": patient.gender,
             },
         )
     return facts
 
 
+def generalised_facts(facts: Mapping[str, Row], min_k: int | None) -> dict[str, Row]:
+    """Manifest columns that must be told more generally than they are known, or not at all, by case_id.
+
+    Args:
+        facts: from `patient_facts`.
+        min_k: smallest number of patients that may look alike; None tells all as it is known.
+    """
+    if min_k is None:
+        return {case_id: {} for case_id in facts}
+    told = anonymise(list(facts.values()), min_k).rows
+    return {
+        case_id: {column: row[column] for column in QUASI_IDENTIFIERS if row[column] != facts[case_id][column]}
+        for case_id, row in zip(facts, told, strict=True)
+    }
+
+
 def _open_points(volume: ReleaseVolume, min_raters: int) -> list[tuple[str, str]]:
     review = volume.review
     points = []
-    if len(review.raters) < min_raters:
-        points.append(("missing-reviews", f"{len(review.raters)} of {min_raters} reviews are there"))
+    wanted = max(1, min_raters)
+    if len(review.raters) < wanted:
+        points.append(("missing-reviews", f"{len(review.raters)} of {wanted} reviews are there"))
     if review.undecided_voxels:
         points.append(("undecided", f"{review.undecided_voxels} voxels are undecided"))
     if review.open_reasons and not review.adjudicator:
@@ -178,12 +200,19 @@ def _open_points(volume: ReleaseVolume, min_raters: int) -> list[tuple[str, str]
     return points
 
 
-def _fill(layout: ReleaseLayout, inputs: ReleaseInputs, previous: Path | None) -> None:
+def _fill(layout: ReleaseLayout, inputs: ReleaseInputs, previous: Path | None, jobs: int) -> None:
     """Write every file but the checksums."""
     old = Splits.from_json(read_json(ReleaseLayout(previous).splits)) if previous else None
-    splits = assign_splits(split_facts(inputs), inputs.config.splits, old)
+    facts = patient_facts(inputs)
+    splits = assign_splits(facts, inputs.config.splits, old)
+    told = generalised_facts(facts, inputs.config.deidentification.min_k)
     volumes = sorted(inputs.volumes, key=lambda volume: volume.name)
-    released = [_release_volume(layout.root, volume, inputs, splits) for volume in volumes]
+
+    def release(volume: ReleaseVolume) -> tuple[ManifestRow, Sequence[Row]]:
+        return _release_volume(layout.root, volume, inputs, splits, told[volume.case_id])
+
+    with ThreadPoolExecutor(jobs) as pool:
+        released = list(pool.map(release, volumes))
     rows = sorted((row for row, _ in released), key=row_order)
     write_text(layout.manifest, manifest_text(rows))
     write_atomically(layout.manifest_parquet, parquet_bytes(rows))
@@ -211,7 +240,7 @@ def _fill(layout: ReleaseLayout, inputs: ReleaseInputs, previous: Path | None) -
 
 
 def _release_volume(
-    root: Path, volume: ReleaseVolume, inputs: ReleaseInputs, splits: Splits
+    root: Path, volume: ReleaseVolume, inputs: ReleaseInputs, splits: Splits, generalised: Row
 ) -> tuple[ManifestRow, Sequence[Row]]:
     """Write the four files of a volume; its manifest row and its lesion boxes."""
     image, labels = read_volume(volume.image), read_labels(volume.labels)
@@ -235,22 +264,30 @@ def _release_volume(
         "license": inputs.config.dataset.license,
         **paths,
         **hashes,
-        **_patient_columns(inputs.public_patient(volume.case_id), splits, volume),
+        **_patient_columns(inputs.patients[volume.case_id], splits, volume),
         **_scan_columns(volume),
         **_grid_columns(image),
         **_label_columns(volume, labels),
         **_review_columns(volume.review),
+        **generalised,
     }
-    row = ManifestRow.model_validate(columns)
-    return row, lesion_boxes(labels)
+    return _row(columns, volume.name), lesion_boxes(labels)
 
 
-def _patient_columns(patient: PublicPatient, splits: Splits, volume: ReleaseVolume) -> Row:
+def _row(columns: Row, name: str) -> ManifestRow:
+    try:
+        return ManifestRow.model_validate(columns)
+    except ValidationError as error:
+        faults = "; ".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors())
+        raise ReleaseError(f"{name} has facts that no manifest may hold: {faults}") from None
+
+
+def _patient_columns(patient: Patient, splits: Splits, volume: ReleaseVolume) -> Row:
     split, fold = splits.places[volume.case_id]
     return {
-        "age": patient.age,
-        "gender": patient.gender,
-        "cancer_type": patient.cancer_type,
+        "age": released_age(patient.age_years),
+        "gender": patient.sex,
+        "cancer_type": patient.diagnosis,
         "split": split,
         "fold": fold,
     }
@@ -392,8 +429,8 @@ def _same_as_before(staging: Path, final: Path) -> Path:
     return final
 
 
-def _require_sound(staging: Path) -> None:
-    wrong = [problem.message for problem in verify(staging) if problem.severity is Severity.REFUSE]
+def _require_sound(staging: Path, jobs: int) -> None:
+    wrong = [problem.message for problem in verify(staging, jobs=jobs) if problem.severity is Severity.REFUSE]
     if wrong:
         raise ReleaseError("the release does not pass its own checks:\n" + "\n".join(wrong))
 

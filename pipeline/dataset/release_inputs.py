@@ -11,7 +11,6 @@ from typing import Any
 from pipeline.core.config import Config, section_content
 from pipeline.core.records import Patient, Phase
 from pipeline.dataset.inclusion import FlowStep
-from pipeline.dataset.manifest import PublicPatient
 
 Row = Mapping[str, Any]
 """One line of a table: column to a number, a text, None, or lists and mappings of these."""
@@ -115,7 +114,6 @@ class ReleaseInputs:
         config: what decided the dataset; only the parts that `public_config` names are published.
         patients: age, sex and diagnosis by case_id.
         volumes: every volume.
-        published: what of a patient goes out where it is more general than `PublicPatient.of`, by case_id.
         min_raters: fewer drawings than this refuse the release.
         flow: the CONSORT table.
         agreement: one row a volume, structure and pair of raters.
@@ -129,7 +127,6 @@ class ReleaseInputs:
     config: Config
     patients: Mapping[str, Patient]
     volumes: tuple[ReleaseVolume, ...]
-    published: Mapping[str, PublicPatient] = field(default_factory=lambda: MappingProxyType({}))
     min_raters: int = 1
     flow: tuple[FlowStep, ...] = ()
     agreement: Sequence[Row] = ()
@@ -137,10 +134,6 @@ class ReleaseInputs:
     summaries: Mapping[str, Sequence[Row]] = field(default_factory=lambda: MappingProxyType({}))
     provenance: Row = field(default_factory=lambda: MappingProxyType({}))
     pages: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-
-    def public_patient(self, case_id: str) -> PublicPatient:
-        """What of a patient goes out."""
-        return self.published.get(case_id) or PublicPatient.of(self.patients[case_id])
 
 
 def public_config(config: Config) -> dict[str, Any]:

@@ -209,7 +209,7 @@ def _write(
         return None
     study, series = (str(clean[word].value)[-8:] for word in ("StudyInstanceUID", "SeriesInstanceUID"))
     output = f"{clean.PatientID}/study-{study}/series-{series}/{number:05d}.dcm"
-    with atomic_writer(out / output) as target:
+    with atomic_writer(out / output, durable=False) as target:
         clean.save_as(target, enforce_file_format=True)
     return output
 

@@ -21,6 +21,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as DicomSequence
+from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from pipeline.core.config import DeidentificationConfig
@@ -42,7 +43,8 @@ UTF_8 = "ISO_IR 192"
 
 MAX_DS_CHARACTERS = 16
 _DATE_PARTNERS = {f"{event}Date": f"{event}Time" for event in ("Study", "Series", "Acquisition", "Content")}
-_OPTION_CODES = {
+PROFILE_CODE = ("113100", "Basic Application Confidentiality Profile")
+OPTION_CODES = {
     Option.CLEAN_PIXELS: ("113101", "Clean Pixel Data Option"),
     Option.CLEAN_DESCRIPTORS: ("113105", "Clean Descriptors Option"),
     Option.MODIFIED_DATES: ("113107", "Retain Longitudinal Temporal Information Modified Dates Option"),
@@ -50,6 +52,8 @@ _OPTION_CODES = {
     Option.DEVICE_IDENTITY: ("113109", "Retain Device Identity Option"),
     Option.INSTITUTION: ("113112", "Retain Institution Identity Option"),
 }
+"""Code and meaning of the profile and of each option (PS3.16 CID 7050)."""
+
 _UNREADABLE = (
     ValueError,
     TypeError,
@@ -216,7 +220,7 @@ def _items(value: object) -> Iterator[Dataset]:
 def _plain_of(dataset: Dataset, keyword: str) -> object:
     """A value in plain Python types; None when absent, empty, of another VR than the standard's, or unreadable."""
     tag = _TAGS[keyword]
-    if tag not in dataset:
+    if tag not in dataset.keys():  # noqa: SIM118 - the view is ten times as fast
         return None
     try:
         element = dataset[tag]
@@ -238,7 +242,7 @@ def _plain(value: object) -> object:
 
 
 _TAGS = {
-    keyword: tag
+    keyword: Tag(tag)
     for keyword in (
         *ALLOWED,
         *EMPTIED,
@@ -333,7 +337,7 @@ def _add_markers(clean: Dataset, config: DeidentificationConfig, *, is_text_free
     earned = [option for option in Option if option in config.options]
     if not is_text_free:
         earned = [option for option in earned if option is not Option.CLEAN_PIXELS]
-    codes = [("113100", "Basic Application Confidentiality Profile"), *(_OPTION_CODES[option] for option in earned)]
+    codes = [PROFILE_CODE, *(OPTION_CODES[option] for option in earned)]
     _put(clean, "SpecificCharacterSet", UTF_8)
     _put(clean, "PatientIdentityRemoved", "YES")
     _put(clean, "DeidentificationMethod", METHOD)

@@ -53,7 +53,7 @@ def read_slice(slice_: Instance, file: BinaryIO | None = None) -> NDArray[Any]:
 
     Args:
         slice_: a single-frame object, or one frame.
-        file: its bytes, where they are already open.
+        file: its file, where it is open already.
 
     Raises:
         SliceError: when the file vanished or changed, is truncated, damaged, or encoded in no free way.
@@ -87,7 +87,8 @@ def _stored(slice_: Instance, file: BinaryIO) -> tuple[NDArray[Any], int]:
     if syntax in _NATIVE:
         high = int(slice_.number("HighBit") or stored_bits - 1)
         values = _native(slice_, file, rows * columns, allocated)
-        return values.reshape(rows, columns) >> max(0, high + 1 - stored_bits), stored_bits
+        unused = max(0, high + 1 - stored_bits)
+        return (values >> unused if unused else values).reshape(rows, columns), stored_bits
     codestream = _codestream(slice_, file)
     values, precision = _decoded(codestream, syntax, slice_.source, (rows, columns, allocated))
     if values.shape != (rows, columns):

@@ -138,10 +138,11 @@ def train_full(
         ModelError: when `raw` is not in nnU-Net's layout, or a split names a case that it does not hold.
     """
     seconds: dict[str, float] = {}
+    checked = _checked_splits(splits, raw)
     with _nnunet_at_home(raw, work) as dataset:
         with _measured(seconds, "plan"):
             _write_plans(dataset, with_torch_resampling(_planned(dataset)))
-            write_json(dataset.preprocessed / "splits_final.json", _checked_splits(splits, raw))
+            write_json(dataset.preprocessed / "splits_final.json", checked)
         with _measured(seconds, "preprocess"):
             _preprocess(dataset, FULL_CONFIGURATION)
         with _measured(seconds, "train"):

@@ -136,6 +136,7 @@ def test_limt_table_is_before_and_after_in_percent_with_the_fair_figure():
 def test_rater_table_shows_who_draws_too_much():
     rows = {row["rater"]: row for row in rater_table(VOLUMES[1:2]) if row["structure"] == "lesion"}
     assert [rows[rater]["bias_ml"] for rater in ("R1", "R2", "R3")] == pytest.approx([-20.0, 20.0, 0.0])
+    assert [rows[rater]["bias_percent"] for rater in ("R1", "R2", "R3")] == pytest.approx([-200 / 9, 200 / 11, 0.0])
     assert rows["R1"]["bias_low_ml"] is None
 
 

@@ -107,6 +107,15 @@ def test_every_reason_is_collected_in_the_order_of_the_table():
     assert rules_of(inclusion)["s"] == ["missing-slices", "modality", "slice-count", "slice-thickness", "age"]
 
 
+def test_what_the_files_forbid_stands_first_by_whatever_name():
+    odd = Problem("conflicting-duplicates", Severity.REFUSE, "two slices at one place")
+    inclusion = screen_cohort([*complete(), series("s", Phase.ARTERIAL, problems=[odd], modality="MR")], {}, config())
+    assert rules_of(inclusion)["s"] == ["conflicting-duplicates", "modality"]
+    assert [step.rule for step in consort(inclusion) if step.of == "series"] == [
+        "assessed", "conflicting-duplicates", "modality", "kept",
+    ]  # fmt: skip
+
+
 def test_flags_do_not_refuse_and_problems_speak_with_the_name_of_their_rule():
     flag = Problem("mixed-exposure", Severity.FLAG, "exposure varies")
     assert not screen_series(series("s", Phase.PLAIN, problems=[flag]), config())
