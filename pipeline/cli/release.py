@@ -50,4 +50,37 @@ def verify(folder: Path, version: str, *, as_json: bool) -> None:
     finish(outcome.problems)
 
 
+@release.command()
+@folder_argument
+@version_option
+@click.option("--against", help="The version to compare with; the one before if absent.")
+@as_json_option
+def diff(folder: Path, version: str, against: str | None, *, as_json: bool) -> None:
+    """Tell what changed between two versions, volume by volume, with the Dice of changed masks."""
+    from pipeline.dataset.difference import diff as compare
+    from pipeline.dataset.release import latest_version
+    from pipeline.workspace import Workspace
+
+    layout = Workspace.open(folder).layout
+    old = layout.release(against) if against else latest_version(layout.releases, before=version)
+    difference = compare(old, layout.release(version))
+    show(asdict(difference), [difference.to_markdown().rstrip()], as_json=as_json)
+
+
+@release.command()
+@folder_argument
+@version_option
+@click.option("--as", "layout", type=click.Choice(("nnunet", "msd", "bids")), required=True, help="Who is to read it.")
+@click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Where to.")
+@click.option("--number", default=1, show_default=True, help="Of the dataset, for nnU-Net and MSD.")
+def export(folder: Path, version: str, layout: str, out: Path, number: int) -> None:
+    """Lay a version out for nnU-Net, the Medical Segmentation Decathlon or BIDS."""
+    from pipeline.dataset.export import ExportFormat
+    from pipeline.dataset.export import export as lay_out
+    from pipeline.workspace import Workspace
+
+    release_folder = Workspace.open(folder).layout.release(version)
+    click.echo(f"{lay_out(release_folder, out, ExportFormat(layout), number=number)} is written")
+
+
 COMMANDS = (release,)

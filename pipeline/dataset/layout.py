@@ -63,6 +63,10 @@ class Layout:
         """Which series became which volume: holds source identifiers."""
         return self.private / "screening.json"
 
+    def text_montage(self, case_id: str, phase: Phase) -> Path:
+        """Slices of a volume that look as if text were burned in; for a person's eyes only."""
+        return self.private / "montages" / f"{case_id}_{phase}.png"
+
     def series_record(self, case_id: str, phase: Phase) -> Path:
         """Which source files form a volume, and what their headers say."""
         return self.private / "series" / f"{case_id}_{phase}.json"
@@ -159,6 +163,14 @@ class Layout:
         """Who reads what; tells the hidden repeats and who is reader A, so it stays at home."""
         return self.review / f"{kind}-{number}" / "assignment.json"
 
+    def checked(self, number: int, kind: str = ROUND) -> Path:
+        """Verdicts on each return, so that one that did not change is not checked again."""
+        return self.review / f"{kind}-{number}" / "checked.json"
+
+    def review_log(self, number: int, kind: str = ROUND) -> Path:
+        """Every verdict in the order they came; only grows."""
+        return self.review / f"{kind}-{number}" / "state.jsonl"
+
     def numbers(self, kind: str = ROUND) -> list[int]:
         """Rounds of a kind that were packed, in order."""
         names = (path.parent.name.removeprefix(f"{kind}-") for path in self.review.glob(f"{kind}-*/assignment.json"))
@@ -231,6 +243,10 @@ class Layout:
     def prepared_labels(self, case_id: str, phase: Phase) -> Path:
         """The voted mask on the released image's grid."""
         return self.case(case_id) / phase / "prepared" / "labels.nii.gz"
+
+    def enhancement(self, case_id: str) -> Path:
+        """How each lesion of a case takes up contrast from phase to phase."""
+        return self.case(case_id) / "enhancement.json"
 
     def preparation(self, case_id: str, phase: Phase) -> Path:
         """Which slices and which window the released image has."""

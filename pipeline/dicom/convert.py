@@ -7,9 +7,10 @@ they mean) and never resampled.
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +21,17 @@ from pipeline.core.records import Instance, Problem, Series, SeriesFacts, Severi
 from pipeline.core.volume import AIR_HU, Unit, Volume
 from pipeline.dicom import header as words
 from pipeline.dicom.grid import TILTED, axes, gaps_mm, vector
-from pipeline.dicom.pixels import SliceError, read_slice
-from pipeline.dicom.sources import ARCHIVE_FAULTS, opened
+from pipeline.dicom.pixels import LOSSY_SYNTAXES, SliceError, read_slice
+from pipeline.dicom.sources import ARCHIVE_FAULTS, each_opened
 
 AXIAL_TOLERANCE_DEG = 5.0
 """A normal this near to the patient's long axis makes an axial series."""
 
 TISSUE_HU = (-900.0, 3000.0)
 """A padding value that means something between these could also be tissue: such a series is flagged."""
+
+_SMALL_RESCALE = 1 << 14
+"""16-bit values times and plus this stay far within 32 bits."""
 
 _INT16 = np.iinfo(np.int16)
 
@@ -114,11 +118,15 @@ def _usable_geometry(series: Series, *, allow_tilt: bool) -> Geometry:
 
 
 def _rescale(slice_: Instance) -> _Rescale:
-    slope, intercept = slice_.number("RescaleSlope"), slice_.number("RescaleIntercept")
-    rescale = _Rescale(1.0 if slope is None else slope, 0.0 if intercept is None else intercept)
-    if not np.isfinite([rescale.slope, rescale.intercept]).all() or rescale.slope == 0:
-        raise SliceError("RescaleSlope or RescaleIntercept is no usable number", slice_.source)
-    return rescale
+    values = []
+    for keyword, absent in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0)):
+        value = slice_.number(keyword) if keyword in slice_.header else absent
+        if value is None or not np.isfinite(value):
+            raise SliceError(f"{keyword} is no usable number", slice_.source)
+        values.append(value)
+    if values[0] == 0:
+        raise SliceError("RescaleSlope is 0: it would wipe out the image", slice_.source)
+    return _Rescale(*values)
 
 
 def _filled(
@@ -129,6 +137,8 @@ def _filled(
     padded = [0] * len(slices)
     for index, stored in _read_all(slices):
         padding = _padding(stored, slices[index]) if is_ct else None
+        if padding is None and voxels.dtype == np.int16 and _shifted(stored, rescales[index], voxels[index]):
+            continue
         values = _rescaled(stored, rescales[index], whole=whole)
         if padding is not None:
             values[padding] = AIR_HU
@@ -139,32 +149,54 @@ def _filled(
     return voxels, padded, True
 
 
+def _shifted(stored: NDArray[np.integer], rescale: _Rescale, out: NDArray[Any]) -> bool:
+    """Fill in a slice that only its intercept changes, the usual case, in one pass; False where it is another case.
+
+    Sums of 16-bit numbers that wrap around are right again where the true sum fits, which is looked at first.
+    """
+    if stored.dtype.itemsize != 2 or rescale.slope != 1:
+        return False
+    low, high = int(stored.min()) + rescale.intercept, int(stored.max()) + rescale.intercept
+    if low < _INT16.min or high > _INT16.max:
+        return False
+    np.add(stored.view(np.int16), np.array(int(rescale.intercept)).astype(np.int16), out=out)
+    return True
+
+
 def _read_all(slices: Sequence[Instance]) -> Iterator[tuple[int, NDArray[np.integer]]]:
     """Stored values of each slice with its index; each file is opened once for all its frames."""
-    for source, group in groupby(enumerate(slices), key=lambda item: item[1].source):
-        try:
-            with opened(source) as file:
-                for index, slice_ in group:
-                    yield index, read_slice(slice_, file)
-        except ARCHIVE_FAULTS as error:
-            raise SliceError(f"a slice cannot be opened ({type(error).__name__})", source) from None
+    indices: dict[SourceFile, list[int]] = defaultdict(list)
+    for index, slice_ in enumerate(slices):
+        indices[slice_.source].append(index)
+    unread = dict.fromkeys(indices)
+    try:
+        for source, file in each_opened(indices):
+            for index in indices[source]:
+                yield index, read_slice(slices[index], file)
+            del unread[source]
+    except ARCHIVE_FAULTS as error:
+        raise SliceError(f"a slice cannot be opened ({type(error).__name__})", next(iter(unread))) from None
 
 
 def _rescaled(
     stored: NDArray[np.integer], rescale: _Rescale, *, whole: bool
 ) -> NDArray[np.int64] | NDArray[np.float64]:
-    if whole:
-        return stored.astype(np.int64) * int(rescale.slope) + int(rescale.intercept)
-    return stored.astype(np.float64) * rescale.slope + rescale.intercept
+    if not whole:
+        return stored.astype(np.float64) * rescale.slope + rescale.intercept
+    small = stored.dtype.itemsize <= 2 and max(abs(rescale.slope), abs(rescale.intercept)) <= _SMALL_RESCALE
+    kind = np.int32 if small else np.int64
+    values: NDArray[np.int64] = np.multiply(stored, kind(rescale.slope), dtype=kind) + kind(rescale.intercept)
+    return values
 
 
 def _padding(stored: NDArray[np.integer], slice_: Instance) -> NDArray[np.bool_] | None:
-    """Pixels that the header calls padding; None where it names no padding value."""
+    """Pixels that the header calls padding; None where there are none."""
     bounds = [_as_stored(slice_.number(word), slice_) for word in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
     low, high = bounds[0], bounds[1] if bounds[1] is not None else bounds[0]
     if low is None or high is None:
         return None
-    return (stored >= min(low, high)) & (stored <= max(low, high))
+    padding = stored == low if low == high else (stored >= min(low, high)) & (stored <= max(low, high))
+    return padding if padding.any() else None
 
 
 def _as_stored(value: float | None, slice_: Instance) -> int | None:
@@ -208,9 +240,15 @@ def _value_problems(slices: Sequence[Instance], rescales: Sequence[_Rescale], pa
             problems.append(Problem("padding-in-tissue", Severity.FLAG, "the padding value could also be tissue"))
     if first.text("PhotometricInterpretation") == "MONOCHROME1":
         problems.append(Problem("monochrome1", Severity.NOTE, "shown inverted by viewers; values are kept as stored"))
+    if any(_is_lossy(slice_) for slice_ in slices):
+        problems.append(Problem("lossy", Severity.FLAG, "compressed with loss: values are near the true ones only"))
     if first.text("Modality") == "CT":
         problems.extend(_unit_problems(slices))
     return problems
+
+
+def _is_lossy(slice_: Instance) -> bool:
+    return slice_.text("LossyImageCompression") == "01" or slice_.text(words.TRANSFER_SYNTAX) in LOSSY_SYNTAXES
 
 
 def _padding_could_be_tissue(slice_: Instance, rescale: _Rescale) -> bool:

@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 
 from pydicom import dcmread
@@ -94,6 +95,8 @@ _NUMBERS = frozenset(_NUMBER_KEYWORDS.split())
 _DEVICES = frozenset(_DEVICE_KEYWORDS.split())
 _PHONES = re.compile(r"(?<!\d)\+?\d[\d ()./-]{5,18}\d(?!\d)", re.ASCII)
 _EMAILS = re.compile(r"[\w.+-]+@[\w-]+\.[\w.]+")
+_BETWEEN = ("^", " ", "", "_", ", ", ",", "-", ".")
+_INNER_SIGNS = re.compile(r"[\s'’`.-]+")
 _NAME_PARTS = re.compile(r"[\s^=,.;_/\\-]+")
 _STANDARD_UIDS = "1.2.840.10008."
 _ABOUT_THE_WRITER = frozenset({0x00020010, 0x00020012, 0x00020002, 0x00080016})
@@ -230,22 +233,26 @@ def _harvest_element(tag: int, vr: str, texts: list[str], raw: bytes, basket: _B
 
 
 def _add_name(text: str, basket: _Basket) -> None:
+    """A person's name: every part, every component, and family and given name together as people write them."""
     for group in text.split("="):
-        parts = [part for part in _NAME_PARTS.split(group) if part]
-        for part in parts:
-            if _is_specific_name(part):
-                basket.add(Kind.NAME, part)
-        for pair in (parts[:2], parts[1::-1] if len(parts) > 1 else []):
-            for between in ("^", " ", "", "_", ", ", ",", "-", ".") if len(pair) == 2 else ():
-                joined = between.join(pair)
-                if len(joined) > MIN_NAME_LETTERS or (len(joined) > 1 and not joined.isascii()):
-                    basket.add(Kind.NAME, joined)
+        components = [component.strip() for component in group.split("^") if component.strip()]
+        parts = [part for component in components for part in _NAME_PARTS.split(component) if part]
+        for name in {*parts, *components}:
+            basket.texts.update((Kind.NAME, spelling) for spelling in _name_spellings(name))
+        for first, second in {*pairwise(components[:2]), *pairwise(parts[:2])}:
+            joined = [f"{one}{between}{two}" for one, two in ((first, second), (second, first)) for between in _BETWEEN]
+            basket.texts.update(
+                (Kind.NAME, name) for name in joined if len(name) > MIN_NAME_LETTERS or not name.isascii()
+            )
 
 
-def _is_specific_name(part: str) -> bool:
-    if not part.isascii():
-        return len(part) > 1
-    return len(part) >= MIN_NAME_LETTERS and part.isalpha() and part.casefold() not in EVERYDAY_NAMES
+def _name_spellings(name: str) -> Iterator[str]:
+    """A name that is specific enough, with and without the signs inside it: O'Brien, OBrien."""
+    bare = _INNER_SIGNS.sub("", name)
+    if name.isascii() and (len(bare) < MIN_NAME_LETTERS or not bare.isalpha() or bare.casefold() in EVERYDAY_NAMES):
+        return
+    if len(name) > 1:
+        yield from {name, bare, name.replace("'", "’")}
 
 
 def _add_number(kind: Kind, text: str, basket: _Basket) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
+import warnings
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
@@ -123,6 +124,9 @@ FRAME_INDEX: Final = "FrameIndex"
 INDEXED: Final = (*KEYWORDS, TRANSFER_SYNTAX, PIXEL_OFFSET, PIXEL_LENGTH, FRAMES)
 """Every key that a header of the index may have."""
 
+MEDIA_DIRECTORY: Final = "1.2.840.10008.1.3.10"
+"""SOP class of a DICOMDIR, which names itself in its meta header only."""
+
 PIXEL_TAG: Final = 0x7FE00010
 TAGS: Final = {
     int(tag_for_keyword(keyword) or 0): (keyword, dictionary_VR(keyword).removesuffix(" or SS")) for keyword in KEYWORDS
@@ -223,7 +227,9 @@ def decode_text(raw: bytes, charset: str) -> str:
     if charset in _ONE_BYTE_CHARSETS and b"\x1b" not in raw:
         return _undeclared(raw)
     try:
-        return str(decode_bytes(raw, _encodings(charset), set(b"\\^=\r\n\t\f")))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return str(decode_bytes(raw, _encodings(charset), set(b"\\^=\r\n\t\f")))
     except (LookupError, UnicodeError, ValueError):
         return _undeclared(raw)
 

@@ -39,6 +39,8 @@ _IMAGE_TYPES = {
     "DOSE": "dose-report",
 }
 
+_COLOURS = ("RGB", "YBR", "PALETTE", "ARGB", "CMYK", "HSV")
+
 REASONS = {
     "localizer": "a localizer: planning views, no volume",
     "dose-report": "a dose report or protocol page",
@@ -75,4 +77,10 @@ def _by_image_type(instance: Instance) -> str | None:
 
 def _is_colour(instance: Instance) -> bool:
     meaning = instance.text("PhotometricInterpretation").upper()
-    return instance.number("SamplesPerPixel") not in (None, 1.0) or bool(meaning and not meaning.startswith("MONO"))
+    return instance.number("SamplesPerPixel") in (3.0, 4.0) or meaning.startswith(_COLOURS)
+
+
+def is_monochrome(instance: Instance) -> bool:
+    """True for one sample a pixel that means a brightness, as far as the header tells."""
+    meaning = instance.text("PhotometricInterpretation").upper()
+    return instance.number("SamplesPerPixel") in (None, 1.0) and meaning in ("", "MONOCHROME1", "MONOCHROME2")

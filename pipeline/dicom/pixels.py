@@ -27,6 +27,9 @@ Decoder = Callable[[bytes], NDArray[Any]]
 MAX_SLICE_PIXELS = 1 << 26
 """8192 x 8192: no tomographic slice is larger; a header that claims more is not believed."""
 
+LOSSY_SYNTAXES = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})
+"""JPEG baseline and extended; JPEG-LS and JPEG 2000 may be either, LossyImageCompression tells."""
+
 _NATIVE = frozenset({IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED, "1.2.840.113619.5.2"})
 _RLE = "1.2.840.10008.1.2.5"
 _JPEG = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70))
@@ -53,7 +56,7 @@ def read_slice(slice_: Instance, file: BinaryIO | None = None) -> NDArray[Any]:
 
     Args:
         slice_: a single-frame object, or one frame.
-        file: its bytes, where they are already open.
+        file: its file, where it is open already.
 
     Raises:
         SliceError: when the file vanished or changed, is truncated, damaged, or encoded in no free way.
@@ -87,7 +90,8 @@ def _stored(slice_: Instance, file: BinaryIO) -> tuple[NDArray[Any], int]:
     if syntax in _NATIVE:
         high = int(slice_.number("HighBit") or stored_bits - 1)
         values = _native(slice_, file, rows * columns, allocated)
-        return values.reshape(rows, columns) >> max(0, high + 1 - stored_bits), stored_bits
+        unused = max(0, high + 1 - stored_bits)
+        return (values >> unused if unused else values).reshape(rows, columns), stored_bits
     codestream = _codestream(slice_, file)
     values, precision = _decoded(codestream, syntax, slice_.source, (rows, columns, allocated))
     if values.shape != (rows, columns):

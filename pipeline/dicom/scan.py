@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.core.records import Fate, FileFate, Instance, SourceFile
+from pipeline.dicom import header as words
 from pipeline.dicom.index import Entry, Index, StoredHeader, is_plain, packed, unpacked
-from pipeline.dicom.slow import READ_FAULTS, read_slowly
+from pipeline.dicom.slow import DEFLATED, READ_FAULTS, read_slowly
 from pipeline.dicom.sources import HEAD_BYTES, ArchiveError, Folder, is_archive, members, walk
 from pipeline.dicom.walker import Verdict, Walker
 
 LONG_HEAD_BYTES = 1 << 18
 """What a second read takes in, for headers with long private parts."""
 
-MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
-
+_PREFIX = b"DICM"
+_DICOM_UIDS = b"1.2.840.10008."
 _NOT_DICOM = (Fate.EXCLUDED.value, "not-dicom", "not a DICOM file")
 _EMPTY = (Fate.UNREADABLE.value, "empty", "the file has no bytes")
 _DIRECTORY = (Fate.EXCLUDED.value, "directory-file", "a DICOMDIR: an index of other files, which are read themselves")
@@ -163,23 +164,27 @@ def _read_object(member: str | None, head: bytes, file: BinaryIO, size: int) -> 
     if not head:
         return Entry(member, None, _EMPTY)
     if not looks_like_dicom(head):
-        return Entry(member, None, _NOT_DICOM)
+        return _unreadable(member, "its beginning is damaged") if _was_dicom(head) else Entry(member, None, _NOT_DICOM)
     try:
         file.seek(0)
         header = read_slowly(file, size)
     except READ_FAULTS as error:
         return _unreadable(member, type(error).__name__)
-    if header.get("SOPClassUID") == MEDIA_DIRECTORY:
+    if header.get("SOPClassUID") == words.MEDIA_DIRECTORY:
         return Entry(member, None, _DIRECTORY)
-    if not any(header.get(keyword) for keyword in ("SOPInstanceUID", "SOPClassUID", "Rows")):
-        return (
-            _unreadable(member, "no attribute of an image") if _has_preamble(head) else Entry(member, None, _NOT_DICOM)
-        )
-    return Entry(member, header)
+    if header.keys() & {"SeriesInstanceUID", words.PIXEL_OFFSET} or header[words.TRANSFER_SYNTAX] == DEFLATED:
+        return Entry(member, header)
+    began = _has_preamble(head) or "SOPClassUID" in header
+    return _unreadable(member, "it ends before its series and its pixels") if began else Entry(member, None, _NOT_DICOM)
+
+
+def _was_dicom(head: bytes) -> bool:
+    """True for what is left of a DICOM file: an empty preamble, or the standard's own UIDs, after a damaged start."""
+    return head.startswith(bytes(min(len(head), 128))) or _DICOM_UIDS in head
 
 
 def _has_preamble(head: bytes) -> bool:
-    return head[128:132] == b"DICM"
+    return head[128:132] == _PREFIX
 
 
 def looks_like_dicom(head: bytes) -> bool:

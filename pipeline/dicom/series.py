@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
 from pipeline.core.records import Fate, FileFate, Instance, Problem, Series, Severity, SourceFile
 from pipeline.dicom import header as words
-from pipeline.dicom.grid import stack
-from pipeline.dicom.kinds import REASONS, why_no_slice
+from pipeline.dicom.grid import stack, vector
+from pipeline.dicom.kinds import REASONS, is_monochrome, why_no_slice
 from pipeline.dicom.pixels import same_pixels
-from pipeline.dicom.split import Part, at_one_place, by_geometry, into_volumes, time_s
+from pipeline.dicom.split import MIN_SLICES, Part, at_one_place, by_geometry, into_volumes, time_s
 
 _WHERE_NOT_WHAT = frozenset({words.PIXEL_OFFSET, words.PIXEL_LENGTH, words.TRANSFER_SYNTAX})
 """Header keys that may differ between two copies of one object."""
+
+_OF_ONE_SERIES = ("StudyInstanceUID", "SeriesNumber", "SeriesDescription", "Modality", "Rows", "Columns")
+_BROKEN_NEIGHBOUR = Problem(
+    "broken-neighbour",
+    Severity.FLAG,
+    "a broken file or a lost slice lies in its folder or archive and may be one of its own",
+    "export the folder again",
+)
+_BROKEN_SLICE = frozenset(
+    {"no-pixel-data", "truncated", "no-position", "no-orientation", "no-pixel-spacing", "not-monochrome"}
+)
+"""Codes of what breaks single slices."""
 
 _OF_THE_COPY = _WHERE_NOT_WHAT | {"SOPInstanceUID", "InstanceNumber", "ContentDate", "ContentTime", words.FRAME_INDEX}
 """Header keys that may differ when one image was sent twice under two UIDs."""
@@ -172,28 +184,32 @@ def _copies(slices: Part) -> Part:
 
 
 def _beside_broken_files(series: Sequence[Series], unread: Sequence[FileFate]) -> tuple[Series, ...]:
-    """Series, those flagged that share a folder with files that are broken DICOM or belong to nobody."""
+    """Series, those flagged that share a folder with broken DICOM or with a slice that may be theirs."""
     broken = {_folder(fate.source) for fate in unread if fate.code in ("unreadable", "empty")}
-    broken |= {_folder(one.first.source) for one in series if _is_remnant(one)}
-    message = "a broken file lies in its folder and may have been one of its slices"
-    problem = Problem("broken-neighbour", Severity.FLAG, message, "export the folder again")
+    archives = {fate.source.path for fate in unread if fate.code == "bad-archive"}
+    few = [one for one in series if len(one.instances) < MIN_SLICES]
     return tuple(
-        replace(one, problems=(*one.problems, problem))
-        if not _is_remnant(one) and any(_folder(slice_.source) in broken for slice_ in one.instances)
+        replace(one, problems=(*one.problems, _BROKEN_NEIGHBOUR))
+        if any(_folder(slice_.source) in broken or slice_.source.path in archives for slice_ in one.instances)
+        or any(_may_belong(other, one) for other in few if other is not one)
         else one
         for one in series
     )
+
+
+def _may_belong(few: Series, series: Series) -> bool:
+    """True for a slice or two that may have lost the name of their series: broken ones, or the same but for the UID."""
+    if _folder(few.first.source) != _folder(series.first.source):
+        return False
+    other_uid = few.first.text("SeriesInstanceUID") != series.first.text("SeriesInstanceUID")
+    same = all(few.first.text(word) in ("", series.first.text(word)) for word in _OF_ONE_SERIES)
+    return (same and other_uid) or any(problem.code in _BROKEN_SLICE for problem in few.problems)
 
 
 def _folder(source: SourceFile) -> tuple[Path, str]:
     if source.member is None:
         return source.path.parent, ""
     return source.path, source.member.rpartition("/")[0]
-
-
-def _is_remnant(series: Series) -> bool:
-    """True for an object cut inside its header, before it could tell its series."""
-    return not series.first.text("SeriesInstanceUID") and _has_no_pixels(series.first)
 
 
 def _series(slices: Part, problems: tuple[Problem, ...], key: str) -> Series:
@@ -248,18 +264,17 @@ def frames_of(instance: Instance) -> list[Instance]:
     ]
 
 
+def slice_faults(slice_: Instance) -> tuple[str, ...]:
+    """Codes of what makes one slice unusable by itself, whatever its series; empty for a sound slice."""
+    return tuple(code for code, (is_wrong, _) in _SLICE_CHECKS.items() if is_wrong(slice_))
+
+
 def _pixel_problems(slices: Sequence[Instance]) -> list[Problem]:
-    """Slices without pixels or with fewer than their header promises."""
-    checks: tuple[tuple[str, Callable[[Instance], bool], str], ...] = (
-        ("no-pixel-data", _has_no_pixels, "have no PixelData"),
-        ("truncated", _is_truncated, "are cut short: PixelData holds fewer bytes than Rows x Columns"),
-        ("frame-count", _miscounts_frames, "belong to an object that describes another number of frames than it holds"),
-        ("frames-without-place", _has_loose_frames, "hold several frames without a position of their own"),
-    )
+    """What single slices lack, one problem a kind."""
     problems = []
-    for code, is_wrong, words_ in checks:
+    for code, (is_wrong, words_) in _SLICE_CHECKS.items():
         wrong = [number for number, slice_ in enumerate(slices, start=1) if is_wrong(slice_)]
-        if wrong:
+        if wrong and code != "no-position":
             message = f"{len(wrong)} of {len(slices)} slices {words_} (the first is slice {wrong[0]})"
             problems.append(Problem(code, Severity.REFUSE, message, "export the series again"))
     return problems
@@ -286,3 +301,14 @@ def _miscounts_frames(slice_: Instance) -> bool:
 
 def _has_loose_frames(slice_: Instance) -> bool:
     return (slice_.number("NumberOfFrames") or 1) > 1 and words.FRAME_INDEX not in slice_.header
+
+
+_SLICE_CHECKS: Mapping[str, tuple[Callable[[Instance], bool], str]] = {
+    "no-position": (lambda one: vector(one, "ImagePositionPatient", 3) is None, "have no position"),
+    "no-pixel-data": (_has_no_pixels, "have no PixelData"),
+    "truncated": (_is_truncated, "are cut short: PixelData holds fewer bytes than Rows x Columns"),
+    "not-monochrome": (lambda one: not is_monochrome(one), "are neither monochrome nor any known kind of colour"),
+    "frame-count": (_miscounts_frames, "belong to an object that describes another number of frames than it holds"),
+    "frames-without-place": (_has_loose_frames, "hold several frames without a position of their own"),
+}
+"""Code to what is looked at, and to how it is told of several slices; "no-position" is told by the stack itself."""

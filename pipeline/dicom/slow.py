@@ -18,7 +18,7 @@ import pydicom.config
 from pydicom import Dataset
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset, read_partial
 from pydicom.tag import BaseTag, Tag
 
@@ -50,6 +50,7 @@ READ_FAULTS: tuple[type[Exception], ...] = (
     ArithmeticError,
     MemoryError,
     AssertionError,
+    BytesLengthException,
     struct.error,
     zlib.error,
 )
@@ -62,7 +63,7 @@ IMPLICIT = "1.2.840.10008.1.2"
 
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
-"""pydicom's warnings and log lines quote the values they complain of; what is wrong with a header we judge."""
+"""pydicom's warnings and log lines quote the values they complain of; we judge ourselves what is wrong."""
 
 _FRAME_NAMES = {
     "ImagePositionPatient": "ImagePositionPatient",
@@ -104,8 +105,8 @@ def read_slowly(file: BinaryIO, size: int) -> dict[str, object]:
         warnings.simplefilter("ignore")
         dataset, syntax = read_until_pixels(file)
         header = _indexed(dataset)
-        if "SOPClassUID" not in header and syntax != DEFLATED:
-            header["SOPClassUID"] = str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
+        if "DirectoryRecordSequence" in dataset:
+            header["SOPClassUID"] = words.MEDIA_DIRECTORY
         header[words.TRANSFER_SYNTAX] = syntax
         if syntax != DEFLATED:
             header.update(_pixel_place(file, size, syntax))

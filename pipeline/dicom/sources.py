@@ -11,11 +11,12 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import IO, BinaryIO, cast
+from typing import IO, BinaryIO
 
 from pipeline.core.records import Fate, FileFate, SourceFile
 
@@ -130,45 +131,62 @@ def is_archive(head: bytes) -> bool:
     return head.startswith((b"PK\x03\x04", b"PK\x05\x06")) or head[257:262] == b"ustar"
 
 
-class ArchiveError(Exception):
+class ArchiveError(ValueError):
     """An archive is damaged, encrypted, or larger than anything honest; the text holds no names."""
 
 
 def members(path: Path) -> Iterator[tuple[str, bytes]]:
     """Every file inside an archive with its content, in the archive's order, one in memory at a time.
 
-    Names are labels only: nothing is unpacked to the disk, so a name with ".." or a leading slash leads nowhere.
+    Names are labels only: nothing is unpacked to the disk, so a name with ".." or a leading slash leads nowhere. Where
+    one name comes again, a number tells the two apart.
 
     Raises:
         ArchiveError: when the archive is damaged or beyond the bounds above.
     """
     total = 0
     try:
-        for count, (name, file, size) in enumerate(_opened_members(path)):
+        for count, (label, file, size) in enumerate(_opened_members(path)):
             content = _bounded(file, size)
             total += len(content)
             if count >= MAX_MEMBERS or total > MAX_ARCHIVE_BYTES:
                 raise ArchiveError("unpacks to more than any honest export")
-            yield name, content
+            yield label, content
     except ARCHIVE_FAULTS as error:
         raise ArchiveError(f"a damaged or encrypted archive ({type(error).__name__})") from None
 
 
-def _opened_members(path: Path) -> Iterator[tuple[str, IO[bytes], int]]:
+def _opened_members(path: Path, wanted: Container[str] | None = None) -> Iterator[tuple[str, IO[bytes], int]]:
+    """Label, open file and declared size of the members of an archive, or of those wanted."""
+    labels = _Labels()
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             for info in archive.infolist():
-                if not info.is_dir():
-                    if info.file_size > MAX_EXPANSION * max(info.compress_size, 1):
-                        raise ArchiveError("holds a member that expands like a bomb")
-                    with archive.open(info) as file:
-                        yield info.filename, file, info.file_size
+                label = "" if info.is_dir() else labels.of(info.filename)
+                if not label or (wanted is not None and label not in wanted):
+                    continue
+                if info.file_size > MAX_EXPANSION * max(info.compress_size, 1):
+                    raise ArchiveError("holds a member that expands like a bomb")
+                with archive.open(info) as file:
+                    yield label, file, info.file_size
         return
     with tarfile.open(path, "r:*") as tape:
         for entry in tape:
-            content = tape.extractfile(entry) if entry.isreg() and not entry.issparse() else None
+            label = labels.of(entry.name) if entry.isreg() and not entry.issparse() else ""
+            content = tape.extractfile(entry) if label and (wanted is None or label in wanted) else None
             if content is not None:
-                yield entry.name, content, entry.size
+                yield label, content, entry.size
+
+
+class _Labels:
+    """Names of members, those that come again numbered."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+
+    def of(self, name: str) -> str:
+        count = self._counts[name] = self._counts.get(name, 0) + 1
+        return name if count == 1 else f"{name}#{count}"
 
 
 def _bounded(file: IO[bytes], declared: int) -> bytes:
@@ -182,17 +200,28 @@ def _bounded(file: IO[bytes], declared: int) -> bytes:
 
 @contextmanager
 def opened(source: SourceFile) -> Iterator[BinaryIO]:
-    """A plain file, or a member of a zip or tar, opened for reading."""
-    if source.member is None:
-        with source.path.open("rb") as file:
-            yield file
-    elif zipfile.is_zipfile(source.path):
-        with zipfile.ZipFile(source.path) as archive, archive.open(source.member) as member:
-            yield cast("BinaryIO", member)
-    else:
-        with tarfile.open(source.path, "r:*") as tape:
-            entry = tape.extractfile(source.member)
-            if entry is None:
-                raise FileNotFoundError("the member is not a file")
-            with entry:
-                yield cast("BinaryIO", entry)
+    """One source opened for reading, seekable; faults as of `each_opened`."""
+    for _, file in each_opened([source]):
+        yield file
+
+
+def each_opened(sources: Iterable[SourceFile]) -> Iterator[tuple[SourceFile, BinaryIO]]:
+    """Each source opened for reading, seekable, one after another; an archive is gone through once for all its members.
+
+    Raises:
+        ArchiveError: when an archive is damaged.
+        OSError: when a file vanished or may not be read.
+    """
+    wanted: dict[Path, set[str]] = {}
+    for source in dict.fromkeys(sources):
+        if source.member is None:
+            with source.path.open("rb") as file:
+                yield source, file
+        else:
+            wanted.setdefault(source.path, set()).add(source.member)
+    for path, labels in wanted.items():
+        for label, content, size in _opened_members(path, labels):
+            labels.discard(label)
+            yield SourceFile(path, label), BytesIO(_bounded(content, size))
+        if labels:
+            raise ArchiveError("has lost members since it was scanned")

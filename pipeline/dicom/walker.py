@@ -49,6 +49,8 @@ _PRIVATE: Final = frozenset(words.PRIVATE_B_VALUES) | {creator_tag(tag) for tag 
 _WANTED: Final = _PRIVATE | set(words.TAGS)
 _CHARSET_TAG: Final = 0x00080005
 _SYNTAX_TAG: Final = 0x00020010
+_ESSENTIAL: Final = {"SOPClassUID", "SeriesInstanceUID"}
+"""Without these it is a directory, or the rest of a broken file: not for a fast look."""
 _WORTH_LEARNING: Final = 20
 """Elements read one by one above which learning from them pays: a known series needs about ten."""
 
@@ -104,7 +106,7 @@ class Walker:
             return Verdict.GIVE_UP
         except (_MoreError, struct.error):
             return Verdict.MORE if len(head) < size else Verdict.GIVE_UP
-        if "SOPClassUID" not in header or header.get("NumberOfFrames", 1) != 1:
+        if not header.keys() >= _ESSENTIAL or header.get("NumberOfFrames", 1) != 1:
             return Verdict.GIVE_UP
         header[words.TRANSFER_SYNTAX] = syntax
         return header
@@ -293,12 +295,24 @@ def _after_items(head: bytes, position: int, element_at: ElementAt, depth: int) 
             return position
         if tag != _ITEM:
             raise _GiveUpError
-        if length != _UNDEFINED:
-            position += length
-            continue
-        inner = 0
-        while inner != _ITEM_END:
-            inner, _, _, position = element_at(head, position, depth)
+        position = _after_item(head, position, length, element_at, depth)
+
+
+def _after_item(head: bytes, position: int, length: int, element_at: ElementAt, depth: int) -> int:
+    """Where an item of a sequence ends, all its elements stepped through."""
+    if length == _UNDEFINED:
+        tag = 0
+        while tag != _ITEM_END:
+            tag, _, _, position = element_at(head, position, depth)
+        return position
+    end = position + length
+    while position < end:
+        tag, _, _, position = element_at(head, position, depth)
+        if tag == _ITEM_END:
+            raise _GiveUpError
+    if position != end:
+        raise _GiveUpError
+    return end
 
 
 def _pixels(tag: int, vr: int, start: int, stop: int, size: int) -> dict[str, object]:

@@ -9,10 +9,17 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import math
+import os
 import struct
 import zlib
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, BinaryIO, Literal, cast
 
 import deflate
 import numpy as np
@@ -20,7 +27,7 @@ from isal import igzip, isal_zlib
 from numpy.typing import NDArray
 
 from pipeline.core.errors import GeometryError, LabelError, StorageError
-from pipeline.core.files import write_atomically
+from pipeline.core.files import atomic_writer, write_atomically
 from pipeline.core.geometry import Geometry
 from pipeline.core.volume import LabelMap, Unit, Volume
 
@@ -32,6 +39,17 @@ WORKING_LEVEL = 2
 
 RELEASE_LEVEL = 3
 """libdeflate level for released files: smaller than zlib's 6 at six times its speed, and the same on every CPU."""
+
+BLOCK_BYTES = 1 << 20
+"""What one thread compresses at a time; smaller blocks cost size, larger ones memory."""
+
+MAX_EXPANSION = 1100
+"""Deflate cannot expand by more than 1032: a header that claims more voxels than that is lying."""
+
+_THREADS = min(4, os.cpu_count() or 1)
+_READ_BYTES = 1 << 22
+_LAST_BLOCK = b"\x03\x00"
+"""An empty final block with fixed codes (RFC 1951 3.2.6)."""
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _ISAL_ERROR = cast("type[Exception]", isal_zlib.IsalError)  # its stub calls the class an instance
@@ -60,7 +78,9 @@ def nifti_bytes(image: Volume | LabelMap) -> bytes:
 
 def content_sha256(image: Volume | LabelMap) -> str:
     """SHA-256 of the uncompressed file: names voxels and grid, whatever the compression."""
-    return hashlib.sha256(nifti_bytes(image)).hexdigest()
+    content = hashlib.sha256(_header(image.geometry, image.voxels.dtype))
+    content.update(_voxel_bytes(image))
+    return content.hexdigest()
 
 
 def write_nifti(path: Path, image: Volume | LabelMap, *, for_release: bool = False) -> None:
@@ -74,9 +94,14 @@ def write_nifti(path: Path, image: Volume | LabelMap, *, for_release: bool = Fal
     Raises:
         StorageError: when the disk is full or the folder cannot be written.
     """
-    write_atomically(
-        path, gzipped_nifti(image, for_release=for_release) if path.suffix == ".gz" else nifti_bytes(image)
-    )
+    if not path.name.endswith(".gz"):
+        with atomic_writer(path) as file:
+            file.write(_header(image.geometry, image.voxels.dtype))
+            file.write(_voxel_bytes(image))
+    elif for_release:
+        write_atomically(path, gzipped_nifti(image, for_release=True))
+    else:
+        write_atomically(path, _gzip_blocks(_header(image.geometry, image.voxels.dtype), _voxel_bytes(image)))
 
 
 def gzipped_nifti(image: Volume | LabelMap, *, for_release: bool = False) -> bytes:
@@ -86,8 +111,9 @@ def gzipped_nifti(image: Volume | LabelMap, *, for_release: bool = False) -> byt
         image: what to write.
         for_release: compress the same on every CPU, instead of fastest.
     """
-    content = nifti_bytes(image)
-    return bytes(deflate.gzip_compress(content, RELEASE_LEVEL)) if for_release else _gzip(content)
+    if for_release:
+        return bytes(deflate.gzip_compress(nifti_bytes(image), RELEASE_LEVEL))
+    return b"".join(_gzip_blocks(_header(image.geometry, image.voxels.dtype), _voxel_bytes(image)))
 
 
 def read_volume(path: Path, unit: Unit = Unit.HU) -> Volume:
@@ -126,7 +152,11 @@ def read_nifti(path: Path) -> tuple[NDArray[Any], Geometry]:
         StorageError: when the file is missing, truncated or not NIfTI-1.
         GeometryError: when it is not three-dimensional, or has no place in space.
     """
-    return decode_nifti(_contents(path), path.name)
+    try:
+        with path.open("rb") as file:
+            return _decoded(file, os.fstat(file.fileno()).st_size, path.name)
+    except OSError as error:
+        raise StorageError(f"{path.name} cannot be read: {error.strerror or error}") from None
 
 
 def decode_nifti(file: bytes, name: str) -> tuple[NDArray[Any], Geometry]:
@@ -140,20 +170,30 @@ def decode_nifti(file: bytes, name: str) -> tuple[NDArray[Any], Geometry]:
         StorageError: when the bytes are truncated or not NIfTI-1.
         GeometryError: when it is not three-dimensional, or has no place in space.
     """
-    content = inflated(file, name)
-    if len(content) < HEADER_BYTES:
-        raise StorageError(f"{name} is {len(content)} bytes long, too short for NIfTI; export it again")
-    order = _byte_order(content, name)
-    shape = _shape(content, order, name)
-    code, offset = struct.unpack_from(order + "h", content, 70)[0], _offset(content, order)
+    return _decoded(BytesIO(file), len(file), name)
+
+
+def _decoded(file: BinaryIO, size: int, name: str) -> tuple[NDArray[Any], Geometry]:
+    """Voxels and grid, read no further than the header says and the file's size allows."""
+    with _inflating(file, size, name) as (stream, limit):
+        header = stream.read(HEADER_BYTES)
+        if len(header) < HEADER_BYTES:
+            raise StorageError(f"{name} is {len(header)} bytes long, too short for NIfTI; export it again")
+        order = _byte_order(header, name)
+        shape, dtype = _shape(header, order, name), _dtype(header, order, name)
+        gap = _offset(header, order) - HEADER_BYTES
+        size = math.prod(shape) * dtype.itemsize
+        if size + gap > limit or len(stream.read(gap)) < gap:
+            raise StorageError(f"{name} is cut short: voxels are missing; copy or export it again")
+        stored = _read_voxels(stream, size, name).view(dtype).reshape(shape)
+    return _scaled(stored, header, order), Geometry(shape, _affine(header, order, name))
+
+
+def _dtype(header: bytes, order: Literal["<", ">"], name: str) -> np.dtype[Any]:
+    code = struct.unpack_from(order + "h", header, 70)[0]
     if code not in _TYPES:
         raise StorageError(f"{name} stores voxels as NIfTI type {code}, which is not supported")
-    dtype = _TYPES[code].newbyteorder(order)
-    count = int(np.prod(shape))
-    if len(content) < offset + count * dtype.itemsize:
-        raise StorageError(f"{name} is cut short: voxels are missing; copy or export it again")
-    stored = np.frombuffer(content, dtype=dtype, count=count, offset=offset).reshape(shape)
-    return _scaled(stored, content, order), Geometry(shape, _affine(content, order, name))
+    return _TYPES[code].newbyteorder(order)
 
 
 def _header(geometry: Geometry, dtype: np.dtype[Any]) -> bytes:
@@ -219,10 +259,36 @@ def _quaternion(affine: NDArray[np.float64]) -> tuple[tuple[float, float, float]
     ), handedness
 
 
-def _gzip(content: bytes) -> bytes:
+def _voxel_bytes(image: Volume | LabelMap) -> memoryview:
+    """An image's voxels as they lie in the file, without a copy."""
+    return np.ascontiguousarray(image.voxels).reshape(-1).view(np.uint8).data
+
+
+def _gzip_blocks(header: bytes, voxels: memoryview) -> Iterator[bytes]:
+    """One gzip member, its blocks compressed side by side.
+
+    Each block ends in a full flush (RFC 1951 3.2.4: an empty stored block), so it depends on no other: the bytes are
+    the same for any number of threads.
+    """
+    yield _GZIP_HEADER
+    blocks = [memoryview(header), *(voxels[at : at + BLOCK_BYTES] for at in range(0, len(voxels), BLOCK_BYTES))]
+    checksum = 0
+    with ThreadPoolExecutor(_THREADS) as pool:
+        waiting: deque[Future[bytes]] = deque()
+        for block in blocks:
+            waiting.append(pool.submit(_deflated, block))
+            checksum = isal_zlib.crc32(block, checksum)
+            if len(waiting) > 2 * _THREADS:
+                yield waiting.popleft().result()
+        for compressed in waiting:
+            yield compressed.result()
+    yield _LAST_BLOCK
+    yield struct.pack("<II", checksum, (len(header) + len(voxels)) & 0xFFFFFFFF)
+
+
+def _deflated(block: memoryview) -> bytes:
     compressor = isal_zlib.compressobj(level=WORKING_LEVEL, wbits=-15)
-    body = compressor.compress(content) + compressor.flush()
-    return _GZIP_HEADER + body + struct.pack("<II", zlib.crc32(content), len(content) & 0xFFFFFFFF)
+    return bytes(compressor.compress(block) + compressor.flush(isal_zlib.Z_FULL_FLUSH))
 
 
 def inflated(content: bytes, name: str) -> bytes:
@@ -237,11 +303,31 @@ def inflated(content: bytes, name: str) -> bytes:
         raise StorageError(f"{name} is a damaged or truncated gzip file ({error}); copy or export it again") from None
 
 
-def _contents(path: Path) -> bytes:
+@contextmanager
+def _inflating(file: BinaryIO, size: int, name: str) -> Iterator[tuple[BinaryIO, int]]:
+    """A file as its uncompressed content, and the most bytes that content can have."""
+    is_gzip = file.read(2) == _GZIP_MAGIC
+    file.seek(0)
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise StorageError(f"{path.name} cannot be read: {error.strerror or error}") from None
+        if is_gzip:
+            with igzip.IGzipFile(fileobj=file) as stream:
+                yield cast("BinaryIO", stream), size * MAX_EXPANSION
+        else:
+            yield file, size
+    except _DAMAGED_GZIP as error:
+        raise StorageError(f"{name} is a damaged or truncated gzip file ({error}); copy or export it again") from None
+
+
+def _read_voxels(stream: BinaryIO, size: int, name: str) -> NDArray[np.uint8]:
+    content = np.empty(size, np.uint8)
+    view, done = content.data, 0
+    while done < size:
+        count = stream.readinto(view[done : done + _READ_BYTES])  # type: ignore[attr-defined]
+        if not count:
+            raise StorageError(f"{name} is cut short: voxels are missing; copy or export it again")
+        done += count
+    stream.read(1)  # a gzip stream checks itself at its end
+    return content
 
 
 def _byte_order(content: bytes, name: str) -> Literal["<", ">"]:

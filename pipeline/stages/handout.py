@@ -17,6 +17,7 @@ from pipeline.workspace import Stage, Waiting, Work, Workspace
 if TYPE_CHECKING:
     from pipeline.review.adjudication import AdjudicationItem
     from pipeline.review.assignment import Assignment
+    from pipeline.segment.priority import Ranked
 
 Volume = tuple[str, Phase]
 
@@ -87,17 +88,26 @@ def _pack(ws: Workspace, case_id: str | None) -> Work:
     if not new:
         return Work((), note="nothing new to hand out")
     number = max(ws.layout.numbers(), default=0) + 1
-    priority = {volume: float(read_json(ws.layout.coarse_provenance(*volume))["entropy"] or 0.0) for volume in new}
-    assignment = assign(new, ws.config.review, priority=priority)
-    zips = [_rater_package(ws, number, rater, assignment, priority) for rater in ws.config.review.raters]
+    queue = _queue(ws, new)
+    assignment = assign(new, ws.config.review, priority={volume: ranked.priority for volume, ranked in queue.items()})
+    zips = [_rater_package(ws, number, rater, assignment, queue) for rater in ws.config.review.raters]
     require_clean(ws, zips, what="the review packages")
     write_json(ws.layout.assignment(number), assignment.to_json())
     note = f"round {number}: {len(new)} volumes, {len(zips)} packages"
     return Work((*zips, ws.layout.assignment(number)), note=note)
 
 
+def _queue(ws: Workspace, new: Iterable[Volume]) -> dict[Volume, Ranked[Volume]]:
+    """How doubtful each volume is, and why, most doubtful first."""
+    from pipeline.segment.priority import rank
+
+    facts = {volume: read_json(ws.layout.coarse_provenance(*volume)) for volume in new}
+    apart = {volume: found["phase_disagreement"] for volume, found in facts.items() if found["phase_disagreement"]}
+    return {ranked.key: ranked for ranked in rank(facts, phase_disagreement=apart)}
+
+
 def _rater_package(
-    ws: Workspace, number: int, rater: str, assignment: Assignment, priority: Mapping[Volume, float]
+    ws: Workspace, number: int, rater: str, assignment: Assignment, queue: Mapping[Volume, Ranked[Volume]]
 ) -> Path:
     from pipeline.review.package import PackageItem, build_package
 
@@ -108,7 +118,8 @@ def _rater_package(
             phase=item.phase,
             image=ws.layout.image(item.case_id, item.phase),
             coarse=ws.layout.coarse(item.case_id, item.phase),
-            priority=priority[item.volume],
+            priority=queue[item.volume].priority,
+            reason=queue[item.volume].reason,
         )
         for item in assignment.lists[rater]
     ]
@@ -175,7 +186,7 @@ def _open_item(ws: Workspace, volume: Volume, found: Mapping[str, Any]) -> Adjud
 
 PACK = Stage(
     name="pack",
-    code=("core", "review", "image", "stages/handout.py"),
+    code=("core", "review", "image", "segment/priority.py", "stages/handout.py"),
     packages=("numpy", "jinja2", "pillow"),
     sections=lambda config: (config.review, config.labels, config.dataset),
     inputs=_pack_inputs,

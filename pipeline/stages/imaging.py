@@ -6,21 +6,23 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.core.config import CoarseConfig, config_digest
-from pipeline.core.errors import PipelineError
-from pipeline.core.files import finite, write_json
+import numpy as np
+
+from pipeline.core.config import CoarseConfig, DeidentificationOption, config_digest
+from pipeline.core.errors import PipelineError, PrivacyError
+from pipeline.core.files import PRIVATE_FILE_MODE, finite, write_atomically, write_json
 from pipeline.core.records import Phase, Problem, Series
 from pipeline.core.series_file import load_series
-from pipeline.stages.intake import case_of, first_study_of, phase_guess
+from pipeline.core.volume import LabelMap, Volume
+from pipeline.stages.intake import case_of, first_study_of, phase_guess, was_looked_at
 from pipeline.workspace import Stage, Work, Workspace
 
 if TYPE_CHECKING:
     from pipeline.dicom.convert import Conversion, SliceRecord
-    from pipeline.segment.models import Model
-    from pipeline.segment.nnunet import NnunetSegmenter
+    from pipeline.segment.segmenter import Segmenter
 
 _loading = threading.Lock()
-_segmenters: dict[tuple[str, str], NnunetSegmenter] = {}
+_segmenters: dict[tuple[Path, str], Segmenter] = {}
 
 
 def phases_of(ws: Workspace, case_id: str | None) -> tuple[str, tuple[Phase, ...]]:
@@ -30,16 +32,10 @@ def phases_of(ws: Workspace, case_id: str | None) -> tuple[str, tuple[Phase, ...
     return case_id, tuple(case_of(ws, case_id).series)
 
 
-def model_of(ws: Workspace) -> Model:
-    """The network that `dataset.toml` names, with its pins checked."""
-    from pipeline.segment.models import find_model
-
-    return find_model(ws.config.coarse, ws.root)
-
-
 def _convert_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
     case, phases = phases_of(ws, case_id)
-    return ws.hashes([ws.layout.series_record(case, phase) for phase in phases], None)
+    decided = [ws.layout.decisions] if ws.layout.decisions.exists() else []
+    return ws.hashes([*decided, *(ws.layout.series_record(case, phase) for phase in phases)], None)
 
 
 def _convert(ws: Workspace, case_id: str | None) -> Work:
@@ -49,6 +45,7 @@ def _convert(ws: Workspace, case_id: str | None) -> Work:
     for phase in phases:
         series = load_series(ws.layout.series_record(case, phase))
         conversion = _volume_of(ws, series, what=f"{case} {phase}")
+        _require_no_text(ws, case, phase, series, conversion.volume)
         outputs += _write_volume(ws, case, phase, series, conversion)
         problems += [_named(problem, f"{case} {phase}") for problem in conversion.problems]
     return Work(tuple(outputs), tuple(problems))
@@ -61,6 +58,23 @@ def _volume_of(ws: Workspace, series: Series, *, what: str) -> Conversion:
         return read_series(series, allow_tilt=ws.config.inclusion.allow_tilt)
     except PipelineError as error:
         raise type(error)(f"{what}: {error}") from None
+
+
+def _require_no_text(ws: Workspace, case: str, phase: Phase, series: Series, volume: Volume) -> None:
+    """Keep a volume that looks as if text were burned into it at home until a person has looked."""
+    from pipeline.dicom.burned_in import find_text, montage
+
+    wanted = DeidentificationOption.CLEAN_PIXELS in ws.config.deidentification.options
+    if not wanted or volume.voxels.dtype != np.int16:
+        return
+    finding = find_text(list(volume.voxels))
+    if finding.is_suspect and not was_looked_at(ws, series):
+        picture = ws.layout.text_montage(case, phase)
+        write_atomically(picture, montage(list(volume.voxels), finding), mode=PRIVATE_FILE_MODE)
+        raise PrivacyError(
+            f"{case} {phase} looks as if text were burned into it; look at private/montages/{picture.name} and write "
+            "the series with its phase, or `none`, into decisions.csv"
+        )
 
 
 def _write_volume(ws: Workspace, case: str, phase: Phase, series: Series, conversion: Conversion) -> list[Path]:
@@ -106,53 +120,59 @@ def _named(problem: Problem, what: str) -> Problem:
 
 
 def _label_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
+    from pipeline.segment.models import find_model
+
     case, phases = phases_of(ws, case_id)
     images = ws.hashes([ws.layout.image(case, phase) for phase in phases], case)
-    return {**images, "model": model_of(ws).sha256}
+    networks = [ws.config.coarse, *filter(None, [ws.config.coarse.lesions])]
+    models = {f"model {number}": find_model(network, ws.root).sha256 for number, network in enumerate(networks, 1)}
+    return {**images, **models}
 
 
 def _label(ws: Workspace, case_id: str | None) -> Work:
+    from pipeline.dataset.image_quality import measure_quality, quality_problems
+    from pipeline.image.nifti import read_volume, write_nifti
+    from pipeline.segment.phases import phase_disagreement
+
     case, phases = phases_of(ws, case_id)
-    return Work(tuple(output for phase in phases for output in _write_label(ws, case, phase)))
+    labels: dict[Phase, LabelMap] = {}
+    facts: dict[Phase, dict[str, Any]] = {}
+    problems: list[Problem] = []
+    for phase in phases:
+        volume = read_volume(ws.layout.image(case, phase), ws.unit)
+        labels[phase], facts[phase] = _labelled(ws, volume)
+        write_nifti(ws.layout.coarse(case, phase), labels[phase])
+        found = quality_problems(measure_quality(volume, labels[phase]), ws.unit)
+        problems += [_named(problem, f"{case} {phase}") for problem in found]
+    apart = phase_disagreement(labels)
+    for phase in phases:
+        content = {"case_id": case, "phase": phase, "phase_disagreement": apart.get(phase), **facts[phase]}
+        write_json(ws.layout.coarse_provenance(case, phase), finite(content))
+    outputs = [file(case, phase) for phase in phases for file in (ws.layout.coarse, ws.layout.coarse_provenance)]
+    return Work(tuple(outputs), tuple(problems))
 
 
-def _write_label(ws: Workspace, case: str, phase: Phase) -> list[Path]:
-    from pipeline.image.nifti import content_sha256, read_volume, write_nifti
+def _labelled(ws: Workspace, volume: Volume) -> tuple[LabelMap, dict[str, Any]]:
+    """The network's label after post-processing, and how it came about."""
+    from pipeline.image.nifti import content_sha256
+    from pipeline.segment.facts import label_facts
     from pipeline.segment.postprocess import postprocess
 
-    layout = ws.layout
-    volume = read_volume(layout.image(case, phase), ws.unit)
     segmentation = _segmenter(ws.config.coarse, ws.root).segment(volume)
     cleaned = postprocess(segmentation.labels, ws.config.coarse)
-    write_nifti(layout.coarse(case, phase), cleaned.labels)
-    provenance = {
-        "case_id": case,
-        "phase": phase,
-        "image_content_sha256": content_sha256(volume),
-        "label_content_sha256": content_sha256(cleaned.labels),
-        "raw_sha256": segmentation.raw_sha256,
-        "changed_voxels": cleaned.changed_voxels,
-        "entropy": segmentation.entropy,
-        "signals": dict(segmentation.signals),
-        "device": segmentation.device,
-        "model": dict(segmentation.model),
-        "seconds": {step: round(seconds, 3) for step, seconds in segmentation.seconds.items()},
-        "notes": segmentation.notes,
-    }
-    write_json(layout.coarse_provenance(case, phase), finite(provenance))
-    return [layout.coarse(case, phase), layout.coarse_provenance(case, phase)]
+    hashes = {"image_sha256": content_sha256(volume), "label_sha256": content_sha256(cleaned.labels)}
+    return cleaned.labels, {**hashes, **label_facts(segmentation, cleaned)}
 
 
-def _segmenter(coarse: CoarseConfig, root: Path) -> NnunetSegmenter:
+def _segmenter(coarse: CoarseConfig, root: Path) -> Segmenter:
     """One network a process for the same settings: loading it costs more than a small case."""
-    from pipeline.segment.models import find_model
-    from pipeline.segment.nnunet import NnunetSegmenter
+    from pipeline.segment.chain import open_segmenter
 
-    model = find_model(coarse, root)
     with _loading:
-        return _segmenters.setdefault(
-            (model.sha256, config_digest(coarse)), NnunetSegmenter(model, coarse.device, coarse)
-        )
+        key = root, config_digest(coarse)
+        if key not in _segmenters:
+            _segmenters[key] = open_segmenter(coarse, root)
+        return _segmenters[key]
 
 
 CONVERT = Stage(
@@ -166,7 +186,7 @@ CONVERT = Stage(
 
 LABEL = Stage(
     name="label",
-    code=("core", "segment", "image", "stages/imaging.py"),
+    code=("core", "segment", "image", "dataset/image_quality.py", "stages/imaging.py"),
     packages=("nnunetv2", "torch", "numpy", "connected-components-3d"),
     sections=lambda config: (config.coarse,),
     inputs=_label_inputs,

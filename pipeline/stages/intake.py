@@ -27,6 +27,7 @@ from pipeline.core.series_file import save_series
 from pipeline.workspace import Stage, Waiting, Work, Workspace
 
 if TYPE_CHECKING:
+    from pipeline.dataset.decisions import Decision
     from pipeline.dataset.inclusion import Candidate, FlowStep, Inclusion
     from pipeline.dicom.scan import ScanResult
 
@@ -63,6 +64,14 @@ def first_study_of(ws: Workspace, case_id: str) -> date | None:
     from pipeline.dicom.value_rules import parsed_date
 
     return parsed_date(_screening(ws)["cases"][case_id]["first_study_date"])
+
+
+def was_looked_at(ws: Workspace, series: Series) -> bool:
+    """True when a person decided in `decisions.csv` that this series is to be used."""
+    from pipeline.dataset.decisions import read_decisions
+
+    decision = read_decisions(ws.layout.decisions).get(_series_name(ws, series.key))
+    return decision is not None and decision.phase is not None
 
 
 def site_of(ws: Workspace, case_id: str) -> str:
@@ -118,12 +127,13 @@ def _source_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
 
 def _screen_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
     clinical = ws.config.source.clinical
+    decided = {"decisions": sha256_of(ws.layout.decisions)} if ws.layout.decisions.exists() else {}
     if clinical is None:
-        return _source_inputs(ws, case_id)
+        return {**_source_inputs(ws, case_id), **decided}
     path = ws.root / clinical
     if not path.is_file():
         raise ConfigError(f"[source] clinical names {clinical}, which is not there; add it or take the line out")
-    return {**_source_inputs(ws, case_id), "clinical": sha256_of(path)}
+    return {**_source_inputs(ws, case_id), **decided, "clinical": sha256_of(path)}
 
 
 def _listing(path: Path, root: Path) -> Iterator[tuple[str, int, int]]:
@@ -171,13 +181,15 @@ def _write_files_table(ws: Workspace, set_aside: Sequence[FileFate], series: Seq
 
 
 def _screen(ws: Workspace, case_id: str | None) -> Work:
+    from pipeline.dataset.decisions import read_decisions
     from pipeline.dataset.inclusion import consort, screen_cohort
     from pipeline.dicom.series import group_series
 
     found = _found(ws)
     series = {one.key: one for one in group_series(found.instances, found.set_aside).series}
     guesses = _guesses(ws, series.values())
-    candidates = [_candidate(ws, one, guesses[one.key]) for one in series.values()]
+    decisions = read_decisions(ws.layout.decisions)
+    candidates = [_candidate(ws, one, guesses[one.key], decisions) for one in series.values()]
     inclusion = screen_cohort(candidates, _patients(ws, series.values()), ws.config)
     cases = _numbered(ws, inclusion, series)
     outputs = _write_cases(ws, cases, series, guesses)
@@ -210,7 +222,7 @@ def _series_name(ws: Workspace, key: str) -> str:
     return ws.crosswalk.pseudonyms.token("series", key)
 
 
-def _candidate(ws: Workspace, series: Series, guess: PhaseGuess) -> Candidate:
+def _candidate(ws: Workspace, series: Series, guess: PhaseGuess, decisions: Mapping[str, Decision]) -> Candidate:
     from pipeline.dataset.inclusion import Candidate
     from pipeline.dicom.admission import admit
     from pipeline.dicom.convert import series_facts
@@ -225,6 +237,8 @@ def _candidate(ws: Workspace, series: Series, guess: PhaseGuess) -> Candidate:
         phase=guess,
         problems=(*series.problems, *refused),
         is_usable=series.is_usable and against is None,
+        decision=decisions.get(_series_name(ws, series.key)),
+        frame=series.first.text("FrameOfReferenceUID"),
     )
 
 
@@ -367,7 +381,12 @@ SCAN = Stage(
 
 SCREEN = Stage(
     name="screen",
-    code=("core", "dicom", "dataset/inclusion.py", "dataset/clinical.py", "stages/intake.py"),
+    code=(
+        "core",
+        "dicom",
+        *(f"dataset/{module}.py" for module in ("clinical", "decisions", "inclusion", "rules", "selection")),
+        "stages/intake.py",
+    ),
     packages=("pydicom", "numpy", "pandas"),
     sections=_sections,
     inputs=_screen_inputs,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from pipeline.stages.settle import AGREE, MEASURE, PREPARE, VOTE, final_mask, op
 from pipeline.workspace import Outcome, Stage, Status, Waiting, Work, Workspace
 
 if TYPE_CHECKING:
+    from pipeline.agreement.summary import RatedVolume
     from pipeline.dataset.release_inputs import ReleaseInputs, ReleaseVolume, ReviewFacts, ScanFacts
     from pipeline.report.qc import QcVolume
 
@@ -31,6 +32,9 @@ TO_SETTLE = (CONVERT, LABEL, AGREE, VOTE, MEASURE, PREPARE)
 RELEASE_PACKAGES = ("numpy", "pandas", "pyarrow", "deflate", "nnunetv2", "torch", "pydicom", "simpleitk", "liverset")
 
 NOT_SETTLED = "not-settled"
+
+QC_PAGE = "qc/index.html"
+SUMMARIES = ("plc_cect", "limt", "raters", "rater_pairs", "rater_groups")
 
 
 def cut_release(ws: Workspace, version: str) -> Outcome:
@@ -64,6 +68,9 @@ def release_inputs(ws: Workspace, version: str) -> tuple[ReleaseInputs, tuple[Pr
         min_raters=ws.config.review.per_case,
         flow=read_consort(ws),
         agreement=[row for case_id in settled for row in agreement_rows(ws, case_id)],
+        enhancement=[row for case_id in settled for row in _enhancement_rows(ws, case_id)],
+        summaries=_summaries(ws, settled),
+        pages={QC_PAGE: _released_page(ws, settled, version)},
         provenance={"packages": package_versions(*RELEASE_PACKAGES)},
     )
     notes = tuple(
@@ -85,6 +92,33 @@ def agreement_rows(ws: Workspace, case_id: str) -> list[dict[str, Any]]:
 def _noticed(ws: Workspace, stages: Iterable[Stage], case_id: str | None) -> tuple[Problem, ...]:
     receipts = (read_receipt(stage.receipt(ws, case_id)) for stage in stages)
     return tuple(problem for receipt in receipts if receipt for problem in receipt.problems)
+
+
+def _enhancement_rows(ws: Workspace, case_id: str) -> list[dict[str, Any]]:
+    return [{"patient_id": case_id, **row} for row in read_json(ws.layout.enhancement(case_id))["rows"]]
+
+
+def _tables(ws: Workspace, cases: Iterable[str]) -> dict[str, Any]:
+    """Agreement over the dataset, as PLC-CECT and LiMT print it and by rater."""
+    from pipeline.agreement.tables import dataset_tables
+
+    return dataset_tables([_rated(ws, case, phase) for case in cases for phase in case_of(ws, case).series])
+
+
+def _rated(ws: Workspace, case_id: str, phase: Phase) -> RatedVolume:
+    from pipeline.agreement.summary import RatedVolume
+
+    header = read_json(ws.layout.header(case_id, phase))["header"]
+    groups = {
+        "vendor": str(header.get("Manufacturer", "unknown")),
+        "slice thickness": f"{header.get('SliceThickness', 'unknown')} mm",
+    }
+    return RatedVolume(case_id, str(phase), read_json(ws.layout.agreement(case_id, phase)), groups)
+
+
+def _summaries(ws: Workspace, cases: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    tables = _tables(ws, cases) if cases else {}
+    return {name: tables[name] for name in SUMMARIES if tables.get(name)}
 
 
 def _timed(name: str, step: Callable[[], tuple[tuple[Problem, ...], str]]) -> Outcome:
@@ -208,23 +242,54 @@ def _report_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
 
 
 def _report(ws: Workspace, case_id: str | None) -> Work:
+    write_text(ws.layout.problems_table, _problems_text(ws))
+    write_text(ws.layout.qc_page, _page(ws, case_ids(ws)))
+    return Work((ws.layout.qc_page, ws.layout.problems_table))
+
+
+def _page(ws: Workspace, cases: Sequence[str]) -> str:
+    """The quality page of everything built so far, in full; stays at home."""
+    from pipeline.agreement.tables import page_tables
     from pipeline.report.qc import qc_page
 
-    write_text(ws.layout.problems_table, _problems_text(ws))
-    page = qc_page(
+    shown = [(case, phase) for case in cases for phase in case_of(ws, case).series if _has_labels(ws, case, phase)]
+    rated = [case for case in cases if all(ws.layout.agreement(case, p).is_file() for p in case_of(ws, case).series)]
+    return qc_page(
         ws.config.dataset.name,
-        (
-            _qc_volume(ws, case, phase)
-            for case in case_ids(ws)
-            for phase in case_of(ws, case).series
-            if _has_labels(ws, case, phase)
-        ),
+        (_qc_volume(ws, case, phase) for case, phase in shown),
+        tables=page_tables(_tables(ws, rated)) if rated else {},
         flow=read_consort(ws),
         exclusions=_rows(ws.layout.exclusions_table),
         problems=_noticed(ws, (SCAN, SCREEN, PACK, COLLECT), None),
     )
-    write_text(ws.layout.qc_page, page)
-    return Work((ws.layout.qc_page, ws.layout.problems_table))
+
+
+def _released_page(ws: Workspace, cases: Sequence[str], version: str) -> str:
+    """The quality page of a version: its own images and masks, nothing of what stayed at home."""
+    from pipeline.agreement.tables import page_tables
+    from pipeline.report.qc import qc_page
+
+    volumes = ((case, phase) for case in cases for phase in case_of(ws, case).series)
+    return qc_page(
+        ws.config.dataset.name,
+        (_as_released(ws, _qc_volume(ws, case, phase)) for case, phase in volumes),
+        version=version,
+        tables=page_tables(_tables(ws, cases)) if cases else {},
+        flow=read_consort(ws),
+    )
+
+
+def _as_released(ws: Workspace, volume: QcVolume) -> QcVolume:
+    from pipeline.image.nifti import read_labels, read_volume
+
+    case, phase = volume.case_id, volume.phase
+    first = read_json(ws.layout.preparation(case, phase))["first_slice"]
+    return replace(
+        volume,
+        image=read_volume(ws.layout.prepared_image(case, phase), ws.unit),
+        labels=read_labels(ws.layout.prepared_labels(case, phase)),
+        disagreement={index - first: voxels for index, voxels in volume.disagreement.items() if index >= first},
+    )
 
 
 def _problems_text(ws: Workspace) -> str:
@@ -235,6 +300,9 @@ def _problems_text(ws: Workspace) -> str:
 
 
 def _rows(table: Path) -> list[dict[str, str]]:
+    """The rows of a table of ours; none before it was written."""
+    if not table.exists():
+        return []
     with table.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
@@ -296,7 +364,7 @@ def _disputed(agreement: Mapping[str, Any]) -> dict[int, int]:
 
 REPORT = Stage(
     name="report",
-    code=("core", "report", "dataset", "stages/publish.py"),
+    code=("core", "report", "dataset", "agreement", "stages/publish.py"),
     packages=("matplotlib", "jinja2", "numpy", "pillow"),
     sections=lambda config: (config.dataset, config.image),
     inputs=_report_inputs,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.core.files import finite, read_json, write_json
 from pipeline.core.records import Phase, Problem, Severity
-from pipeline.core.volume import LabelMap
+from pipeline.core.volume import LabelMap, Volume
 from pipeline.stages.handout import assigned_raters, volumes
 from pipeline.stages.imaging import phases_of
 from pipeline.stages.returns import adjudicated_mask
@@ -94,18 +94,24 @@ def _consensus_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
 
 
 def _measure(ws: Workspace, case_id: str | None) -> Work:
-    from pipeline.image.nifti import read_labels, read_volume
+    from pipeline.lesions.enhancement import PhaseReading, enhancement
     from pipeline.lesions.measure import measure_lesions
 
     case, phases = phases_of(ws, case_id)
-    outputs = []
-    for phase in phases:
-        labels = read_labels(final_mask(ws, case, phase))
-        image = read_volume(ws.layout.image(case, phase), ws.unit)
-        outputs.append(ws.layout.lesions(case, phase))
-        lesions = [lesion.to_json() for lesion in measure_lesions(labels, image)]
-        write_json(outputs[-1], {"case_id": case, "phase": phase, "lesions": finite(lesions)})
-    return Work(tuple(outputs))
+    readings = {phase: PhaseReading(*_settled(ws, case, phase)) for phase in phases}
+    for phase, reading in readings.items():
+        lesions = [lesion.to_json() for lesion in measure_lesions(reading.labels, reading.image)]
+        write_json(ws.layout.lesions(case, phase), {"case_id": case, "phase": phase, "lesions": finite(lesions)})
+    write_json(ws.layout.enhancement(case), {"rows": [row.to_json() for row in enhancement(readings)]})
+    return Work((*(ws.layout.lesions(case, phase) for phase in phases), ws.layout.enhancement(case)))
+
+
+def _settled(ws: Workspace, case_id: str, phase: Phase) -> tuple[LabelMap, Volume]:
+    """The mask that counts and its image."""
+    from pipeline.image.nifti import read_labels, read_volume
+
+    image = read_volume(ws.layout.image(case_id, phase), ws.unit)
+    return read_labels(final_mask(ws, case_id, phase)), image
 
 
 def _prepare(ws: Workspace, case_id: str | None) -> Work:
@@ -120,13 +126,12 @@ def _prepare(ws: Workspace, case_id: str | None) -> Work:
 
 
 def _prepare_volume(ws: Workspace, case: str, phase: Phase) -> tuple[list[Path], list[Problem]]:
-    from pipeline.image.nifti import read_labels, read_volume, write_nifti
+    from pipeline.image.nifti import write_nifti
     from pipeline.image.slices import crop_slices, liver_slices
     from pipeline.image.window import apply_window
 
     layout, image_config = ws.layout, ws.config.image
-    labels = read_labels(final_mask(ws, case, phase))
-    image = read_volume(layout.image(case, phase), ws.unit)
+    labels, image = _settled(ws, case, phase)
     found = liver_slices(labels, image_config.slices.margin_mm)
     whole = slice(0, labels.geometry.shape[0])
     kept = found if found is not None and image_config.slices.keep == "liver" else whole

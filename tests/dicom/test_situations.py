@@ -371,6 +371,19 @@ def no_rescale(folder: Path) -> Outcome:
 
 
 @situation
+def intercept_that_is_no_number(folder: Path) -> Outcome:
+    path = expose(folder, Scan(body()))[2]
+    path.write_bytes(path.read_bytes().replace(b"-1024.0 ", b"-10A4.0 "))
+    return outcome(refusals="SliceError")
+
+
+@situation
+def slope_of_zero(folder: Path) -> Outcome:
+    expose(folder, Scan(body()), stamped(RescaleSlope=0))
+    return outcome(refusals="SliceError")
+
+
+@situation
 def perfusion_map(folder: Path) -> Outcome:
     scan_ = Scan(body())
     expose(folder, scan_, stamped(RescaleType="US"))
@@ -617,8 +630,16 @@ def slice_cut_inside_its_header(folder: Path) -> Outcome:
     path = expose(folder, scan_)[-1]
     path.write_bytes(path.read_bytes()[:620])
     whole = replace(scan_, hu=scan_.hu[:-1])
-    missing = "no-position no-orientation no-pixel-spacing no-pixel-data"
-    return outcome(whole, flags="broken-neighbour", refusals=missing)
+    return outcome(whole, flags="broken-neighbour", aside="unreadable")
+
+
+@situation
+def file_cut_inside_its_meta_header(folder: Path) -> Outcome:
+    scan_ = Scan(body())
+    path = expose(folder, scan_)[0]
+    (folder / "other").mkdir()
+    (folder / "other" / "IM9").write_bytes(path.read_bytes()[:140])
+    return outcome(scan_, aside="unreadable")
 
 
 @situation

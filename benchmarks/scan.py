@@ -1,0 +1,131 @@
+"""Reading the headers of a folder: ours beside pydicom and dcm2niix; ratios within one run.
+
+    python benchmarks/scan.py [FOLDER] [--files 3000] [--runs 3]
+
+Without a folder, one CT series is made whose headers have about 120 elements, private ones among them. Files lie in the
+page cache, imports are paid. "cold" reads every header and fills the index; "unchanged" is the next scan with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import pydicom
+from dcm2niix import bin as dcm2niix
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+
+from pipeline.dicom.scan import scan
+
+TEXTS = (
+    *(
+        "StudyDescription",
+        "InstitutionName",
+        "StationName",
+        "ManufacturerModelName",
+        "ProtocolName",
+        "BodyPartExamined",
+    ),
+    *("PatientSex", "ScanOptions", "SoftwareVersions", "DeviceSerialNumber", "FilterType", "ConvolutionKernel"),
+    *("PatientPosition", "RescaleType", "AccessionNumber", "ReferringPhysicianName", "SeriesDescription", "StudyID"),
+)
+NUMBERS = (
+    *(
+        "KVP",
+        "DataCollectionDiameter",
+        "GantryDetectorTilt",
+        "TableHeight",
+        "FocalSpots",
+        "WindowCenter",
+        "WindowWidth",
+    ),
+    *("DistanceSourceToDetector", "DistanceSourceToPatient", "PatientWeight", "SliceThickness", "SliceLocation"),
+)
+
+
+def write_series(folder: Path, files: int) -> None:
+    """A CT series with headers as long as scanners write them, and small pictures."""
+    folder.mkdir()
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = ExplicitVRLittleEndian, CTImageStorage
+    ds = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
+    for keyword in TEXTS:
+        setattr(ds, keyword, "TEXT")
+    for keyword in NUMBERS:
+        setattr(ds, keyword, "1.5")
+    ds.SOPClassUID, ds.Modality, ds.PatientID, ds.PatientName = CTImageStorage, "CT", "1", "A"
+    ds.SeriesInstanceUID, ds.StudyInstanceUID, ds.FrameOfReferenceUID = "1.2.1", "1.2.2", "1.2.3"
+    ds.ImageOrientationPatient, ds.PixelSpacing, ds.Rows, ds.Columns = [1, 0, 0, 0, 1, 0], [0.7, 0.7], 32, 32
+    ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PixelRepresentation = 1, "MONOCHROME2", 0
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.RescaleSlope, ds.RescaleIntercept = 16, 12, 11, 1, -1024
+    ds.PixelData = bytes(2048)
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = CTImageStorage, "1.2.4"
+    ds.ReferencedImageSequence = [item, item]
+    block = ds.private_block(0x0029, "ACME CSA", create=True)
+    for number in range(50):
+        block.add_new(number, "OB" if number % 5 == 0 else "DS", b"xy" * 40 if number % 5 == 0 else "1.25")
+    for index in range(files):
+        ds.SOPInstanceUID = meta.MediaStorageSOPInstanceUID = f"1.2.5.{index}"
+        ds.InstanceNumber, ds.ImagePositionPatient, ds.SliceLocation = index + 1, [0, 0, index * 1.25], index * 1.25
+        ds.AcquisitionTime, ds.XRayTubeCurrent = f"10{index // 60 % 60:02d}{index % 60:02d}", 100 + index // 7
+        ds.save_as(folder / f"IM{index:05d}", enforce_file_format=True)
+
+
+def with_pydicom(folder: Path) -> None:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            pydicom.dcmread(path, stop_before_pixels=True, force=True)
+
+
+def with_dcm2niix(folder: Path) -> None:
+    with tempfile.TemporaryDirectory() as out:
+        subprocess.run([dcm2niix, "-b", "o", "-o", out, folder], check=False, capture_output=True)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument("--files", type=int, default=3000)
+    parser.add_argument("--runs", type=int, default=3)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        folder = options.folder or work / "series"
+        if options.folder is None:
+            write_series(folder, options.files)
+        files = sum(path.is_file() for path in folder.rglob("*"))
+        index = work / "private" / "index.sqlite"
+        readers: dict[str, Callable[[], object]] = {
+            "pydicom stop_before_pixels": lambda: with_pydicom(folder),
+            "dcm2niix -b o": lambda: with_dcm2niix(folder),
+            "liverset cold, no index": lambda: scan([folder]),
+            "liverset cold": lambda: (shutil.rmtree(index.parent, ignore_errors=True), scan([folder], index=index)),
+            "liverset unchanged": lambda: scan([folder], index=index),
+        }
+        taken: dict[str, list[float]] = {reader: [] for reader in readers}
+        for _ in range(options.runs):
+            for reader, read in readers.items():
+                taken[reader].append(seconds(read))
+        base = median(taken["pydicom stop_before_pixels"])
+        print(f"{files} files, median of {options.runs}; x: faster than pydicom")
+        for reader, times in taken.items():
+            taken_s = median(times)
+            print(f"{reader:28s} {taken_s:8.3f} s {files / taken_s:10.0f} files/s {base / taken_s:7.1f}x")
+
+
+if __name__ == "__main__":
+    main()

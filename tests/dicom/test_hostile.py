@@ -1,0 +1,200 @@
+"""Input that lies, breaks or changes: bounded, reported, never a crash and never a silent wrong volume."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import struct
+import tarfile
+import time
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.core.errors import PipelineError
+from pipeline.core.records import Fate, Severity
+from pipeline.core.volume import Volume
+from pipeline.dicom import sources
+from pipeline.dicom.convert import read_series
+from pipeline.dicom.scan import ScanResult, scan
+from pipeline.dicom.series import group_series
+from tests.dicom.scanner import Scan, body, expose
+
+
+def fates(found: ScanResult) -> list[tuple[Fate, str]]:
+    return [(fate.fate, fate.code) for fate in found.set_aside]
+
+
+def test_zip_bomb_is_refused_without_being_unpacked(tmp_path):
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb", bytes(300 << 20))
+    start = time.perf_counter()
+    found = scan([tmp_path])
+    assert fates(found) == [(Fate.UNREADABLE, "bad-archive")]
+    assert time.perf_counter() - start < 1, "nothing of it was unpacked"
+
+
+def test_tar_member_that_claims_gigabytes_is_refused(tmp_path):
+    with tarfile.open(tmp_path / "claims.tar", "w") as archive:
+        info = tarfile.TarInfo("huge")
+        info.size = 5 << 30
+        archive.fileobj.write(info.tobuf())
+    assert fates(scan([tmp_path])) == [(Fate.UNREADABLE, "bad-archive")]
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tgz"])
+def test_archive_cut_short_is_reported_and_what_it_held_is_flagged(tmp_path, kind):
+    paths = expose(tmp_path / "loose", Scan(body(6, 64, 64)))
+    archive = tmp_path / "packed" / f"export.{kind}"
+    archive.parent.mkdir()
+    if kind == "zip":
+        with zipfile.ZipFile(archive, "w") as file:
+            for path in paths:
+                file.write(path, path.name)
+    else:
+        with tarfile.open(archive, "w:gz" if kind == "tgz" else "w") as file:
+            for path in paths:
+                file.add(path, path.name)
+    archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
+    found = scan([archive])
+    assert (Fate.UNREADABLE, "bad-archive") in fates(found)
+    for series in group_series(found.instances, found.set_aside).series:
+        assert any(problem.severity is not Severity.NOTE for problem in series.problems)
+
+
+def test_encrypted_zip_is_reported(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("IM1", b"x" * 100)
+    raw = bytearray((tmp_path / "a.zip").read_bytes())
+    raw[6] |= 1
+    raw[raw.index(b"PK\x01\x02") + 8] |= 1
+    (tmp_path / "a.zip").write_bytes(raw)
+    assert fates(scan([tmp_path])) == [(Fate.UNREADABLE, "bad-archive")]
+
+
+def test_two_members_of_one_name_are_both_accounted_for(tmp_path):
+    scan_ = Scan(body())
+    paths = expose(tmp_path / "loose", scan_)
+    with tarfile.open(tmp_path / "export.tar", "w") as archive:
+        for path in paths:
+            archive.add(path, "IM1")
+    found = scan([tmp_path / "export.tar"])
+    assert len(found.instances) + len(found.set_aside) == 6
+    assert len({item.source for item in (*found.instances, *found.set_aside)}) == 6
+    (series,) = group_series(found.instances).series
+    np.testing.assert_array_equal(read_series(series).volume.voxels, scan_.hu)
+
+
+def test_archive_in_an_archive_is_set_aside(tmp_path):
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w") as archive:
+        archive.writestr("IM1", b"x")
+    with zipfile.ZipFile(tmp_path / "outer.zip", "w") as archive:
+        archive.writestr("inner.zip", inner.getvalue())
+    assert fates(scan([tmp_path])) == [(Fate.EXCLUDED, "nested-archive")]
+
+
+def test_gzip_that_is_no_tar_is_no_dicom(tmp_path):
+    (tmp_path / "volume.nii.gz").write_bytes(gzip.compress(bytes(1000)))
+    assert fates(scan([tmp_path])) == [(Fate.EXCLUDED, "not-dicom")]
+
+
+def test_deflated_bomb_is_unreadable(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.dicom.slow.MAX_INFLATED_BYTES", 1 << 20)
+    meta = b"\x02\x00\x10\x00UI\x16\x001.2.840.10008.1.2.1.99"
+    squeezed = zlib.compressobj(9, zlib.DEFLATED, -15)
+    bomb = squeezed.compress(bytes(64 << 20)) + squeezed.flush()
+    head = bytes(128) + b"DICM\x02\x00\x00\x00UL\x04\x00" + struct.pack("<I", len(meta)) + meta
+    (tmp_path / "IM1").write_bytes(head + bomb)
+    assert fates(scan([tmp_path])) == [(Fate.UNREADABLE, "unreadable")]
+
+
+def test_pipe_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert fates(scan([tmp_path])) == [(Fate.UNREADABLE, "not-a-file")]
+
+
+def test_path_that_is_not_there_is_reported(tmp_path):
+    assert fates(scan([tmp_path / "nowhere"])) == [(Fate.UNREADABLE, "unreachable")]
+
+
+@pytest.mark.parametrize("change", ["vanishes", "shrinks", "becomes a folder"])
+def test_file_that_changes_after_the_scan_refuses_its_series(tmp_path, change):
+    paths = expose(tmp_path, Scan(body()))
+    (series,) = group_series(scan([tmp_path]).instances).series
+    if change == "shrinks":
+        paths[3].write_bytes(paths[3].read_bytes()[:-10])
+    else:
+        paths[3].unlink()
+    if change == "becomes a folder":
+        paths[3].mkdir()
+    with pytest.raises(PipelineError) as caught:
+        read_series(series)
+    assert str(tmp_path) not in str(caught.value), "the message holds no path"
+
+
+def test_header_that_claims_an_enormous_image_is_refused(tmp_path):
+    def edit(ds, index):
+        ds.Rows, ds.Columns = 65535, 65535
+
+    expose(tmp_path, Scan(body()), edit)
+    (series,) = group_series(scan([tmp_path]).instances).series
+    assert not series.is_usable
+
+
+def test_archive_bounds_hold_in_sum(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "MAX_ARCHIVE_BYTES", 1000)
+    with tarfile.open(tmp_path / "many.tar", "w") as archive:
+        for number in range(5):
+            info = tarfile.TarInfo(f"{number}")
+            info.size = 400
+            archive.addfile(info, io.BytesIO(bytes(400)))
+    assert (Fate.UNREADABLE, "bad-archive") in fates(scan([tmp_path]))
+
+
+def assert_no_silent_harm(folder: Path, count: int, seed: int) -> None:
+    """Cut or shorten one file of a series in every way: the volume is whole and true, or something is said."""
+    rng = np.random.default_rng(seed)
+    truth = Scan(body(5, 8, 8))
+    paths = expose(folder, truth)
+    for _ in range(count):
+        path = paths[int(rng.integers(len(paths)))]
+        raw = path.read_bytes()
+        path.write_bytes(broken(raw, rng))
+        found = scan([folder])
+        grouping = group_series(found.instances, found.set_aside)
+        silent = [series for series in grouping.series if not any(is_loud(problem) for problem in series.problems)]
+        for series in silent:
+            try:
+                assert_true(read_series(series).volume, truth)
+            except PipelineError:
+                continue
+        path.write_bytes(raw)
+
+
+def broken(raw: bytes, rng: np.random.Generator) -> bytes:
+    place, length = int(rng.integers(0, len(raw))), int(rng.integers(1, 200))
+    return raw[:place] if rng.integers(2) else raw[:place] + raw[place + length :]
+
+
+def is_loud(problem) -> bool:
+    return problem.severity is not Severity.NOTE
+
+
+def assert_true(volume: Volume, truth: Scan) -> None:
+    assert volume.geometry.shape == truth.hu.shape
+    np.testing.assert_allclose(volume.geometry.affine, truth.affine, atol=1e-6)
+    np.testing.assert_array_equal(volume.voxels, truth.hu)
+
+
+def test_hundred_shortened_files_harm_nothing_in_silence(tmp_path):
+    assert_no_silent_harm(tmp_path, 100, seed=3)
+
+
+@pytest.mark.slow
+def test_two_thousand_shortened_files_harm_nothing_in_silence(tmp_path):
+    assert_no_silent_harm(tmp_path, 2_000, seed=4)
