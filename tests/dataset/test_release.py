@@ -155,6 +155,16 @@ def test_the_number_must_rise_as_far_as_the_content_changed(make_inputs, tmp_pat
         assert cut(make_inputs(version, patients=patients), releases, leak_check=no_leak).name == version
 
 
+def test_a_patient_who_left_and_returns_stands_where_he_stood(make_inputs, tmp_path):
+    releases = tmp_path / "releases"
+    first = cut(make_inputs("1.0.0", patients=4), releases, leak_check=no_leak)
+    cut(make_inputs("2.0.0", patients=1), releases, leak_check=no_leak)
+    again = cut(make_inputs("2.1.0", patients=6), releases, leak_check=no_leak)
+    before, after = (json.loads((release / "splits.json").read_text())["patients"] for release in (first, again))
+    assert {case_id: after[case_id] for case_id in before} == before
+    assert cut(make_inputs("1.0.0", patients=4), releases, leak_check=no_leak) == first
+
+
 def test_a_release_with_other_columns_can_still_be_compared(make_inputs, tmp_path):
     old = writable_copy(cut(make_inputs(patients=2), tmp_path / "a", leak_check=no_leak), tmp_path / "old")
     table = pd.read_csv(old / "patient_data.csv", dtype=str).rename(columns={"kernel": "reconstruction"})
