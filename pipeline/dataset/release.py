@@ -6,13 +6,9 @@ The same inputs give the same bytes. Files that the version before already has b
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from statistics import fmean
-
-import numpy as np
-from pydantic import ValidationError
 
 from pipeline.core.errors import LeakError, ReleaseError
 from pipeline.core.files import (
@@ -26,20 +22,16 @@ from pipeline.core.files import (
     write_json,
     write_text,
 )
-from pipeline.core.geometry import require_same_space
-from pipeline.core.labels import Label, LabelScheme
-from pipeline.core.records import Patient, Problem, Severity
-from pipeline.core.volume import LabelMap, Volume
-from pipeline.dataset.anonymity import QUASI_IDENTIFIERS, anonymise
+from pipeline.core.labels import LabelScheme
+from pipeline.core.records import Problem, Severity
 from pipeline.dataset.croissant import croissant
 from pipeline.dataset.datacard import datacard_text
 from pipeline.dataset.difference import ReleaseDifference, diff
-from pipeline.dataset.layout import ReleaseLayout, image_name, label_name, liver_mask_name, mask_name
+from pipeline.dataset.layout import ReleaseLayout
 from pipeline.dataset.manifest import (
     ManifestRow,
     manifest_text,
     parquet_bytes,
-    released_age,
     row_order,
     schema,
 )
@@ -51,6 +43,7 @@ from pipeline.dataset.release_inputs import (
     ScanFacts,
     public_config,
 )
+from pipeline.dataset.release_rows import generalised_facts, patient_facts, release_volume
 from pipeline.dataset.splits import Splits, assign_splits, nnunet_folds
 from pipeline.dataset.statistics import statistics_rows
 from pipeline.dataset.sums import read_sums, write_sums
@@ -64,10 +57,8 @@ from pipeline.dataset.tables import (
     rows_text,
     table1_rows,
 )
-from pipeline.dataset.tasks import classification_text, coco, lesion_boxes, lesion_kind
+from pipeline.dataset.tasks import classification_text, coco, lesion_kind
 from pipeline.dataset.verify import LeakCheck, verify
-from pipeline.dataset.volume_checks import figures
-from pipeline.image.nifti import content_sha256, read_labels, read_volume, write_nifti
 
 __all__ = [
     "LeakCheck",
@@ -152,41 +143,6 @@ def latest_version(releases: Path, *, before: str | None = None) -> Path | None:
     return max(lower, key=lambda path: _numbers(path.name), default=None)
 
 
-def patient_facts(inputs: ReleaseInputs) -> dict[str, dict[str, str | None]]:
-    """What is known of each patient, by case_id and manifest column: splits and anonymity are decided by it."""
-    facts: dict[str, dict[str, str | None]] = {}
-    for volume in sorted(inputs.volumes, key=lambda volume: volume.name):
-        patient = inputs.patients[volume.case_id]
-        facts.setdefault(
-            volume.case_id,
-            {
-                "age": released_age(patient.age_years),
-                "gender": patient.sex,
-                "cancer_type": patient.diagnosis,
-                "site": volume.scan.site,
-                "manufacturer": volume.scan.manufacturer,
-                "model": volume.scan.model,
-            },
-        )
-    return facts
-
-
-def generalised_facts(facts: Mapping[str, Row], min_k: int | None) -> dict[str, Row]:
-    """Manifest columns that must be told more generally than they are known, or not at all, by case_id.
-
-    Args:
-        facts: from `patient_facts`.
-        min_k: smallest number of patients that may look alike; None tells all as it is known.
-    """
-    if min_k is None:
-        return {case_id: {} for case_id in facts}
-    told = anonymise(list(facts.values()), min_k).rows
-    return {
-        case_id: {column: row[column] for column in QUASI_IDENTIFIERS if row[column] != facts[case_id][column]}
-        for case_id, row in zip(facts, told, strict=True)
-    }
-
-
 def _open_points(volume: ReleaseVolume, min_raters: int) -> list[tuple[str, str]]:
     review = volume.review
     points = []
@@ -209,7 +165,7 @@ def _fill(layout: ReleaseLayout, inputs: ReleaseInputs, previous: Path | None, j
     volumes = sorted(inputs.volumes, key=lambda volume: volume.name)
 
     def release(volume: ReleaseVolume) -> tuple[ManifestRow, Sequence[Row]]:
-        return _release_volume(layout.root, volume, inputs, splits, told[volume.case_id])
+        return release_volume(layout.root, volume, inputs, splits, told[volume.case_id])
 
     with ThreadPoolExecutor(jobs) as pool:
         released = list(pool.map(release, volumes))
@@ -235,126 +191,8 @@ def _fill(layout: ReleaseLayout, inputs: ReleaseInputs, previous: Path | None, j
     _require_version(inputs.version, difference)
     write_text(layout.changes, difference.to_markdown())
     write_json(layout.croissant, croissant(rows, inputs.config, inputs.version, sha256_of(layout.manifest)))
-    for name, text in inputs.pages.items():
-        write_text(layout.root / name, text)
-
-
-def _release_volume(
-    root: Path, volume: ReleaseVolume, inputs: ReleaseInputs, splits: Splits, generalised: Row
-) -> tuple[ManifestRow, Sequence[Row]]:
-    """Write the four files of a volume; its manifest row and its lesion boxes."""
-    image, labels = read_volume(volume.image), read_labels(volume.labels)
-    require_same_space(image.geometry, labels.geometry, what=f"mask of {volume.name}")
-    LabelScheme().check(labels.voxels, what=f"mask of {volume.name}")
-    contents: dict[str, Volume | LabelMap] = {
-        "ct": image,
-        "mask": LabelMap((labels.voxels == Label.LESION).astype(np.uint8), labels.geometry),
-        "liver_mask": LabelMap((labels.voxels != Label.BACKGROUND).astype(np.uint8), labels.geometry),
-        "label": labels,
-    }
-    names = (image_name, mask_name, liver_mask_name, label_name)
-    paths = {f"{kind}_path": name(volume.case_id, volume.phase) for kind, name in zip(contents, names, strict=True)}
-    for path, content in zip(paths.values(), contents.values(), strict=True):
-        write_nifti(root / path, content, for_release=True)
-    hashes = {f"{kind}_content_sha256": content_sha256(content) for kind, content in contents.items()}
-    columns = {
-        "patient_id": volume.case_id,
-        "phase": volume.phase,
-        "release": inputs.version,
-        "license": inputs.config.dataset.license,
-        **paths,
-        **hashes,
-        **_patient_columns(inputs.patients[volume.case_id], splits, volume),
-        **_scan_columns(volume),
-        **_grid_columns(image),
-        **_label_columns(volume, labels),
-        **_review_columns(volume.review),
-        **generalised,
-    }
-    return _row(columns, volume.name), lesion_boxes(labels)
-
-
-def _row(columns: Row, name: str) -> ManifestRow:
-    try:
-        return ManifestRow.model_validate(columns)
-    except ValidationError as error:
-        faults = "; ".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors())
-        raise ReleaseError(f"{name} has facts that no manifest may hold: {faults}") from None
-
-
-def _patient_columns(patient: Patient, splits: Splits, volume: ReleaseVolume) -> Row:
-    split, fold = splits.places[volume.case_id]
-    return {
-        "age": released_age(patient.age_years),
-        "gender": patient.sex,
-        "cancer_type": patient.diagnosis,
-        "split": split,
-        "fold": fold,
-    }
-
-
-def _scan_columns(volume: ReleaseVolume) -> Row:
-    scan = volume.scan
-    level, width = volume.window_hu or (None, None)
-    return {
-        "site": scan.site,
-        "days_from_first_study": scan.days_from_first_study,
-        "series": scan.series,
-        "phase_confidence": scan.phase_confidence,
-        "manufacturer": scan.manufacturer,
-        "model": scan.model,
-        "kernel": scan.kernel,
-        "kvp": scan.kvp,
-        "slice_thickness_mm": scan.slice_thickness_mm,
-        "scan_slices": scan.slices,
-        "first_slice": volume.first_slice,
-        "window_level_hu": level,
-        "window_width_hu": width,
-        "coarse_model": volume.coarse_model,
-        "coarse_sha256": volume.coarse_sha256,
-    }
-
-
-def _grid_columns(image: Volume) -> Row:
-    slices, rows, columns = image.geometry.shape
-    slice_mm, row_mm, column_mm = (round(spacing, 4) for spacing in image.geometry.spacing_mm)
-    return {
-        "slices": slices,
-        "rows": rows,
-        "columns": columns,
-        "slice_spacing_mm": slice_mm,
-        "row_spacing_mm": row_mm,
-        "column_spacing_mm": column_mm,
-        "orientation": image.geometry.orientation,
-    }
-
-
-def _label_columns(volume: ReleaseVolume, labels: LabelMap) -> Row:
-    diameters = [row["max_diameter_mm"] for row in volume.lesions if row.get("max_diameter_mm") is not None]
-    counted = {name: value for _, name, value in figures(labels)}
-    if counted["lesion_count"] != len(volume.lesions):
-        raise ReleaseError(
-            f"{volume.name}: {len(volume.lesions)} lesions were measured but the mask has {counted['lesion_count']}; "
-            "measure the lesions again"
-        )
-    return {**counted, "largest_lesion_mm": round(max(diameters), 2) if diameters else None}
-
-
-def _review_columns(review: ReviewFacts) -> Row:
-    return {
-        "raters": " ".join(sorted(review.raters)),
-        "liver_dice_mean": _rounded(review.liver_dice, fmean),
-        "liver_dice_min": _rounded(review.liver_dice, min),
-        "lesion_dice_mean": _rounded(review.lesion_dice, fmean),
-        "lesion_dice_min": _rounded(review.lesion_dice, min),
-        "consensus_method": review.method,
-        "review_status": "adjudicated" if review.adjudicator else "voted",
-        "adjudicator": review.adjudicator,
-    }
-
-
-def _rounded(values: Sequence[float], summary: Callable[[Sequence[float]], float]) -> float | None:
-    return round(summary(values), 4) if values else None
+    for name, page in inputs.pages.items():
+        write_text(layout.root / name, page if isinstance(page, str) else page(rows))
 
 
 def _lesion_rows(volumes: Iterable[ReleaseVolume], rows: Iterable[ManifestRow]) -> list[Row]:

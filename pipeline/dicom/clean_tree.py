@@ -19,12 +19,13 @@ from pydicom import dcmread
 
 from pipeline.core.config import DeidentificationConfig, Modality
 from pipeline.core.errors import PipelineError, PrivacyError
-from pipeline.core.files import PRIVATE_FILE_MODE, atomic_writer, make_private_folder, write_atomically, write_text
+from pipeline.core.files import PRIVATE_FILE_MODE, make_private_folder, write_atomically, write_text
 from pipeline.core.pseudonyms import Pseudonyms, normalised_patient_id
 from pipeline.core.records import Instance, Reason, SourceFile
 from pipeline.dicom.admission import admit
 from pipeline.dicom.burned_in import find_text, montage
 from pipeline.dicom.deidentify import deidentify
+from pipeline.dicom.encode import file_bytes
 from pipeline.dicom.pixels import read_slice
 from pipeline.dicom.scan import scan
 from pipeline.dicom.series import frames_of
@@ -209,8 +210,7 @@ def _write(
         return None
     study, series = (str(clean[word].value)[-8:] for word in ("StudyInstanceUID", "SeriesInstanceUID"))
     output = f"{clean.PatientID}/study-{study}/series-{series}/{number:05d}.dcm"
-    with atomic_writer(out / output, durable=False) as target:
-        clean.save_as(target, enforce_file_format=True)
+    write_atomically(out / output, file_bytes(clean), durable=False)
     return output
 
 

@@ -10,16 +10,9 @@ from hypothesis import strategies as st
 
 from pipeline.core.config import Config
 from pipeline.core.records import Patient, Phase, PhaseGuess, Problem, SeriesFacts, Severity
-from pipeline.dataset.inclusion import (
-    SHARP,
-    SOFT_TISSUE,
-    UNKNOWN_KERNEL,
-    Candidate,
-    consort,
-    kernel_rank,
-    screen_cohort,
-    screen_series,
-)
+from pipeline.dataset.inclusion import Candidate, consort, screen_cohort
+from pipeline.dataset.rules import screen_series
+from pipeline.dataset.selection import SHARP, SOFT_TISSUE, UNKNOWN_KERNEL, kernel_rank
 
 PHASES = (Phase.PLAIN, Phase.ARTERIAL, Phase.PORTAL_VENOUS, Phase.DELAYED)
 GOOD = SeriesFacts(

@@ -6,7 +6,8 @@ import ast
 import re
 from pathlib import Path
 
-from pipeline.dataset.inclusion import PREFERENCES, RULE_ORDER
+from pipeline.dataset.rules import RULE_ORDER
+from pipeline.dataset.selection import PREFERENCES
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKS = ("verify.py", "volume_checks.py", "table_checks.py", "manifest.py")

@@ -21,6 +21,7 @@ from pipeline.dataset.anonymity import QUASI_IDENTIFIERS
 from pipeline.dataset.inclusion import FlowStep
 from pipeline.dataset.layout import ReleaseLayout
 from pipeline.dataset.release import cut, diff, latest_version, refusals, verify
+from pipeline.dataset.release_rows import patient_facts
 from pipeline.dataset.sums import files_of
 from pipeline.image.nifti import read_labels, write_nifti
 from tests.dataset.conftest import VOXEL_ML, box_labels, lesion_rows
@@ -195,6 +196,14 @@ def test_unfinished_reviews_are_refused_all_at_once(make_inputs, tmp_path):
     with pytest.raises(ReleaseError) as caught:
         cut(broken, tmp_path / "releases", leak_check=no_leak)
     assert str(caught.value).count("\n") == 5
+
+
+def test_pages_may_be_made_of_the_manifest(make_inputs, tmp_path):
+    pages = {"qc/index.html": "<p>fixed</p>", "notes.md": lambda rows: f"{len(rows)} volumes\n"}
+    release = cut(replace(make_inputs(patients=2), pages=pages), tmp_path / "releases", leak_check=no_leak)
+    assert (release / "qc" / "index.html").read_text() == "<p>fixed</p>"
+    assert (release / "notes.md").read_text() == "4 volumes\n"
+    assert not verify(release)
 
 
 def test_lesions_measured_on_another_mask_are_noticed(make_inputs, tmp_path):
@@ -411,6 +420,14 @@ def test_who_cannot_be_made_alike_is_told_without_what_singles_him_out(make_inpu
     asking = inputs.config.model_copy(update={"deidentification": DeidentificationConfig(min_k=6)})
     release = cut(replace(inputs, config=asking), tmp_path / "releases", leak_check=no_leak)
     assert {tuple(row[name] for name in QUASI_IDENTIFIERS) for row in table(release, "patient_data.csv")} == {("",) * 5}
+
+
+def test_a_patient_with_two_scanners_looks_like_nobody_with_one(make_inputs):
+    inputs = make_inputs(patients=2)
+    scans = [replace(volume.scan, manufacturer=maker) for volume, maker in zip(inputs.volumes, "BABB", strict=True)]
+    volumes = tuple(replace(volume, scan=scan) for volume, scan in zip(inputs.volumes, scans, strict=True))
+    facts = patient_facts(replace(inputs, volumes=volumes))
+    assert [facts[case_id]["manufacturer"] for case_id in ("P0001", "P0002")] == ["A;B", "B"]
 
 
 def test_without_such_a_wish_the_card_tells_who_stands_alone(released):
