@@ -5,6 +5,7 @@
     python benchmarks/segment.py memory      peak memory for 512 x 512 x 1000
     python benchmarks/segment.py priority    rank correlation of the queue with true error, on bodies never seen
     python benchmarks/segment.py quality     Dice of the demo network on bodies never seen, by phase
+    python benchmarks/segment.py flywheel    the demo network, and what a round of reviewed cases makes of it
     python benchmarks/segment.py gpu         a full-size network of random weights on a CUDA GPU, nnU-Net's defaults
 
 Everything is made on the spot from the repository alone; a run leaves nothing behind.
@@ -38,12 +39,16 @@ from pipeline.segment.models import Model, find_model
 from pipeline.segment.nnunet import NnunetSegmenter
 from pipeline.segment.postprocess import postprocess
 from pipeline.segment.priority import rank
+from pipeline.segment.training import train_small
+from pipeline.segment.trainset import LabelledVolume, Origin, write_raw_dataset
 from pipeline.synth.phantom import CT_PHASES, Phantom, make_phantom
 from pipeline.synth.training_set import phantoms
 
 ROOT = Path(__file__).resolve().parents[1]
 UNSEEN_SEED = 4242
 SMALL_COUNT = 24
+REVIEWED_SEED = 77
+REVIEWED_COUNT = 32
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ def main() -> None:
         "memory": memory,
         "priority": priority,
         "quality": quality,
+        "flywheel": flywheel,
         "gpu": gpu,
     }
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -164,17 +170,38 @@ def dice(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def quality() -> None:
-    segmenter = NnunetSegmenter(demo(), "cpu")
+    for phase, scores in dice_by_phase(demo(), SMALL_COUNT).items():
+        liver, lesion = np.array(scores).T
+        print(f"{phase:<3} liver Dice {liver.mean():.3f} (least {liver.min():.3f})", end="   ")
+        print(f"lesion Dice {np.nanmean(lesion):.3f}")
+
+
+def dice_by_phase(model: Model, count: int) -> dict[Phase, list[tuple[float, float]]]:
+    """Liver and lesion Dice of bodies never seen; NaN where there is no lesion."""
+    segmenter = NnunetSegmenter(model, "cpu")
     rows: dict[Phase, list[tuple[float, float]]] = {phase: [] for phase in CT_PHASES}
-    for index, phantom in enumerate(phantoms(SMALL_COUNT, seed=UNSEEN_SEED)):
+    for index, phantom in enumerate(phantoms(count, seed=UNSEEN_SEED)):
         truth = phantom.labels.voxels
         found = postprocess(segmenter.segment(phantom.volume).labels, CoarseConfig()).labels.voxels
         lesion = dice(found == 2, truth == 2) if (truth == 2).any() else np.nan
         rows[CT_PHASES[index % len(CT_PHASES)]].append((dice(found > 0, truth > 0), lesion))
-    for phase, scores in rows.items():
-        liver, lesion = np.array(scores).T
-        print(f"{phase:<3} liver Dice {liver.mean():.3f} (least {liver.min():.3f})", end="   ")
-        print(f"lesion Dice {np.nanmean(lesion):.3f}")
+    return rows
+
+
+def flywheel() -> None:
+    """Round 1 labels, people correct (here: the truth), the network learns from it, round 2 labels other bodies."""
+    with tempfile.TemporaryDirectory() as folder:
+        reviewed = (
+            LabelledVolume(f"P{index:04d}", phantom.volume, phantom.labels, Origin.REVIEWED)
+            for index, phantom in enumerate(phantoms(REVIEWED_COUNT, seed=REVIEWED_SEED))
+        )
+        raw = write_raw_dataset(Path(folder) / "raw", "Dataset502_Reviewed", reviewed)
+        trained = train_small(raw, Path(folder) / "work", Path(folder) / "round-2", pretrained=demo())
+        second = find_model(CoarseConfig(model=str(trained.folder)), Path(), allow_unpinned=True)
+        for name, model in (("round 1", demo()), ("round 2", second)):
+            scores = np.array([row for rows in dice_by_phase(model, SMALL_COUNT).values() for row in rows])
+            print(f"{name}   liver Dice {scores[:, 0].mean():.3f}   lesion Dice {np.nanmean(scores[:, 1]):.3f}")
+        print(f"{REVIEWED_COUNT} reviewed volumes, CPU seconds {dict(trained.seconds)}")
 
 
 def priority() -> None:

@@ -13,11 +13,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+import urllib.request
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import urlsplit
 
 from pipeline.core.errors import PipelineError, StorageError
 from pipeline.core.files import make_private_folder
@@ -26,15 +26,16 @@ START_LIMIT_S = 180.0
 """A new database takes 8 to 12 s on two idle cores, most of it Prefect's migrations; a busy machine many times that."""
 STOP_LIMIT_S = 15.0
 DRAIN_LIMIT_S = 30.0
-RECORD_LIMIT_S = 10.0
+FOUND_LIMIT_S = 10.0
 ANSWER_LIMIT_S = 10.0
 POLL_S = 0.05
 HOST = "127.0.0.1"
 
-IDLE_SERVICES = (
+UNUSED_SERVICES = ("EVENT_PERSISTER",)
+"""Not needed by any run; stored events would double the database. Runs, states and logs are kept without."""
+SCHEDULE_SERVICES = (
     "CANCELLATION_CLEANUP",
     "CLEANUP_RECONCILER",
-    "EVENT_PERSISTER",
     "FOREMAN",
     "LATE_RUNS",
     "PAUSE_EXPIRATIONS",
@@ -42,7 +43,7 @@ IDLE_SERVICES = (
     "SCHEDULER",
     "TRIGGERS",
 )
-"""Services of the server that a run started by hand never needs; a schedule needs them all."""
+"""Needed to keep a schedule, never by a run started by hand."""
 
 
 class Server:
@@ -58,21 +59,50 @@ class Server:
         self.pid = process.pid if process else None
         self._process = process
 
-    def wait(self) -> float:
-        """Seconds until it answered; it takes 2.5 s with a database that is there, four times that with a new one.
+    def wait(self) -> None:
+        """Come back once it answers: after 2.5 s with a database that is there, four times that with a new one.
 
         Raises:
             PipelineError: when it ends early or does not answer in time.
         """
-        started = time.monotonic()
-        while self._process is not None and not _is_healthy(self.api_url):
-            if self._process.poll() is not None:
+        deadline = time.monotonic() + (FOUND_LIMIT_S if self._process is None else START_LIMIT_S)
+        while not self._is_healthy():
+            if self._process is not None and self._process.poll() is not None:
                 code = self._process.returncode
                 raise PipelineError(f"Prefect's server ended at once (exit code {code}); the dataset's logs/ say why")
-            if time.monotonic() > started + START_LIMIT_S:
-                raise PipelineError(f"Prefect's server did not answer within {START_LIMIT_S:.0f} s; see logs/")
+            if time.monotonic() > deadline:
+                raise PipelineError(self._silence())
             time.sleep(POLL_S)
-        return time.monotonic() - started
+
+    def _is_healthy(self) -> bool:
+        try:
+            return ask(self, "/health") is True
+        except NoAnswer:
+            return False
+
+    def _silence(self) -> str:
+        if self._process is None:
+            return "no Prefect server answers at PREFECT_API_URL; start it, or unset the variable to use one of our own"
+        return f"Prefect's server did not answer within {START_LIMIT_S:.0f} s; the dataset's logs/ may say why"
+
+
+class NoAnswer(Exception):
+    """A server cannot be reached, or its answer makes no sense."""
+
+
+def ask(server: Server, path: str, query: Mapping[str, Any] | None = None) -> Any:
+    """What a server answers, as JSON holds it.
+
+    Raises:
+        NoAnswer: when it does not.
+    """
+    data = None if query is None else json.dumps(query).encode()
+    request = urllib.request.Request(server.api_url + path, data, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=ANSWER_LIMIT_S) as answer:
+            return json.load(answer)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise NoAnswer(type(error).__name__) from None
 
 
 @contextmanager
@@ -103,45 +133,6 @@ def prefect_server(home: Path, log: Path, *, scheduled: bool = False) -> Iterato
             yield server
         finally:
             _drain()
-
-
-def wait_until_recorded(server: Server, flow_run_ids: Sequence[str], task_runs: int) -> bool:
-    """True once the end of every task run is in the database of our own server; it takes them down a little later.
-
-    Stopping the server earlier would lose the last ones. False when they are still missing after RECORD_LIMIT_S.
-    """
-    ended = {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]}}
-    query = {"flow_runs": {"id": {"any_": list(flow_run_ids)}}, "task_runs": {"state": ended}}
-    deadline = time.monotonic() + RECORD_LIMIT_S
-    while (
-        recorded := _ask(server.api_url, "POST", "/task_runs/count", query)
-    ) < task_runs and time.monotonic() < deadline:
-        time.sleep(POLL_S)
-    return bool(recorded >= task_runs)
-
-
-def record_killed_runs(server: Server) -> int:
-    """How many flow runs the history still called running, though their process is gone; it calls them crashed now.
-
-    Only for a server of ours, and only by the one run that holds the dataset's lock.
-    """
-    query = {"flow_runs": {"state": {"type": {"any_": ["RUNNING", "CANCELLING"]}}}}
-    killed = _ask(server.api_url, "POST", "/flow_runs/filter", query)
-    crashed = {"state": {"type": "CRASHED", "message": "its process was killed"}, "force": True}
-    for run in killed:
-        _ask(server.api_url, "POST", f"/flow_runs/{run['id']}/set_state", crashed)
-    return len(killed)
-
-
-def _ask(api_url: str, method: str, path: str, query: Mapping[str, Any] | None = None) -> Any:
-    """What a server on this machine answers; asked directly, past any proxy."""
-    address = urlsplit(api_url)
-    connection = http.client.HTTPConnection(address.netloc, timeout=ANSWER_LIMIT_S)
-    try:
-        connection.request(method, address.path + path, json.dumps(query), {"Content-Type": "application/json"})
-        return json.load(connection.getresponse())
-    finally:
-        connection.close()
 
 
 def _settings(home: Path, log: Path) -> dict[str, str]:
@@ -215,7 +206,7 @@ def _appended(log: Path) -> BinaryIO:
 
 
 def _server_settings(*, scheduled: bool) -> dict[str, str]:
-    idle = () if scheduled else IDLE_SERVICES
+    idle = UNUSED_SERVICES if scheduled else UNUSED_SERVICES + SCHEDULE_SERVICES
     return {
         "PREFECT_SERVER_UI_ENABLED": "false",
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
@@ -223,13 +214,6 @@ def _server_settings(*, scheduled: bool) -> dict[str, str]:
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
         **{f"PREFECT_SERVER_SERVICES_{service}_ENABLED": "false" for service in idle},
     }
-
-
-def _is_healthy(api_url: str) -> bool:
-    try:
-        return _ask(api_url, "GET", "/health") is True
-    except (OSError, http.client.HTTPException, ValueError):
-        return False
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.history import record_killed_runs, wait_until_recorded
 from flows.lock import only_run
-from flows.server import Server, prefect_server, record_killed_runs, wait_until_recorded
+from flows.server import Server, prefect_server
+from pipeline.core.errors import PipelineError
 from pipeline.workspace import Outcome, Workspace
 
 if TYPE_CHECKING:
@@ -93,7 +95,7 @@ class FlowSession:
 
     def wait_until_recorded(self) -> None:
         """Come back when the history of all runs so far is in the database of a server of ours."""
-        tasks = sum(run.ended > run.began for run in self._runs)  # a step that was given up never became a task
+        tasks = sum(run.is_task for run in self._runs)
         if self._server.pid is not None and tasks:
             wait_until_recorded(self._server, self._flow_run_ids, tasks)
 
@@ -102,8 +104,8 @@ class FlowSession:
 
         if not self._flow_run_ids:
             self._come_up()
-        with listening(self._heard):
-            spread = flow.with_options(task_runner=task_runner(self._workspace.config.run))
+        spread = flow.with_options(task_runner=task_runner(self._workspace.config.run))
+        with listening(self._heard), _prefect_trouble():
             state = spread(self._workspace.root, *arguments, return_state=True)
         self._flow_run_ids.append(str(state.state_details.flow_run_id))
         return outcomes_of(state)
@@ -116,6 +118,18 @@ class FlowSession:
     def _heard(self, run: StageRun) -> None:
         self._runs.append(run)
         self._report(run.outcome)
+
+
+@contextmanager
+def _prefect_trouble() -> Iterator[None]:
+    """Tell what went wrong between Prefect and its server in one line; no stage raises for a fault of its own."""
+    try:
+        yield
+    except PipelineError:
+        raise
+    except Exception as error:
+        cause = type(error).__name__
+        raise PipelineError(f"Prefect lost its server ({cause}); what was done is kept, so run it again") from error
 
 
 def busy_seconds(runs: Iterable[StageRun]) -> float:

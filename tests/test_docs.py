@@ -44,8 +44,15 @@ def resolve(words: list[str]) -> click.Context:
 
 
 @pytest.mark.parametrize("line", shell_lines())
-def test_command_line_in_the_docs_parses(line: str):
+def test_command_line_in_the_docs_parses(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
     words = shlex.split(line)[1:]
+    for word in words:
+        if word.endswith("/"):
+            Path(word).mkdir(parents=True, exist_ok=True)
+        elif "." in word:
+            Path(word).parent.mkdir(parents=True, exist_ok=True)
+            Path(word).touch()
     if words[0] not in ("--help", "--version"):
         assert resolve(words).command.callback is not None
 
@@ -57,8 +64,9 @@ def test_settings_in_the_docs_load(name: str, text: str, tmp_path: Path):
     load_config(path)
 
 
-def test_template_of_init_loads():
+def test_template_of_init_loads_and_stands_in_the_readme():
     assert load_config(TEMPLATE).dataset.name == "my-liver"
+    assert TEMPLATE.read_text(encoding="utf-8") in [text for _, text in blocks("toml")]
 
 
 @pytest.mark.parametrize(("name", "code"), blocks("python"), ids=lambda value: value[:30] if "\n" not in value else "")

@@ -22,6 +22,7 @@ DEFINITIONS = {
     "after_fair": "mean Dice of raters with the strict majority of the others, in percent",
     "bias_ml": "mean volume difference: rater minus vote, or first rater minus second",
     "bias_low_ml, bias_high_ml": "limits of agreement, bias -+ 1.96 standard deviations (Bland & Altman 1986)",
+    "bias_percent": "mean volume difference in percent of the mean of both, where either marked the structure",
     "icc_2_1": "two-way random effects, absolute agreement, single rater (Shrout & Fleiss 1979), of volumes",
 }
 
@@ -36,6 +37,7 @@ def dataset_tables(volumes: Sequence[RatedVolume], *, seed: int = 7) -> dict[str
     rows = summarise(volumes, seed=seed)
     return {
         "summary": [row.to_json() for row in rows],
+        "overall": overall_table(rows),
         "plc_cect": plc_table(rows),
         "limt": limt_table(rows),
         "raters": rater_table(volumes),
@@ -46,7 +48,10 @@ def dataset_tables(volumes: Sequence[RatedVolume], *, seed: int = 7) -> dict[str
     }
 
 
+OVERALL_MEASURES = ("dice", "jaccard", "hd95_max_mm", "assd_mm", "nsd", "f1")
+
 PAGE_HEADINGS = {
+    "overall": "Pairs of raters over all volumes, with 95 % intervals of the mean over patients",
     "plc_cect": "Lesions between raters: Dice, and volume difference in ml (as PLC-CECT reports them)",
     "limt": "Dice in percent before and after the vote (as LiMT reports it), and against the vote of the others",
     "raters": "Each rater against the vote",
@@ -63,12 +68,20 @@ def page_tables(tables: Mapping[str, Any]) -> dict[str, list[dict[str, str]]]:
     }
 
 
+def overall_table(rows: Iterable[SummaryRow]) -> list[dict[str, Any]]:
+    """Every structure over all volumes by the measures that papers ask for, with intervals over patients."""
+    return [
+        {"structure": row.structure, "measure": row.measure, "patients": row.patients, **_statistics(row)}
+        for row in rows
+        if row.group == "all" and row.measure in OVERALL_MEASURES
+    ]
+
+
 def plc_table(rows: Iterable[SummaryRow]) -> list[dict[str, Any]]:
-    """Inter-observer agreement on lesions as PLC-CECT prints it: Dice and volume difference, mean, median and sd."""
+    """Inter-observer agreement on lesions as PLC-CECT prints it, Dice and volume difference, and what it left out."""
     shown = ("dice", "volume_difference_ml")
     return [
-        {"group": row.group, "value": row.value, "measure": row.measure, "volumes": row.volumes}
-        | finite({"mean": row.mean, "median": row.median, "sd": row.sd})
+        {"group": row.group, "value": row.value, "measure": row.measure, **_statistics(row)}
         for row in rows
         if row.structure == Structure.LESION and row.measure in shown
     ]
@@ -119,36 +132,50 @@ def group_table(volumes: Sequence[RatedVolume]) -> list[dict[str, Any]]:
     ]
 
 
+def repeat_table(repeats: Sequence[RatedVolume]) -> list[dict[str, Any]]:
+    """Each rater against himself on hidden repeats: Dice and volume difference of the two readings.
+
+    Args:
+        repeats: one a repeat, whose two "raters" are the two readings and whose groups name the "rater".
+    """
+    shown = ("dice", "volume_difference_ml")
+    return [
+        {"rater": row.value, "structure": row.structure, "measure": row.measure, **_statistics(row)}
+        for row in summarise(repeats)
+        if row.group == "rater" and row.measure in shown
+    ]
+
+
+def _statistics(row: SummaryRow) -> dict[str, Any]:
+    names = ("volumes", "both_empty", "one_empty", "mean", "median", "sd", "q1", "q3", "ci_low", "ci_high")
+    return dict(finite({name: getattr(row, name) for name in names}))
+
+
 def _rater_row(rater: str, structure: str, scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    against = bland_altman(_column(scores, "volume_ml"), _column(scores, "vote_ml"))
-    return {"rater": rater, "structure": structure} | dict(
-        finite(
-            {"volumes": len(scores)}
-            | {measure: _mean(score[measure] for score in scores) for measure in VOTE_MEASURES}
-            | {"bias_ml": against.bias, "bias_low_ml": against.low, "bias_high_ml": against.high}
-        )
-    )
+    volumes_ml = np.array([[score["volume_ml"], score["vote_ml"]] for score in scores], dtype=np.float64)
+    dice = {measure: _mean(score[measure] for score in scores) for measure in VOTE_MEASURES}
+    row = {"rater": rater, "structure": structure, "volumes": len(scores)} | dice | _bias(volumes_ml)
+    return dict(finite(row))
 
 
 def _pair_row(a: str, b: str, structure: str, pairs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     volumes_ml = np.array([pair["volumes_ml"] for pair in pairs], dtype=np.float64)
+    row = {"rater_a": a, "rater_b": b, "structure": structure, "volumes": len(pairs)}
+    row |= {"dice": _mean(pair["dice"] for pair in pairs)} | _bias(volumes_ml) | {"icc_2_1": icc_2_1(volumes_ml)}
+    return dict(finite(row))
+
+
+def _bias(volumes_ml: NDArray[np.float64]) -> dict[str, float]:
+    """Bland-Altman of two columns of volumes, in ml and in percent of their mean."""
     apart = bland_altman(volumes_ml[:, 0], volumes_ml[:, 1])
-    return {"rater_a": a, "rater_b": b, "structure": structure} | dict(
-        finite(
-            {
-                "volumes": len(pairs),
-                "dice": _mean(pair["dice"] for pair in pairs),
-                "bias_ml": apart.bias,
-                "bias_low_ml": apart.low,
-                "bias_high_ml": apart.high,
-                "icc_2_1": icc_2_1(volumes_ml),
-            }
-        )
-    )
-
-
-def _column(scores: Sequence[Mapping[str, Any]], name: str) -> NDArray[np.float64]:
-    return np.array([score[name] for score in scores], dtype=np.float64)
+    marked = volumes_ml[volumes_ml.sum(axis=1) > 0]
+    percent = 100 * marked / marked.mean(axis=1, keepdims=True)
+    return {
+        "bias_ml": apart.bias,
+        "bias_low_ml": apart.low,
+        "bias_high_ml": apart.high,
+        "bias_percent": bland_altman(percent[:, 0], percent[:, 1]).bias,
+    }
 
 
 def _mean(values: Iterable[float | None]) -> float:

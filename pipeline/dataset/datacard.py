@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.core.config import Config
+from pipeline.dataset.anonymity import QUASI_IDENTIFIERS, class_histogram, smallest_variety
 from pipeline.dataset.inclusion import FlowStep
-from pipeline.dataset.manifest import ManifestRow, group_sizes
+from pipeline.dataset.manifest import ManifestRow
 from pipeline.dataset.release_inputs import ReleaseInputs
 from pipeline.dataset.tables import by_patient, markdown_table, table1_rows
 
@@ -85,15 +86,18 @@ def _inclusion(flow: Sequence[FlowStep]) -> str:
 
 
 def _privacy(rows: Sequence[ManifestRow], config: Config) -> str:
-    groups = group_sizes(rows)
-    alone = sum(size == 1 for size in groups.values())
+    patients = [row.model_dump(mode="json") for row in by_patient(rows).values()]
+    alike = class_histogram(patients)
+    variety = smallest_variety(patients, "cancer_type")
     options = ", ".join(sorted(config.deidentification.options)) or "none"
     return f"""## Privacy
 
 Headers were rebuilt from an allow-list under DICOM PS3.15 Annex E, Basic Profile, with the options {options}. Ages over
 89 are "90+", dates became days since the first study, and patients, series and hospitals have keyed pseudonyms.
-Of {len(groups)} patients {alone} are alone in their age, sex, diagnosis and site; the smallest group has
-{min(groups.values(), default=0)} (k-anonymity)."""
+
+Patients who share {", ".join(QUASI_IDENTIFIERS)}: the smallest group has {min(alike, default=0)} (k-anonymity),
+and every group has at least {variety} diagnoses (l-diversity). {alike.get(1, 0)} of {len(patients)} patients stand
+alone."""
 
 
 def _limits(rows: Sequence[ManifestRow]) -> str:

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,7 +17,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.core.errors import ReleaseError
-from pipeline.core.records import Patient, Phase, Problem, Severity
+from pipeline.core.records import Phase, Problem, Severity
 
 OLDEST_EXACT_AGE = 89
 """Ages above are released as "90+": 45 CFR 164.514(b)(2)(i)(C)."""
@@ -77,7 +75,7 @@ class ManifestRow(BaseModel):
     lesion_volume_ml: float = Field(ge=0, description="All lesions together.")
     lesion_count: Count = Field(description="Lesions, separate in three dimensions (26 neighbours).")
     largest_lesion_mm: Length = Field(description="Largest diameter of the largest lesion; empty without one.")
-    raters: str = Field(description="Codes of the radiologists who drew this volume.")
+    raters: str = Field(min_length=1, description="Codes of the radiologists who drew this volume.")
     liver_dice_mean: Dice = Field(description="Whole liver, mean over pairs of raters.")
     liver_dice_min: Dice = Field(description="Whole liver, lowest pair.")
     lesion_dice_mean: Dice = Field(description="Lesions, mean over pairs that drew any.")
@@ -100,29 +98,6 @@ class ManifestRow(BaseModel):
 
 
 COLUMNS = tuple(ManifestRow.model_fields)
-
-QUASI_IDENTIFIERS = ("age", "gender", "cancer_type", "site")
-"""What of a patient someone might know from elsewhere and look for in the table."""
-
-
-@dataclass(frozen=True, slots=True)
-class PublicPatient:
-    """What of a patient is published, generalised as far as the dataset's privacy asks.
-
-    Attributes:
-        age: whole years, a band such as "50-59", or "90+".
-        gender: "M", "F" or "O".
-        cancer_type: diagnosis.
-    """
-
-    age: str | None = None
-    gender: str | None = None
-    cancer_type: str | None = None
-
-    @classmethod
-    def of(cls, patient: Patient) -> PublicPatient:
-        """The usual form: exact years up to 89."""
-        return cls(released_age(patient.age_years), patient.sex, patient.diagnosis)
 
 
 def released_age(years: int | None) -> str | None:
@@ -183,16 +158,6 @@ def check_table(rows: Sequence[ManifestRow]) -> tuple[Problem, ...]:
     if list(rows) != sorted(rows, key=row_order):
         problems.append(_problem("unsorted", "rows are not sorted by patient and phase"))
     return tuple(problems)
-
-
-def group_sizes(rows: Iterable[ManifestRow]) -> dict[str, int]:
-    """Case id to how many patients share its `QUASI_IDENTIFIERS`; the smallest is the k of k-anonymity.
-
-    Source: Sweeney 2002, doi 10.1142/S0218488502001648.
-    """
-    keys = {row.patient_id: tuple(getattr(row, name) for name in QUASI_IDENTIFIERS) for row in rows}
-    counts = Counter(keys.values())
-    return {patient_id: counts[key] for patient_id, key in keys.items()}
 
 
 def schema() -> dict[str, Any]:

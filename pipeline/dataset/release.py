@@ -6,11 +6,9 @@ The same inputs give the same bytes. Files that the version before already has b
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from statistics import fmean
-
-import numpy as np
 
 from pipeline.core.errors import LeakError, ReleaseError
 from pipeline.core.files import (
@@ -24,17 +22,14 @@ from pipeline.core.files import (
     write_json,
     write_text,
 )
-from pipeline.core.geometry import require_same_space
-from pipeline.core.labels import Label, LabelScheme
+from pipeline.core.labels import LabelScheme
 from pipeline.core.records import Problem, Severity
-from pipeline.core.volume import LabelMap, Volume
 from pipeline.dataset.croissant import croissant
 from pipeline.dataset.datacard import datacard_text
 from pipeline.dataset.difference import ReleaseDifference, diff
-from pipeline.dataset.layout import ReleaseLayout, image_name, label_name, liver_mask_name, mask_name
+from pipeline.dataset.layout import ReleaseLayout
 from pipeline.dataset.manifest import (
     ManifestRow,
-    PublicPatient,
     manifest_text,
     parquet_bytes,
     row_order,
@@ -48,6 +43,7 @@ from pipeline.dataset.release_inputs import (
     ScanFacts,
     public_config,
 )
+from pipeline.dataset.release_rows import generalised_facts, patient_facts, release_volume
 from pipeline.dataset.splits import Splits, assign_splits, nnunet_folds
 from pipeline.dataset.statistics import statistics_rows
 from pipeline.dataset.sums import read_sums, write_sums
@@ -61,10 +57,8 @@ from pipeline.dataset.tables import (
     rows_text,
     table1_rows,
 )
-from pipeline.dataset.tasks import classification_text, coco, lesion_boxes, lesion_kind
+from pipeline.dataset.tasks import classification_text, coco, lesion_kind
 from pipeline.dataset.verify import LeakCheck, verify
-from pipeline.dataset.volume_checks import figures
-from pipeline.image.nifti import content_sha256, read_labels, read_volume, write_nifti
 
 __all__ = [
     "LeakCheck",
@@ -77,14 +71,13 @@ __all__ = [
     "diff",
     "latest_version",
     "refusals",
-    "split_facts",
     "verify",
 ]
 
 VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 
 
-def cut(inputs: ReleaseInputs, releases: Path, *, leak_check: LeakCheck) -> Path:
+def cut(inputs: ReleaseInputs, releases: Path, *, leak_check: LeakCheck, jobs: int = 1) -> Path:
     """The folder of the new version, whole and read-only.
 
     Cutting a version again from the same inputs changes nothing and gives the same folder.
@@ -93,6 +86,7 @@ def cut(inputs: ReleaseInputs, releases: Path, *, leak_check: LeakCheck) -> Path
         inputs: everything that goes out.
         releases: where the versions lie.
         leak_check: gates the release; one place stops it.
+        jobs: volumes written and checked at the same time; changes no byte.
 
     Raises:
         ReleaseError: when labels are undecided or unchecked, the version exists with other content, or a check fails;
@@ -103,15 +97,16 @@ def cut(inputs: ReleaseInputs, releases: Path, *, leak_check: LeakCheck) -> Path
     final = releases / inputs.version
     staging = releases / f".{inputs.version}.partial"
     previous = latest_version(releases, before=inputs.version)
-    remove_folder(staging)
+    for leftover in releases.glob(".*.partial"):
+        remove_folder(leftover)
     try:
-        _fill(ReleaseLayout(staging), inputs, previous)
+        _fill(ReleaseLayout(staging), inputs, previous, jobs)
         _require_clean(staging, leak_check)
         _share_with(previous, staging)
         write_sums(staging)
         if final.exists():
             return _same_as_before(staging, final)
-        _require_sound(staging)
+        _require_sound(staging, jobs)
         publish_folder(staging, final)
     finally:
         remove_folder(staging)
@@ -143,34 +138,29 @@ def require_ready(inputs: ReleaseInputs) -> None:
 
 def latest_version(releases: Path, *, before: str | None = None) -> Path | None:
     """Folder of the highest version, or of the highest below another; None where there is none."""
+    lower = [path for path in _versions(releases) if before is None or _numbers(path.name) < _numbers(before)]
+    return lower[-1] if lower else None
+
+
+def known_splits(releases: Path) -> Splits | None:
+    """Where every patient of any version stands, also of those that left and may return; None before the first."""
+    found = [Splits.from_json(read_json(ReleaseLayout(path).splits)) for path in _versions(releases)]
+    places = {case_id: place for splits in found for case_id, place in splits.places.items()}
+    return Splits(found[-1].seed, found[-1].folds, places) if found else None
+
+
+def _versions(releases: Path) -> list[Path]:
+    """Folders of all versions, lowest first."""
     found = [path for path in releases.glob("*") if path.is_dir() and VERSION.fullmatch(path.name)]
-    lower = [path for path in found if before is None or _numbers(path.name) < _numbers(before)]
-    return max(lower, key=lambda path: _numbers(path.name), default=None)
-
-
-def split_facts(inputs: ReleaseInputs) -> dict[str, dict[str, str | None]]:
-    """What splits may be stratified by or held out on, by patient: of the scan and of the clinical table."""
-    facts: dict[str, dict[str, str | None]] = {}
-    for volume in sorted(inputs.volumes, key=lambda volume: volume.name):
-        patient = inputs.public_patient(volume.case_id)
-        facts.setdefault(
-            volume.case_id,
-            {
-                "site": volume.scan.site,
-                "manufacturer": volume.scan.manufacturer,
-                "model": volume.scan.model,
-                "cancer_type": patient.cancer_type,
-                "gender": patient.gender,
-            },
-        )
-    return facts
+    return sorted(found, key=lambda path: _numbers(path.name))
 
 
 def _open_points(volume: ReleaseVolume, min_raters: int) -> list[tuple[str, str]]:
     review = volume.review
     points = []
-    if len(review.raters) < min_raters:
-        points.append(("missing-reviews", f"{len(review.raters)} of {min_raters} reviews are there"))
+    wanted = max(1, min_raters)
+    if len(review.raters) < wanted:
+        points.append(("missing-reviews", f"{len(review.raters)} of {wanted} reviews are there"))
     if review.undecided_voxels:
         points.append(("undecided", f"{review.undecided_voxels} voxels are undecided"))
     if review.open_reasons and not review.adjudicator:
@@ -178,12 +168,18 @@ def _open_points(volume: ReleaseVolume, min_raters: int) -> list[tuple[str, str]
     return points
 
 
-def _fill(layout: ReleaseLayout, inputs: ReleaseInputs, previous: Path | None) -> None:
+def _fill(layout: ReleaseLayout, inputs: ReleaseInputs, previous: Path | None, jobs: int) -> None:
     """Write every file but the checksums."""
-    old = Splits.from_json(read_json(ReleaseLayout(previous).splits)) if previous else None
-    splits = assign_splits(split_facts(inputs), inputs.config.splits, old)
+    facts = patient_facts(inputs)
+    splits = assign_splits(facts, inputs.config.splits, known_splits(layout.root.parent))
+    told = generalised_facts(facts, inputs.config.deidentification.min_k)
     volumes = sorted(inputs.volumes, key=lambda volume: volume.name)
-    released = [_release_volume(layout.root, volume, inputs, splits) for volume in volumes]
+
+    def release(volume: ReleaseVolume) -> tuple[ManifestRow, Sequence[Row]]:
+        return release_volume(layout.root, volume, inputs, splits, told[volume.case_id])
+
+    with ThreadPoolExecutor(jobs) as pool:
+        released = list(pool.map(release, volumes))
     rows = sorted((row for row, _ in released), key=row_order)
     write_text(layout.manifest, manifest_text(rows))
     write_atomically(layout.manifest_parquet, parquet_bytes(rows))
@@ -206,118 +202,8 @@ def _fill(layout: ReleaseLayout, inputs: ReleaseInputs, previous: Path | None) -
     _require_version(inputs.version, difference)
     write_text(layout.changes, difference.to_markdown())
     write_json(layout.croissant, croissant(rows, inputs.config, inputs.version, sha256_of(layout.manifest)))
-    for name, text in inputs.pages.items():
-        write_text(layout.root / name, text)
-
-
-def _release_volume(
-    root: Path, volume: ReleaseVolume, inputs: ReleaseInputs, splits: Splits
-) -> tuple[ManifestRow, Sequence[Row]]:
-    """Write the four files of a volume; its manifest row and its lesion boxes."""
-    image, labels = read_volume(volume.image), read_labels(volume.labels)
-    require_same_space(image.geometry, labels.geometry, what=f"mask of {volume.name}")
-    LabelScheme().check(labels.voxels, what=f"mask of {volume.name}")
-    contents: dict[str, Volume | LabelMap] = {
-        "ct": image,
-        "mask": LabelMap((labels.voxels == Label.LESION).astype(np.uint8), labels.geometry),
-        "liver_mask": LabelMap((labels.voxels != Label.BACKGROUND).astype(np.uint8), labels.geometry),
-        "label": labels,
-    }
-    names = (image_name, mask_name, liver_mask_name, label_name)
-    paths = {f"{kind}_path": name(volume.case_id, volume.phase) for kind, name in zip(contents, names, strict=True)}
-    for path, content in zip(paths.values(), contents.values(), strict=True):
-        write_nifti(root / path, content, for_release=True)
-    hashes = {f"{kind}_content_sha256": content_sha256(content) for kind, content in contents.items()}
-    columns = {
-        "patient_id": volume.case_id,
-        "phase": volume.phase,
-        "release": inputs.version,
-        "license": inputs.config.dataset.license,
-        **paths,
-        **hashes,
-        **_patient_columns(inputs.public_patient(volume.case_id), splits, volume),
-        **_scan_columns(volume),
-        **_grid_columns(image),
-        **_label_columns(volume, labels),
-        **_review_columns(volume.review),
-    }
-    row = ManifestRow.model_validate(columns)
-    return row, lesion_boxes(labels)
-
-
-def _patient_columns(patient: PublicPatient, splits: Splits, volume: ReleaseVolume) -> Row:
-    split, fold = splits.places[volume.case_id]
-    return {
-        "age": patient.age,
-        "gender": patient.gender,
-        "cancer_type": patient.cancer_type,
-        "split": split,
-        "fold": fold,
-    }
-
-
-def _scan_columns(volume: ReleaseVolume) -> Row:
-    scan = volume.scan
-    level, width = volume.window_hu or (None, None)
-    return {
-        "site": scan.site,
-        "days_from_first_study": scan.days_from_first_study,
-        "series": scan.series,
-        "phase_confidence": scan.phase_confidence,
-        "manufacturer": scan.manufacturer,
-        "model": scan.model,
-        "kernel": scan.kernel,
-        "kvp": scan.kvp,
-        "slice_thickness_mm": scan.slice_thickness_mm,
-        "scan_slices": scan.slices,
-        "first_slice": volume.first_slice,
-        "window_level_hu": level,
-        "window_width_hu": width,
-        "coarse_model": volume.coarse_model,
-        "coarse_sha256": volume.coarse_sha256,
-    }
-
-
-def _grid_columns(image: Volume) -> Row:
-    slices, rows, columns = image.geometry.shape
-    slice_mm, row_mm, column_mm = (round(spacing, 4) for spacing in image.geometry.spacing_mm)
-    return {
-        "slices": slices,
-        "rows": rows,
-        "columns": columns,
-        "slice_spacing_mm": slice_mm,
-        "row_spacing_mm": row_mm,
-        "column_spacing_mm": column_mm,
-        "orientation": image.geometry.orientation,
-    }
-
-
-def _label_columns(volume: ReleaseVolume, labels: LabelMap) -> Row:
-    diameters = [row["max_diameter_mm"] for row in volume.lesions if row.get("max_diameter_mm") is not None]
-    counted = {name: value for _, name, value in figures(labels)}
-    if counted["lesion_count"] != len(volume.lesions):
-        raise ReleaseError(
-            f"{volume.name}: {len(volume.lesions)} lesions were measured but the mask has {counted['lesion_count']}; "
-            "measure the lesions again"
-        )
-    return {**counted, "largest_lesion_mm": round(max(diameters), 2) if diameters else None}
-
-
-def _review_columns(review: ReviewFacts) -> Row:
-    return {
-        "raters": " ".join(sorted(review.raters)),
-        "liver_dice_mean": _rounded(review.liver_dice, fmean),
-        "liver_dice_min": _rounded(review.liver_dice, min),
-        "lesion_dice_mean": _rounded(review.lesion_dice, fmean),
-        "lesion_dice_min": _rounded(review.lesion_dice, min),
-        "consensus_method": review.method,
-        "review_status": "adjudicated" if review.adjudicator else "voted",
-        "adjudicator": review.adjudicator,
-    }
-
-
-def _rounded(values: Sequence[float], summary: Callable[[Sequence[float]], float]) -> float | None:
-    return round(summary(values), 4) if values else None
+    for name, page in inputs.pages.items():
+        write_text(layout.root / name, page if isinstance(page, str) else page(rows))
 
 
 def _lesion_rows(volumes: Iterable[ReleaseVolume], rows: Iterable[ManifestRow]) -> list[Row]:
@@ -392,8 +278,8 @@ def _same_as_before(staging: Path, final: Path) -> Path:
     return final
 
 
-def _require_sound(staging: Path) -> None:
-    wrong = [problem.message for problem in verify(staging) if problem.severity is Severity.REFUSE]
+def _require_sound(staging: Path, jobs: int) -> None:
+    wrong = [problem.message for problem in verify(staging, jobs=jobs) if problem.severity is Severity.REFUSE]
     if wrong:
         raise ReleaseError("the release does not pass its own checks:\n" + "\n".join(wrong))
 

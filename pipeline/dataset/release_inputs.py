@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -11,10 +11,13 @@ from typing import Any
 from pipeline.core.config import Config, section_content
 from pipeline.core.records import Patient, Phase
 from pipeline.dataset.inclusion import FlowStep
-from pipeline.dataset.manifest import PublicPatient
+from pipeline.dataset.manifest import ManifestRow
 
 Row = Mapping[str, Any]
 """One line of a table: column to a number, a text, None, or lists and mappings of these."""
+
+Page = str | Callable[[Sequence[ManifestRow]], str]
+"""A text, or what makes it of the manifest's rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,32 +118,29 @@ class ReleaseInputs:
         config: what decided the dataset; only the parts that `public_config` names are published.
         patients: age, sex and diagnosis by case_id.
         volumes: every volume.
-        published: what of a patient goes out where it is more general than `PublicPatient.of`, by case_id.
         min_raters: fewer drawings than this refuse the release.
         flow: the CONSORT table.
         agreement: one row a volume, structure and pair of raters.
         enhancement: one row a lesion and phase.
         summaries: further tables of agreement by a short name, such as "plc" and "limt".
         provenance: packages, program, models and input hashes; nothing of a machine, no clock.
-        pages: further files by their path in the release, such as the QC page.
+        pages: further texts by their path in the release, such as the quality page; one that needs the manifest is a
+            function of its rows.
     """
 
     version: str
     config: Config
     patients: Mapping[str, Patient]
     volumes: tuple[ReleaseVolume, ...]
-    published: Mapping[str, PublicPatient] = field(default_factory=lambda: MappingProxyType({}))
     min_raters: int = 1
     flow: tuple[FlowStep, ...] = ()
     agreement: Sequence[Row] = ()
     enhancement: Sequence[Row] = ()
     summaries: Mapping[str, Sequence[Row]] = field(default_factory=lambda: MappingProxyType({}))
     provenance: Row = field(default_factory=lambda: MappingProxyType({}))
-    pages: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-
-    def public_patient(self, case_id: str) -> PublicPatient:
-        """What of a patient goes out."""
-        return self.published.get(case_id) or PublicPatient.of(self.patients[case_id])
+    pages: Mapping[str, str | Callable[[Sequence[ManifestRow]], str]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
 
 
 def public_config(config: Config) -> dict[str, Any]:

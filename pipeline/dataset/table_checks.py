@@ -15,11 +15,12 @@ import pandas as pd
 from pipeline.core.errors import StorageError
 from pipeline.core.files import read_json
 from pipeline.core.records import Problem
+from pipeline.dataset.anonymity import smallest_class
 from pipeline.dataset.layout import ReleaseLayout
 from pipeline.dataset.manifest import COLUMNS, ManifestRow, parquet_bytes, row_name, row_order, schema
 from pipeline.dataset.splits import Splits, nnunet_folds
 from pipeline.dataset.statistics import statistics_rows
-from pipeline.dataset.tables import STATISTICS_COLUMNS, TABLE1_COLUMNS, rows_text, table1_rows
+from pipeline.dataset.tables import STATISTICS_COLUMNS, TABLE1_COLUMNS, by_patient, rows_text, table1_rows
 from pipeline.dataset.tasks import coco
 from pipeline.dataset.volume_checks import VolumeCheck, refused
 
@@ -42,6 +43,7 @@ def check_tables(layout: ReleaseLayout, checks: Sequence[VolumeCheck]) -> Iterat
     found = coco((check.row, check.boxes) for check in sorted(checks, key=lambda check: row_order(check.row)))
     if _json(layout.detection) != found:
         yield _differs(layout.detection, "the masks")
+    yield from _check_anonymity(layout, rows)
     yield from _check_lesions(layout, rows)
     yield from _check_agreement(layout, rows)
 
@@ -57,6 +59,15 @@ def _check_splits(layout: ReleaseLayout, rows: Sequence[ManifestRow]) -> Iterato
         yield refused("splits", f"{layout.splits.name} and the manifest place patients differently")
     elif _json(layout.nnunet_splits) != nnunet_folds(splits, [(row.patient_id, str(row.phase)) for row in rows]):
         yield refused("splits", f"{layout.nnunet_splits.name} does not follow from {layout.splits.name}")
+
+
+def _check_anonymity(layout: ReleaseLayout, rows: Sequence[ManifestRow]) -> Iterator[Problem]:
+    """As many patients look alike as the release promises."""
+    provenance = _json(layout.provenance) or {}
+    promised = provenance.get("config", {}).get("deidentification", {}).get("min_k") or 0
+    patients = [row.model_dump(mode="json") for row in by_patient(rows).values()]
+    if 0 < smallest_class(patients) < min(promised, len(patients)):
+        yield refused("not-anonymous", f"fewer than the promised {promised} patients look alike")
 
 
 def _check_lesions(layout: ReleaseLayout, rows: Sequence[ManifestRow]) -> Iterator[Problem]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 from pipeline.core.labels import COLORS, Label, LabelScheme
+from pipeline.core.records import Phase
 from pipeline.dataset.manifest import ManifestRow, csv_text
 from pipeline.dataset.release_inputs import Row
 
@@ -62,9 +63,9 @@ def table1_rows(rows: Sequence[ManifestRow]) -> list[Row]:
         "all": list(rows),
     }
     figures = {name: dict(_table1_lines(group)) for name, group in groups.items()}
-    lines = dict.fromkeys(line for group in figures.values() for line in group)
     return [
-        {"characteristic": line, **{name: group.get(line, "") for name, group in figures.items()}} for line in lines
+        {"characteristic": line, **{name: group.get(line, "") for name, group in figures.items()}}
+        for line in figures["all"]
     ]
 
 
@@ -107,7 +108,7 @@ def _table1_lines(rows: Sequence[ManifestRow]) -> Iterable[tuple[str, str]]:
     yield from _shares("gender", patients, lambda row: row.gender)
     yield from _shares("cancer type", patients, lambda row: row.cancer_type)
     yield "volumes", str(len(rows))
-    yield from _shares("phase", rows, lambda row: str(row.phase))
+    yield from _shares("phase", rows, lambda row: row.phase)
     yield "slices", str(sum(row.slices for row in rows))
     yield "slices with lesions", str(sum(row.lesion_slices for row in rows))
     marked = [row for row in rows if row.lesion_count]
@@ -123,9 +124,15 @@ def _table1_lines(rows: Sequence[ManifestRow]) -> Iterable[tuple[str, str]]:
 def _shares(
     what: str, rows: Sequence[ManifestRow], value: Callable[[ManifestRow], str | None]
 ) -> Iterable[tuple[str, str]]:
+    """Number and share of each value, phases in their own order, others by name."""
     counts = Counter(value(row) or "unknown" for row in rows)
-    for name, count in sorted(counts.items()):
+    phases = list(Phase)
+    for name, count in sorted(counts.items(), key=lambda item: (_index(item[0], phases), item[0])):
         yield f"{what} {name}, n (%)", f"{count} ({100 * count / len(rows):.2f})"
+
+
+def _index(name: str, order: Sequence[str]) -> int:
+    return order.index(name) if name in order else len(order)
 
 
 def _quartiles(values: Sequence[float]) -> str:

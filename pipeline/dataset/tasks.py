@@ -13,7 +13,7 @@ from pipeline.core.volume import LabelMap
 from pipeline.dataset.manifest import ManifestRow, csv_text
 from pipeline.dataset.release_inputs import Row
 from pipeline.dataset.tables import by_patient
-from pipeline.image.components import label_components
+from pipeline.image.components import bounding_box, label_components
 
 HEALTHY = frozenset({"normal", "none", "healthy"})
 """Diagnoses that stand for a liver without lesions."""
@@ -48,14 +48,20 @@ def lesion_boxes(labels: LabelMap) -> list[dict[str, Any]]:
 
     A box is (x, y, width, height) in pixels of the stored slice, as COCO has it; `area` counts lesion pixels.
     """
-    numbered = _numbered_by_size(labels.voxels == Label.LESION)
+    lesions = labels.voxels == Label.LESION
+    region = bounding_box(lesions)
+    if region is None:
+        return []
+    numbered = _numbered_by_size(lesions[region])
+    first_slice, first_row, first_column = (side.start for side in region)
     boxes = []
-    for index in np.flatnonzero((numbered > 0).any(axis=(1, 2))).tolist():
-        for number in np.unique(numbered[index][numbered[index] > 0]).tolist():
-            rows, columns = np.nonzero(numbered[index] == number)
+    for index, plane in enumerate(numbered, start=first_slice):
+        for number in np.unique(plane[plane > 0]).tolist():
+            rows, columns = np.nonzero(plane == number)
             left, top = int(columns.min()), int(rows.min())
             size = (int(columns.max()) - left + 1, int(rows.max()) - top + 1)
-            boxes.append({"slice": index, "lesion": number, "bbox": [left, top, *size], "area": len(rows)})
+            corner = (first_column + left, first_row + top)
+            boxes.append({"slice": index, "lesion": number, "bbox": [*corner, *size], "area": len(rows)})
     return boxes
 
 

@@ -11,6 +11,8 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from pipeline.core.errors import ReleaseError
@@ -36,12 +38,13 @@ TELLTALES = {
 _TABLES = (".csv", ".json", ".md", ".label")
 
 
-def verify(release: Path, *, leak_check: LeakCheck | None = None) -> tuple[Problem, ...]:
+def verify(release: Path, *, leak_check: LeakCheck | None = None, jobs: int = 1) -> tuple[Problem, ...]:
     """Everything that is wrong with a release; empty when it may be used.
 
     Args:
         release: the folder of one version, or a copy of it.
         leak_check: searches for identifiers of the sources, where these are at hand.
+        jobs: volumes checked at the same time.
     """
     layout = ReleaseLayout(release)
     problems = [*_check_sums(layout), *_check_texts(layout)]
@@ -51,7 +54,8 @@ def verify(release: Path, *, leak_check: LeakCheck | None = None) -> tuple[Probl
         rows = read_manifest(layout.manifest)
     except ReleaseError as error:
         return (*problems, refused("manifest", str(error)))
-    checks = [check_volume(release, row) for row in rows]
+    with ThreadPoolExecutor(jobs) as pool:
+        checks = list(pool.map(partial(check_volume, release), rows))
     problems += check_table(rows)
     problems += _check_files(layout, rows)
     problems += _check_twins(checks)

@@ -10,7 +10,7 @@ from pipeline.core.config import Modality
 from pipeline.core.records import Instance, Reason
 from pipeline.dicom.allowlist import STORAGE_CLASSES
 
-_REFUSED_CLASSES = {
+REFUSED_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.7": Reason("secondary-capture", "a captured screen may show the patient's name"),
     "1.2.840.10008.5.1.4.1.1.88": Reason("report", "reports and dose reports are text about the patient"),
     "1.2.840.10008.5.1.4.1.1.104": Reason("document", "an embedded document may say anything"),
@@ -19,6 +19,8 @@ _REFUSED_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.66": Reason("derived-object", "segmentations and raw data are no original image"),
     "1.2.840.10008.1.3.10": Reason("directory", "a DICOMDIR lists patients and holds no image"),
 }
+"""Kinds of object that are never released, by the beginning of their storage class (PS3.4 B.5)."""
+
 _LOCALIZER_WORDS = ("LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW")
 _CAPTURE_WORDS = ("SCREEN SAVE", "SCREENSHOT", "CAPTURE")
 
@@ -33,7 +35,7 @@ def admit(instance: Instance, *, modality: Modality = Modality.CT) -> Reason | N
 
 def _class_reason(instance: Instance, modality: Modality) -> Reason | None:
     storage_class = instance.text("SOPClassUID") or instance.text("MediaStorageSOPClassUID")
-    for prefix, reason in _REFUSED_CLASSES.items():
+    for prefix, reason in REFUSED_CLASSES.items():
         if storage_class == prefix or storage_class.startswith(prefix + "."):
             return reason
     if storage_class and storage_class not in STORAGE_CLASSES:

@@ -12,15 +12,16 @@ import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import config as pydicom_config
 from pydicom.datadict import dictionary_VR, tag_for_keyword
-from pydicom.dataelem import DataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as DicomSequence
+from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from pipeline.core.config import DeidentificationConfig
@@ -29,7 +30,8 @@ from pipeline.core.errors import PrivacyError
 from pipeline.core.pseudonyms import Pseudonyms
 from pipeline.core.records import Instance, Series
 from pipeline.dicom.allowlist import ALLOWED, CODES, EMPTIED, TOP_LEVEL, Attribute
-from pipeline.dicom.value_rules import Subject, parsed_date, parsed_time
+from pipeline.dicom.header import plain_value
+from pipeline.dicom.value_rules import Subject, parsed_date, parsed_time, parts_of
 
 JSON: TypeAlias = str | int | float | bool | list["JSON"] | dict[str, "JSON"] | None
 
@@ -42,7 +44,8 @@ UTF_8 = "ISO_IR 192"
 
 MAX_DS_CHARACTERS = 16
 _DATE_PARTNERS = {f"{event}Date": f"{event}Time" for event in ("Study", "Series", "Acquisition", "Content")}
-_OPTION_CODES = {
+PROFILE_CODE = ("113100", "Basic Application Confidentiality Profile")
+OPTION_CODES = {
     Option.CLEAN_PIXELS: ("113101", "Clean Pixel Data Option"),
     Option.CLEAN_DESCRIPTORS: ("113105", "Clean Descriptors Option"),
     Option.MODIFIED_DATES: ("113107", "Retain Longitudinal Temporal Information Modified Dates Option"),
@@ -50,6 +53,8 @@ _OPTION_CODES = {
     Option.DEVICE_IDENTITY: ("113109", "Retain Device Identity Option"),
     Option.INSTITUTION: ("113112", "Retain Institution Identity Option"),
 }
+"""Code and meaning of the profile and of each option (PS3.16 CID 7050)."""
+
 _UNREADABLE = (
     ValueError,
     TypeError,
@@ -214,15 +219,23 @@ def _items(value: object) -> Iterator[Dataset]:
 
 
 def _plain_of(dataset: Dataset, keyword: str) -> object:
-    """A value in plain Python types; None when absent, empty, of another VR than the standard's, or unreadable."""
+    """A value in plain Python types; None when absent, empty or unreadable."""
     tag = _TAGS[keyword]
-    if tag not in dataset:
+    if tag not in dataset.keys():  # noqa: SIM118 - the view is ten times as fast
         return None
     try:
-        element = dataset[tag]
-        return _plain(element.value)
+        element: Any = dataset.get_item(tag)
+        vr = _VRS[keyword] if element.VR in (None, "UN") else element.VR
+        if isinstance(element, RawDataElement) and vr in _PLAIN_VRS:
+            charset = _charset_of(dataset) if vr in _ENCODED_VRS else ""
+            return plain_value(element.value or b"", vr, little_endian=element.is_little_endian, charset=charset)
+        return _plain(dataset[tag].value)
     except _UNREADABLE:
         return None
+
+
+def _charset_of(dataset: Dataset) -> str:
+    return "\\".join(str(part) for part in parts_of(_plain_of(dataset, "SpecificCharacterSet") or ""))
 
 
 def _plain(value: object) -> object:
@@ -237,8 +250,11 @@ def _plain(value: object) -> object:
     return (str(value).strip("\0 ") or None) if value is not None else None
 
 
+_ENCODED_VRS = frozenset(("LO", "LT", "PN", "SH", "ST", "UT"))
+_PLAIN_VRS = _ENCODED_VRS | {"AE", "AS", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "SL", "SS", "TM", "UI", "UL", "US"}
+
 _TAGS = {
-    keyword: tag
+    keyword: Tag(tag)
     for keyword in (
         *ALLOWED,
         *EMPTIED,
@@ -333,7 +349,7 @@ def _add_markers(clean: Dataset, config: DeidentificationConfig, *, is_text_free
     earned = [option for option in Option if option in config.options]
     if not is_text_free:
         earned = [option for option in earned if option is not Option.CLEAN_PIXELS]
-    codes = [("113100", "Basic Application Confidentiality Profile"), *(_OPTION_CODES[option] for option in earned)]
+    codes = [PROFILE_CODE, *(OPTION_CODES[option] for option in earned)]
     _put(clean, "SpecificCharacterSet", UTF_8)
     _put(clean, "PatientIdentityRemoved", "YES")
     _put(clean, "DeidentificationMethod", METHOD)

@@ -77,7 +77,7 @@ def _assembled(dataset: Any, frames: NDArray[np.uint8]) -> Segmentation:
     layers = np.zeros((len(order), *geometry.shape), dtype=np.uint8)
     for group, frame, slice_ in zip(groups, frames, slices, strict=True):
         number = int(_macro(dataset, group, "SegmentIdentificationSequence").ReferencedSegmentNumber)
-        layers[order[number], slice_] |= frame
+        layers[order[number], slice_] = frame
     return Segmentation(layers, geometry, tuple(str(segment.SegmentLabel) for segment in dataset.SegmentSequence))
 
 

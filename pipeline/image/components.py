@@ -43,12 +43,6 @@ def label_components(mask: Mask) -> tuple[NDArray[np.unsignedinteger], int]:
     return numbered[1:-1, 1:-1, 1:-1] if padded else numbered, int(count)
 
 
-def component_sizes(mask: Mask) -> NDArray[np.int64]:
-    """Voxels of each component, in scan order; no entry for an empty mask."""
-    numbered, count = label_components(mask)
-    return np.bincount(numbered.ravel(), minlength=count + 1)[1:]
-
-
 def component_count(mask: Mask) -> int:
     """How many separate parts the mask has."""
     return label_components(mask)[1]

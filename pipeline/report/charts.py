@@ -18,7 +18,8 @@ PROFILE_OF = ("liver", "lesion", "disputed")
 
 
 def flow_chart(steps: Sequence[FlowStep]) -> str:
-    """CONSORT as bars: how many were left after each rule, and how many fell there."""
+    """CONSORT as bars: how many were left after each rule at which any fell, and how many did."""
+    steps = [step for place, step in enumerate(steps) if step.fell or place in (0, len(steps) - 1)]
     width, line_height, bar, label = 640, 30, 22, 150
     scale = (width - label - 70) / max([step.remaining for step in steps] + [1])
     parts = []

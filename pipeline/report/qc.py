@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from statistics import median
@@ -37,6 +37,12 @@ LIVER_DICE = (0.90, 0.95)
 LESION_DICE = (0.70, 0.85)
 """Bad below, good from: PLC-CECT's observers reached 0.7586 a pair, LiMT's 0.8846."""
 
+SETTLED = "adjudicated"
+"""Status of a volume whose raters differed and which the lead radiologist has decided."""
+
+MAX_SHEETS = 150
+"""Most doubtful volumes that come with pictures, about 55 kB each; more would be too heavy for a browser."""
+
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -49,7 +55,7 @@ class QcVolume:
         phase: of the volume.
         image: as released, or in full.
         labels: consensus, or what there is so far, on the same grid.
-        status: in words: "voted", "adjudicated", "coarse label only"...
+        status: in words: "voted", "coarse label only"...; with `SETTLED` dispute is told but weighs no more.
         facts: name to value, shown as given: scanner, spacing, diagnosis...
         liver_dice: "R1 R2" to Dice of the whole liver; None where there was nothing to compare.
         lesion_dice: the same for lesions.
@@ -125,11 +131,13 @@ def qc_page(
         tables: further tables by their headings, such as summaries of agreement.
     """
     cards = sorted((make_card(volume) for volume in volumes), key=lambda card: card.doubt)
+    cards[MAX_SHEETS:] = [replace(card, sheet="", outlines="", tiles=()) for card in cards[MAX_SHEETS:]]
     raters = sorted({rater for card in cards for pair in card.liver_dice for rater in pair.split(PAIR_SEPARATOR)})
     return _template().render(
         title=title,
         version=version,
         cards=cards,
+        max_sheets=MAX_SHEETS,
         headline=_headline(cards, raters),
         flows=[(of, flow_chart([step for step in flow if step.of == of])) for of in ("patients", "series")]
         if flow
@@ -197,14 +205,17 @@ def _concerns(
     is_bad = not volume.labels.voxels.any()
     if is_bad:
         concerns.append("no liver is labelled")
+    is_doubtful = bool(concerns)
     for name, scores, (bad, good) in (("liver", liver_dice, LIVER_DICE), ("lesion", lesion_dice, LESION_DICE)):
         lowest = min(scores.values(), default=1.0)
         if lowest < good:
-            concerns.append(f"raters differ on the {name}: lowest Dice {lowest:.2f}")
-            is_bad = is_bad or lowest < bad
+            concerns.append(f"raters differed on the {name}: lowest Dice {lowest:.2f}")
+            is_doubtful = is_doubtful or volume.status != SETTLED
+            is_bad = is_bad or (lowest < bad and volume.status != SETTLED)
     if component_count(volume.labels.voxels != Label.BACKGROUND) > 1:
         concerns.append("the liver is in several parts")
-    return tuple(concerns), "bad" if is_bad else "look" if concerns else "good"
+        is_doubtful = True
+    return tuple(concerns), "bad" if is_bad else "look" if is_doubtful else "good"
 
 
 def _flows_of(flow: Sequence[FlowStep]) -> list[str]:

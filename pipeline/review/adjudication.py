@@ -36,7 +36,7 @@ class AdjudicationItem:
         voted: the mask of the vote, to edit.
         ratings: raters to their masks; letters take the raters' place in the package.
         reasons: why the vote does not settle it.
-        slices_to_look_at: indices along axis 0, from 0; without any, the most disputed ones are shown.
+        slices_to_look_at: indices along axis 0, from 0; the pictures show the most disputed ones.
     """
 
     item_id: str

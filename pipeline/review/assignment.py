@@ -28,7 +28,7 @@ class AssignedItem:
     """One volume on one rater's list.
 
     Attributes:
-        item_id: what the rater sees: "P0001_C1", or "X0003" for a hidden repeat.
+        item_id: what the rater sees: "P0001_C1", or "X4821" for a hidden repeat.
         case_id: "P0001"...
         phase: of the case.
         is_repeat: True when the same rater has the volume under its own name too.
@@ -152,12 +152,23 @@ def _with_repeats(items: list[AssignedItem], share: float, key: str) -> tuple[As
     half = len(items) // 2
     wanted = min(round(share * len(items)), half)
     drawn = sorted(items[:half], key=lambda item: _draw(f"{key}/repeat/{item.item_id}"))[:wanted]
-    merged = list(items)
-    for number, item in enumerate(drawn, start=1):
-        repeat = AssignedItem(f"X{number:04d}", item.case_id, item.phase, is_repeat=True)
+    merged, names = list(items), _hidden_names(drawn, key)
+    for item in drawn:
+        repeat = AssignedItem(names[item.item_id], item.case_id, item.phase, is_repeat=True)
         spots = len(merged) - half + 1
         merged.insert(half + int(_draw(f"{key}/place/{item.item_id}")[:8], 16) % spots, repeat)
     return tuple(merged)
+
+
+def _hidden_names(drawn: Sequence[AssignedItem], key: str) -> dict[str, str]:
+    """Items to names such as "X4821", which hardly ever recur for another rater or in another round."""
+    names: dict[str, str] = {}
+    for item in sorted(drawn, key=lambda item: item.item_id):
+        number = int(_draw(f"{key}/name/{item.item_id}")[:8], 16)
+        while (name := f"X{number % 10_000:04d}") in names.values():
+            number += 1
+        names[item.item_id] = name
+    return names
 
 
 def _draw(key: str) -> str:

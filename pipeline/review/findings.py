@@ -1,7 +1,7 @@
 """What a returned mask shows beside the one that was sent: empty, unchanged, mirrored, misplaced, torn.
 
 Each check is one function that gives a `Problem` or None. Only what the rater brought in counts: a gap that was already
-in the mask as sent is not held against him.
+in the mask as sent is not held against the rater.
 """
 
 from __future__ import annotations

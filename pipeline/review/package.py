@@ -19,7 +19,7 @@ from pipeline.core.files import atomic_writer, json_text
 from pipeline.core.geometry import require_same_space
 from pipeline.core.labels import LabelScheme
 from pipeline.core.volume import LabelMap, Unit, Volume
-from pipeline.image.nifti import gzipped_nifti, read_labels, read_volume
+from pipeline.image.nifti import decode_nifti, gzipped_nifti, read_labels, read_volume
 from pipeline.review.pages import (
     READER_COLORS,
     RETURN_PAGE,
@@ -33,7 +33,6 @@ from pipeline.review.pages import (
 from pipeline.review.preview import (
     TILES,
     Contour,
-    Sheet,
     contact_sheet,
     contours_of,
     display_range,
@@ -55,7 +54,7 @@ from pipeline.review.viewers import (
     windows_starter,
 )
 
-__all__ = ["MANIFEST", "PACKAGE_FACTS", "WORKLIST", "PackageItem", "build_package", "package_name"]
+__all__ = ["MANIFEST", "PACKAGE_FACTS", "WORKLIST", "PackageItem", "build_package", "package_name", "sent_mask"]
 
 WORKLIST = "worklist.csv"
 PACKAGE_FACTS = "package.json"
@@ -129,6 +128,22 @@ def build_package(
     return target
 
 
+def sent_mask(package: Path, item_id: str) -> LabelMap:
+    """The mask that a package holds for an item.
+
+    Raises:
+        StorageError: when the package is damaged, or does not hold the item.
+    """
+    name = mask_name(item_id)
+    try:
+        with zipfile.ZipFile(package) as archive:
+            content = archive.read(f"cases/{item_id}/{name}")
+    except (zipfile.BadZipFile, KeyError, OSError):
+        raise StorageError(f"{package.name} is damaged or does not hold {item_id}; restore it or pack again") from None
+    voxels, geometry = decode_nifti(content, name)
+    return LabelMap(voxels, geometry)
+
+
 def _case(item: PackageItem, scheme: LabelScheme, unit: Unit) -> _Case:
     image = read_volume(item.image, unit)
     labels = _mask_on(image, item.coarse, scheme, f"mask of {item.item_id}")
@@ -136,10 +151,12 @@ def _case(item: PackageItem, scheme: LabelScheme, unit: Unit) -> _Case:
         letter: _mask_on(image, path, scheme, f"reading {letter} of {item.item_id}")
         for letter, path in sorted(item.readings.items())
     }
-    sheet = _sheet(item, image, labels, readings)
+    contours = _contours(labels, readings)
+    wanted = _disputed(list(readings.values())) or item.slices_to_look_at
+    sheet = contact_sheet(image, contours, slices_to_show(labels, wanted))
     files: dict[str, Member] = {
         **_image_and_mask(item, image, labels),
-        "preview.png": png_bytes(sheet),
+        "preview.png": png_bytes(sheet, [contour.color for contour in contours]),
         **{reading_name(letter): path for letter, path in item.readings.items()},
         **_starters(item, image, scheme),
     }
@@ -161,17 +178,15 @@ def _mask_on(image: Volume, path: Path, scheme: LabelScheme, what: str) -> Label
     return labels
 
 
-def _sheet(item: PackageItem, image: Volume, labels: LabelMap, readings: Mapping[str, LabelMap]) -> Sheet:
-    """A few slices with the mask to edit, or with the outlines of all readers."""
-    contours = list(contours_of(labels))
-    if readings:
-        contours = [
-            Contour(contour.mask, READER_COLORS[letter])
-            for letter, reading in readings.items()
-            for contour in contours_of(reading)
-        ]
-    wanted = item.slices_to_look_at or _disputed(list(readings.values()))
-    return contact_sheet(image, contours, slices_to_show(labels, wanted))
+def _contours(labels: LabelMap, readings: Mapping[str, LabelMap]) -> list[Contour]:
+    """The outlines of the mask to edit, or of all readers where there are some."""
+    if not readings:
+        return list(contours_of(labels))
+    return [
+        Contour(contour.mask, READER_COLORS[letter])
+        for letter, reading in readings.items()
+        for contour in contours_of(reading)
+    ]
 
 
 def _disputed(readings: Sequence[LabelMap]) -> tuple[int, ...]:

@@ -56,7 +56,7 @@ class PackageItem:
     """One volume to send.
 
     Attributes:
-        item_id: "P0001_C1", or "X0003" for a hidden repeat.
+        item_id: "P0001_C1", or "X4821" for a hidden repeat.
         case_id: "P0001"...; shown only where the item bears its own name.
         phase: of the case.
         image: the volume, a NIfTI file without free text.

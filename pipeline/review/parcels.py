@@ -25,8 +25,10 @@ from pipeline.review.viewers import IMAGE_NAME, reading_name
 FOREIGN_SUFFIXES = (".mhd", ".hdr", ".img", ".mrb", ".mgz", ".dcm", ".vtk", ".stl")
 """Forms a mask may be saved in that are not read here; told, never passed over."""
 
-LARGEST_MASK_BYTES = 1 << 30
-"""A compressed mask has a few hundred kB; more than 1 GB is no mask."""
+OTHER_ARCHIVES = (".rar", ".7z", ".tar", ".tgz", ".xz")
+
+LARGEST_FILE_BYTES = 1 << 30
+"""A compressed mask has a few hundred kB, an image some ten MB; more than 1 GB was never sent."""
 
 _DAMAGED_ZIP = (
     zipfile.BadZipFile,
@@ -114,7 +116,10 @@ def _files(path: Path) -> Iterator[ReturnedFile]:
 
 
 def _of_disk(path: Path, inside: PurePosixPath) -> Iterator[ReturnedFile]:
-    if path.suffix.lower() == ".zip" and not _is_litter(inside):
+    suffix = path.suffix.lower()
+    if suffix in OTHER_ARCHIVES:
+        raise ReviewError(f"the return is packed as {suffix}, which is not read here; please send a zip")
+    if suffix == ".zip" and not _is_litter(inside):
         yield from _of_zip(path, inside.with_suffix(""))
     else:
         yield ReturnedFile(inside, lambda: _file_bytes(path))
@@ -136,9 +141,10 @@ def _of_zip(path: Path, inside: PurePosixPath) -> Iterator[ReturnedFile]:
     if any(info.flag_bits & 1 for info in members):
         raise ReviewError("the zip is locked by a password; please send it without one")
     for info in members:
-        if info.file_size > LARGEST_MASK_BYTES and _may_be_mask(PurePosixPath(info.filename)):
-            raise ReviewError("the zip holds a file that is far too large for a mask; please send the masks alone")
-        yield ReturnedFile(inside / info.filename, lambda info=info: _member_bytes(path, info))  # type: ignore[misc]
+        if info.file_size > LARGEST_FILE_BYTES:
+            raise ReviewError("the zip holds a file far larger than any that was sent; please send the masks alone")
+        # some Windows programs write backslashes, against the zip format's own rule
+        yield ReturnedFile(inside / info.filename.replace("\\", "/"), lambda info=info: _member_bytes(path, info))  # type: ignore[misc]
 
 
 def _member_bytes(path: Path, info: zipfile.ZipInfo) -> bytes:
@@ -194,7 +200,7 @@ def _remarks(worklists: list[ReturnedFile]) -> dict[str, Remark]:
     """Spreadsheets write commas, semicolons or tabs, with or without a byte order mark."""
     remarks = {}
     for file in worklists:
-        text = file.read().decode("utf-8-sig", "replace")
+        text = _decoded(file.read())
         first = text.partition("\n")[0]
         separator = max((",", ";", "\t"), key=first.count)
         for row in _rows(text, separator):
@@ -202,6 +208,14 @@ def _remarks(worklists: list[ReturnedFile]) -> dict[str, Remark]:
             if status or comment:
                 remarks[item] = Remark(status.casefold(), comment)
     return remarks
+
+
+def _decoded(content: bytes) -> str:
+    """UTF-8 as we wrote it, or GB 18030 as a Chinese spreadsheet saves it; what fits neither is replaced."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("gb18030", "replace")
 
 
 def _rows(text: str, separator: str) -> list[dict[str, str | None]]:

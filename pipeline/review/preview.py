@@ -26,7 +26,6 @@ LINE_PX = 2
 DASH_PX = 6
 INTENSITY_PERCENTILES = (1.0, 99.0)
 _JPEG_QUALITY = 80
-_PNG_COLORS = 96
 _CAPTION: Color = (255, 235, 59)
 
 
@@ -87,9 +86,19 @@ def contact_sheet(image: Volume, contours: Sequence[Contour], slices: Sequence[i
     return np.concatenate(tiles, axis=1)
 
 
-def png_bytes(sheet: Sheet) -> bytes:
-    """A small PNG of a sheet, in a palette of its own colours."""
-    return _encoded(Image.fromarray(sheet).quantize(_PNG_COLORS, dither=Image.Dither.NONE), "PNG", optimize=True)
+def png_bytes(sheet: Sheet, colors: Sequence[Color]) -> bytes:
+    """A small PNG of a sheet: greys, and the colours of its outlines, which a palette drawn from the pixels would lose.
+
+    Args:
+        sheet: from `contact_sheet`.
+        colors: of its contours.
+    """
+    kept = [_CAPTION, *dict.fromkeys(colors)]
+    greys = [(round(n * 255 / (255 - len(kept))),) * 3 for n in range(256 - len(kept))]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([part for color in (*greys, *kept) for part in color])
+    indexed = Image.fromarray(sheet).quantize(palette=palette, dither=Image.Dither.NONE)
+    return _encoded(indexed, "PNG", compress_level=6)
 
 
 def jpeg_bytes(sheet: Sheet) -> bytes:

@@ -15,14 +15,14 @@ from functools import cache, partial
 from pathlib import Path
 
 from pipeline.core.errors import GeometryError, LabelError, ReviewError, StorageError
-from pipeline.core.files import sha256_of
 from pipeline.core.geometry import Geometry
 from pipeline.core.labels import LabelScheme
 from pipeline.core.records import Problem, Severity
 from pipeline.core.volume import LabelMap
 from pipeline.image.masks import StoredMask, decode_mask, mask_suffix, place, read_labels_of
-from pipeline.image.nifti import read_labels, read_volume
+from pipeline.image.nifti import content_sha256, read_labels, read_volume
 from pipeline.review.findings import findings
+from pipeline.review.package import sent_mask
 from pipeline.review.pages import STATUS_AGREE
 from pipeline.review.parcels import Parcel, Remark, ReturnedFile, open_parcel
 from pipeline.review.verdicts import ReturnCheck, SentItem, Verdict, judged, refused
@@ -60,7 +60,9 @@ def check_each(
         return
     reader = rater or parcel.rater or _only_rater(sent)
     if reader is None:
-        yield refused("unknown-rater", "nothing tells whose return this is; send package.json with the masks")
+        yield refused(
+            "unknown-rater", "nothing tells whose return this is; put it into a folder named by the rater's code"
+        )
         return
     checks = _Desk(reader, sent, scheme or LabelScheme()).check(parcel)
     first = next(checks, None)
@@ -122,7 +124,7 @@ class _Desk:
         return replace(check, sha256=hashlib.sha256(content).hexdigest())
 
     def _check_mask(self, mask: StoredMask, item: SentItem, *, agreed: bool) -> ReturnCheck:
-        sent, what = read_labels(item.coarse), f"the mask of {item.item_id}"
+        sent, what = _as_sent(item), f"the mask of {item.item_id}"
         try:
             reading = read_labels_of(mask, self.scheme, what=what)
             placement = place(reading.labels, sent.geometry, what=what)
@@ -134,6 +136,8 @@ class _Desk:
         if owner:
             return _belongs_to(item, owner)
         image = read_volume(item.image, item.unit)
+        if not image.geometry.same_space(sent.geometry):
+            return refused("image-changed", f"the image of {item.item_id} was made anew since; pack it again", item)
         others = partial(self._masks_on, sent.geometry, item)
         problems += findings(item.item_id, placement.labels, sent, image, others, agreed=agreed)
         return judged(item, placement.labels, sent, problems, (*reading.repairs, *placement.repairs))
@@ -163,6 +167,12 @@ _CODES: Mapping[type, str] = {
     GeometryError: "wrong-grid",
     LabelError: "wrong-labels",
 }
+
+
+def _as_sent(item: SentItem) -> LabelMap:
+    if item.package is not None and item.package.is_file():
+        return sent_mask(item.package, item.item_id)
+    return read_labels(item.coarse)
 
 
 def _grid_of(path: Path) -> Geometry:
@@ -196,11 +206,11 @@ def _unmatched(number: int, named: Sequence[str]) -> ReturnCheck:
 def _by_word(item: SentItem, word: str) -> ReturnCheck | None:
     """The verdict that a word in the worklist gives: the mask as sent, or one reader's; None for any other word."""
     chosen = {letter.casefold(): path for letter, path in item.readings.items()}
-    chosen[STATUS_AGREE] = item.coarse
-    if word not in chosen:
+    if word not in (*chosen, STATUS_AGREE):
         return None
-    sent, labels = read_labels(item.coarse), read_labels(chosen[word])
-    return replace(judged(item, labels, sent, (), ()), sha256=sha256_of(chosen[word]))
+    sent = _as_sent(item)
+    labels = sent if word == STATUS_AGREE else read_labels(chosen[word])
+    return replace(judged(item, labels, sent, (), ()), sha256=content_sha256(labels))
 
 
 def _two_decisions(item: SentItem, word: str) -> ReturnCheck:

@@ -39,6 +39,8 @@ class SentItem:
         is_repeat: a hidden repeat: compared with the rater's first reading, never voted.
         unit: what the image's numbers mean.
         readings: for adjudication, letters to the masks of the readers.
+        package: the zip that went out; where it is still there, the mask inside is what was sent, even when `coarse`
+            was made anew since.
     """
 
     item_id: str
@@ -50,6 +52,7 @@ class SentItem:
     is_repeat: bool = False
     unit: Unit = Unit.HU
     readings: Mapping[str, Path] = field(default_factory=dict)
+    package: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

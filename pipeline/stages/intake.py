@@ -381,7 +381,12 @@ SCAN = Stage(
 
 SCREEN = Stage(
     name="screen",
-    code=("core", "dicom", "dataset/inclusion.py", "dataset/clinical.py", "dataset/decisions.py", "stages/intake.py"),
+    code=(
+        "core",
+        "dicom",
+        *(f"dataset/{module}.py" for module in ("clinical", "decisions", "inclusion", "rules", "selection")),
+        "stages/intake.py",
+    ),
     packages=("pydicom", "numpy", "pandas"),
     sections=_sections,
     inputs=_screen_inputs,

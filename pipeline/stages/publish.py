@@ -300,6 +300,9 @@ def _problems_text(ws: Workspace) -> str:
 
 
 def _rows(table: Path) -> list[dict[str, str]]:
+    """The rows of a table of ours; none before it was written."""
+    if not table.exists():
+        return []
     with table.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from itertools import chain
@@ -52,6 +52,9 @@ COPIED_SLICES = 3
 FIRST_SERIES_NUMBER = 2
 """The localizer is series 1."""
 
+FIRST_BYSTANDER_NUMBER = 990
+"""Series numbers of what is no slice, as scanners count them."""
+
 PRIOR_DAYS = 203
 """How long before the study of interest a patient was scanned already."""
 
@@ -89,7 +92,7 @@ def make_cohort(folder: Path, *, seed: int = 7) -> CohortTruth:
     """The truth about a cohort, written below a folder as `dicom/` and `clinical.csv`.
 
     Args:
-        folder: made if missing; what it holds besides stays.
+        folder: made if missing; what it holds besides stays, and files that are right already are left alone.
         seed: everything hangs on it; the same seed gives the same bytes.
 
     Raises:
@@ -102,8 +105,7 @@ def make_cohort(folder: Path, *, seed: int = 7) -> CohortTruth:
     set_aside: list[SetAsideTruth] = []
     file_count = 0
     for lot in chain(chain.from_iterable(map(_lots, subjects)), _loose_lots()):
-        for name, content in lot.files:
-            write_atomically(folder / lot.home / name, content, durable=False)
+        _write(folder / lot.home, lot.files)
         series += lot.series
         volumes += lot.volumes
         set_aside += lot.set_aside
@@ -111,6 +113,14 @@ def make_cohort(folder: Path, *, seed: int = 7) -> CohortTruth:
     patients = tuple(_patient_truth(subject) for subject in subjects)
     secrets = {secret for subject in subjects for secret in _secrets(subject)}
     return CohortTruth(patients, tuple(series), tuple(volumes), tuple(set_aside), file_count, tuple(sorted(secrets)))
+
+
+def _write(home: Path, files: Iterable[File]) -> None:
+    """Files that lie there already, unchanged, keep their time, so that a second demo has nothing to scan again."""
+    for name, content in files:
+        path = home / name
+        if not (path.is_file() and path.read_bytes() == content):
+            write_atomically(path, content, durable=False)
 
 
 def _subject(number: int, enrolled: Enrolled, seed: int) -> _Subject:
@@ -133,27 +143,16 @@ def _subject(number: int, enrolled: Enrolled, seed: int) -> _Subject:
 
 def _lots(subject: _Subject) -> Iterator[_Lot]:
     """Everything the export holds of one patient, folder by folder."""
-    enrolled = subject.enrolled
     tissues: dict[Protocol, NDArray[np.uint8]] = {}
-    for number, planned in enumerate(enrolled.series, start=FIRST_SERIES_NUMBER):
-        lot = _series_lot(subject, subject.study, planned, number, tissues)
-        yield lot
-        if number == FIRST_SERIES_NUMBER:
-            yield from _copies(subject, lot)
-    for number, planned in enumerate(enrolled.prior, start=FIRST_SERIES_NUMBER):
-        yield _series_lot(subject, subject.prior, planned, number, tissues)
-    for bystander in enrolled.bystanders:
-        files = tuple(_bystander_files(subject, bystander))
-        yield _Lot(_home(subject, subject.study, 990), files, code=bystander)  # copies have none here
-
-
-def _copies(subject: _Subject, lot: _Lot) -> Iterator[_Lot]:
-    """Slices of a series that lie in the export again: whole ones, and one whose copying broke off."""
-    whole = Bystander.COPIES, lot.files[:COPIED_SLICES]
-    name, content = lot.files[COPIED_SLICES]
-    cut = Bystander.CUT_COPY, ((name, content[: len(content) * 3 // 5]),)
-    for number, (bystander, files) in enumerate((whole, cut), start=900):
+    first: tuple[File, ...] = ()
+    for study, series in ((subject.study, subject.enrolled.series), (subject.prior, subject.enrolled.prior)):
+        for number, planned in enumerate(series, start=FIRST_SERIES_NUMBER):
+            lot = _series_lot(subject, study, planned, number, tissues)
+            first = first or lot.files
+            yield lot
+    for number, bystander in enumerate(Bystander, start=FIRST_BYSTANDER_NUMBER):
         if bystander in subject.enrolled.bystanders:
+            files = tuple(_bystander_files(subject, bystander, first))
             yield _Lot(_home(subject, subject.study, number), files, code=bystander)
 
 
@@ -201,14 +200,21 @@ def _home(subject: _Subject, study: Study, number: int) -> PurePosixPath:
     return site / f"PA{subject.number:06d}" / f"ST{visit:06d}" / f"SE{number:06d}"
 
 
-def _bystander_files(subject: _Subject, bystander: Bystander) -> Iterator[File]:
+def _bystander_files(subject: _Subject, bystander: Bystander, slices: Sequence[File]) -> Iterator[File]:
+    """Files that lie beside the series, some of them made of its slices."""
     uid = made_up_uid(subject.study.uid, str(bystander))
-    if bystander is Bystander.LOCALIZER:
-        yield from localizer_files(subject.study, uid, _scout(subject.anatomy))
-    elif bystander is Bystander.DOSE_REPORT:
-        yield from dose_report_files(subject.study, uid)
-    elif bystander is Bystander.DOSE_SCREEN:
-        yield from dose_screen_files(subject.study, uid, _screen())
+    match bystander:
+        case Bystander.LOCALIZER:
+            yield from localizer_files(subject.study, uid, _scout(subject.anatomy))
+        case Bystander.DOSE_REPORT:
+            yield from dose_report_files(subject.study, uid)
+        case Bystander.DOSE_SCREEN:
+            yield from dose_screen_files(subject.study, uid, _screen())
+        case Bystander.COPIES:
+            yield from slices[:COPIED_SLICES]
+        case Bystander.CUT_COPY:
+            name, content = slices[COPIED_SLICES]
+            yield name, content[: len(content) * 3 // 5]
 
 
 def _scout(anatomy: Anatomy) -> NDArray[np.int16]:
@@ -233,8 +239,10 @@ def _patient_truth(subject: _Subject) -> PatientTruth:
 
 def _secrets(subject: _Subject) -> tuple[str, ...]:
     """What must be found nowhere in a dataset."""
+    scanner = subject.enrolled.scanner
+    places = (scanner.institution, scanner.address, scanner.station)
     days = (f"{subject.prior.injection:%Y%m%d}",) if subject.enrolled.prior else ()
-    return (*subject.person.secrets, *days)
+    return (*subject.person.secrets, *places, *days)
 
 
 def _volume_truth(subject: _Subject, header: SeriesHeader, phantom: Phantom) -> VolumeTruth:

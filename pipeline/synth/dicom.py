@@ -235,7 +235,7 @@ def _add_private(dataset: Dataset, study: Study) -> None:
         identity = dataset.private_block(0x0009, "GEMS_IDEN_01", create=True)
         identity.add_new(0x01, "LO", "GE_GENESIS_FF")
         identity.add_new(0x02, "SH", study.scanner.station)
-        identity.add_new(0xE3, "LO", study.person.patient_id)
+        identity.add_new(0x17, "LT", f"{study.person.patient_id} liver")
         acquisition = dataset.private_block(0x0019, "GEMS_ACQU_01", create=True)
         acquisition.add_new(0x23, "DS", "39.375")
     else:

@@ -28,7 +28,7 @@ THICK = Protocol((26, 96, 96), (7000, 3800, 3800))
 
 
 class Bystander(StrEnum):
-    """Objects in a study that are no slices; the value is the code of their fate."""
+    """Files in a study that must become no slice of a volume; the value is the code of their fate."""
 
     LOCALIZER = "localizer"
     DOSE_REPORT = "dose-report"

@@ -141,3 +141,18 @@ def test_a_lesion_taken_for_background_weighs_more_than_one_taken_for_liver():
     lesion[1], background[1] = 2, 0
     near, far = (agree(named([lesion, other])).reliability[-1] for other in (liver, background))
     assert near.krippendorff_alpha > far.krippendorff_alpha
+
+
+@settings(max_examples=20, deadline=None)
+@given(ratings_of_three, st.sampled_from([0, 1, 2]))
+def test_flipping_all_masks_changes_no_score(masks, axis):
+    straight = agree(named(masks)).to_json()
+    turned = agree(named([np.ascontiguousarray(np.flip(mask, axis)) for mask in masks])).to_json()
+    for name in ("pairs", "against_vote", "reliability", "detections"):
+        for row, twin in zip(straight[name], turned[name], strict=True):
+            assert [twin[key] for key in sorted(twin)] == [
+                pytest.approx(row[key], abs=1e-9) if isinstance(row[key], float) else row[key] for key in sorted(row)
+            ]
+    assert sorted(lesion["pattern"] for lesion in straight["lesions"]) == sorted(
+        lesion["pattern"] for lesion in turned["lesions"]
+    )

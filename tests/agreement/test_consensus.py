@@ -92,6 +92,18 @@ def test_a_volume_beyond_a_limit_goes_to_a_person(limits, rule):
     assert [reason.rule for reason in found.needs_adjudication] == [rule]
 
 
+def test_a_volume_difference_is_that_of_the_raters_not_their_volume():
+    wide, narrow = liver_with_lesion((1, 3, slice(2, 6))), liver_with_lesion((1, 3, slice(2, 5)))
+    limits = LENIENT.model_copy(update={"max_volume_difference_ml": 0.006})
+    assert vote(named([wide, wide, narrow]), ConsensusConfig(adjudicate=limits)).needs_adjudication == ()
+
+
+def test_what_two_raters_differ_on_is_for_joint_review_and_no_tie():
+    strict = ConsensusConfig(adjudicate=LENIENT.model_copy(update={"max_tie_fraction": 0.0}))
+    found = vote(named([liver_with_lesion((1, 3, slice(2, 6))), liver_with_lesion((1, 3, slice(2, 5)))]), strict)
+    assert [reason.rule for reason in found.needs_adjudication] == ["two-raters"]
+
+
 def test_ties_of_an_even_number_go_to_a_person_beyond_the_limit():
     a, b = liver_with_lesion((1, 3, 3)), liver_with_lesion()
     masks = named([a, a, b, b])

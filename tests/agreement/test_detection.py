@@ -60,6 +60,11 @@ def test_what_the_majority_keeps_of_a_lesion_is_told():
     assert lesion.centroid_lps_mm == pytest.approx((2.5, 1.0, 5.0))
 
 
+def test_half_of_the_raters_are_no_majority():
+    (lesion,) = joint_lesions(maps_of(lesions_at(A), lesions_at()))
+    assert (lesion.union_ml, lesion.majority_ml) == (pytest.approx(0.045), 0.0)
+
+
 def test_detection_counts_what_touches_and_what_matches_well():
     shifted = lesions_at(np.s_[1, 1:4, 3:6], B)
     (found,) = detections(maps_of(lesions_at(A, B), shifted))

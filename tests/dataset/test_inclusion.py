@@ -10,16 +10,9 @@ from hypothesis import strategies as st
 
 from pipeline.core.config import Config
 from pipeline.core.records import Patient, Phase, PhaseGuess, Problem, SeriesFacts, Severity
-from pipeline.dataset.inclusion import (
-    SHARP,
-    SOFT_TISSUE,
-    UNKNOWN_KERNEL,
-    Candidate,
-    consort,
-    kernel_rank,
-    screen_cohort,
-    screen_series,
-)
+from pipeline.dataset.inclusion import Candidate, consort, screen_cohort
+from pipeline.dataset.rules import screen_series
+from pipeline.dataset.selection import SHARP, SOFT_TISSUE, UNKNOWN_KERNEL, kernel_rank
 
 PHASES = (Phase.PLAIN, Phase.ARTERIAL, Phase.PORTAL_VENOUS, Phase.DELAYED)
 GOOD = SeriesFacts(
@@ -105,6 +98,15 @@ def test_every_reason_is_collected_in_the_order_of_the_table():
     bad = series("s", Phase.ARTERIAL, slice_thickness_mm=7.0, slice_count=3, modality="MR", problems=[gap])
     inclusion = screen_cohort([*complete(), bad], {"P0001": Patient(12)}, config(min_age_years=18))
     assert rules_of(inclusion)["s"] == ["missing-slices", "modality", "slice-count", "slice-thickness", "age"]
+
+
+def test_what_the_files_forbid_stands_first_by_whatever_name():
+    odd = Problem("conflicting-duplicates", Severity.REFUSE, "two slices at one place")
+    inclusion = screen_cohort([*complete(), series("s", Phase.ARTERIAL, problems=[odd], modality="MR")], {}, config())
+    assert rules_of(inclusion)["s"] == ["conflicting-duplicates", "modality"]
+    assert [step.rule for step in consort(inclusion) if step.of == "series"] == [
+        "assessed", "conflicting-duplicates", "modality", "kept",
+    ]  # fmt: skip
 
 
 def test_flags_do_not_refuse_and_problems_speak_with_the_name_of_their_rule():

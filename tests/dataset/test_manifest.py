@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,20 +10,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pipeline.core.errors import ReleaseError
-from pipeline.core.records import Patient
 from pipeline.dataset.manifest import (
     COLUMNS,
     ManifestRow,
-    PublicPatient,
     csv_text,
-    group_sizes,
     manifest_text,
     read_manifest,
     released_age,
     schema,
 )
-from pipeline.dataset.release import cut
-from tests.dataset.conftest import inputs_in
 
 
 @pytest.fixture
@@ -46,7 +40,6 @@ def test_no_age_above_89_is_told(years):
 
 def test_unknown_age_stays_unknown():
     assert released_age(None) is None
-    assert PublicPatient.of(Patient()) == PublicPatient()
 
 
 @pytest.mark.parametrize(
@@ -79,17 +72,3 @@ def test_csv_cells_are_plain():
     assert csv_text(["a", "b", "c"], [{"a": None, "b": True, "c": float("nan")}, {"a": "x,y"}]) == (
         'a,b,c\n,true,\n"x,y",,\n'
     )
-
-
-def test_groups_are_patients_who_share_what_one_could_know(rows):
-    assert set(group_sizes(rows).values()) == {1}
-    same = [row.model_copy(update={"age": "50-59", "cancer_type": "HCC", "site": "A"}) for row in rows]
-    assert sorted(group_sizes(same).values()) == [3, 3, 3, 3, 3, 3]
-
-
-def test_generalised_patients_are_published_as_such(tmp_path):
-    inputs = inputs_in(tmp_path, patients=2)
-    banded = {case_id: PublicPatient("50-69", "F", "HCC") for case_id in inputs.patients}
-    release = cut(replace(inputs, published=banded), tmp_path / "releases", leak_check=lambda _: [])
-    assert {row.age for row in read_manifest(release / "patient_data.csv")} == {"50-69"}
-    assert "Of 2 patients 2 are alone" in (release / "datacard.md").read_text()

@@ -13,11 +13,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.core.config import DeidentificationConfig
 from pipeline.core.errors import LeakError, ReleaseError
 from pipeline.core.files import sha256_of
+from pipeline.core.records import Patient
+from pipeline.dataset.anonymity import QUASI_IDENTIFIERS
 from pipeline.dataset.inclusion import FlowStep
 from pipeline.dataset.layout import ReleaseLayout
 from pipeline.dataset.release import cut, diff, latest_version, refusals, verify
+from pipeline.dataset.release_rows import patient_facts
 from pipeline.dataset.sums import files_of
 from pipeline.image.nifti import read_labels, write_nifti
 from tests.dataset.conftest import VOXEL_ML, box_labels, lesion_rows
@@ -89,7 +93,8 @@ def test_cutting_twice_from_empty_gives_the_same_bytes(make_inputs, tmp_path):
     for place in ("one", "two"):
         inputs = make_inputs()
         shuffled = replace(inputs, volumes=tuple(reversed(inputs.volumes)))
-        release = cut(inputs if place == "one" else shuffled, tmp_path / place, leak_check=no_leak)
+        given, jobs = (inputs, 1) if place == "one" else (shuffled, 3)
+        release = cut(given, tmp_path / place, leak_check=no_leak, jobs=jobs)
         sums.append((release / "SHA256SUMS").read_bytes())
     assert sums[0] == sums[1]
     assert cut(make_inputs(), tmp_path / "one", leak_check=no_leak) == tmp_path / "one" / "1.0.0"
@@ -138,16 +143,26 @@ def test_unchanged_files_are_links_and_the_difference_is_told(make_inputs, tmp_p
 
 @pytest.mark.parametrize(
     ("version", "patients", "wanted"),
-    [("1.0.1", 6, "1.1.0"), ("1.1.0", 6, None), ("1.9.0", 4, "2.0.0"), ("2.0.0", 4, None), ("1.0.1", 5, None)],
+    [("1.0.1", 3, "1.1.0"), ("1.1.0", 3, None), ("1.9.0", 1, "2.0.0"), ("2.0.0", 1, None), ("1.0.1", 2, None)],
 )
 def test_the_number_must_rise_as_far_as_the_content_changed(make_inputs, tmp_path, version, patients, wanted):
     releases = tmp_path / "releases"
-    cut(make_inputs(patients=5), releases, leak_check=no_leak)
+    cut(make_inputs(patients=2), releases, leak_check=no_leak)
     if wanted:
         with pytest.raises(ReleaseError, match=f"call it {wanted}"):
             cut(make_inputs(version, patients=patients), releases, leak_check=no_leak)
     else:
         assert cut(make_inputs(version, patients=patients), releases, leak_check=no_leak).name == version
+
+
+def test_a_patient_who_left_and_returns_stands_where_he_stood(make_inputs, tmp_path):
+    releases = tmp_path / "releases"
+    first = cut(make_inputs("1.0.0", patients=4), releases, leak_check=no_leak)
+    cut(make_inputs("2.0.0", patients=1), releases, leak_check=no_leak)
+    again = cut(make_inputs("2.1.0", patients=6), releases, leak_check=no_leak)
+    before, after = (json.loads((release / "splits.json").read_text())["patients"] for release in (first, again))
+    assert {case_id: after[case_id] for case_id in before} == before
+    assert cut(make_inputs("1.0.0", patients=4), releases, leak_check=no_leak) == first
 
 
 def test_a_release_with_other_columns_can_still_be_compared(make_inputs, tmp_path):
@@ -171,7 +186,9 @@ def test_a_leak_stops_the_release_and_leaves_nothing(make_inputs, tmp_path):
         cut(leaking, tmp_path / "releases", leak_check=search)
     assert "Zhang" not in str(caught.value)
     assert not list((tmp_path / "releases").iterdir())
+    (tmp_path / "releases" / ".0.9.0.partial" / "ct_files").mkdir(parents=True)
     assert cut(inputs, tmp_path / "releases", leak_check=search).is_dir()
+    assert [path.name for path in (tmp_path / "releases").iterdir()] == ["1.0.0"]
 
 
 def test_unfinished_reviews_are_refused_all_at_once(make_inputs, tmp_path):
@@ -189,6 +206,14 @@ def test_unfinished_reviews_are_refused_all_at_once(make_inputs, tmp_path):
     with pytest.raises(ReleaseError) as caught:
         cut(broken, tmp_path / "releases", leak_check=no_leak)
     assert str(caught.value).count("\n") == 5
+
+
+def test_pages_may_be_made_of_the_manifest(make_inputs, tmp_path):
+    pages = {"qc/index.html": "<p>fixed</p>", "notes.md": lambda rows: f"{len(rows)} volumes\n"}
+    release = cut(replace(make_inputs(patients=2), pages=pages), tmp_path / "releases", leak_check=no_leak)
+    assert (release / "qc" / "index.html").read_text() == "<p>fixed</p>"
+    assert (release / "notes.md").read_text() == "4 volumes\n"
+    assert not verify(release)
 
 
 def test_lesions_measured_on_another_mask_are_noticed(make_inputs, tmp_path):
@@ -279,6 +304,7 @@ def shift_mask(release: Path) -> None:
         (edit("datacard.md", "# ", "# seen 2024-03-01 "), {"changed-file", "telltale"}),
         (edit("PROVENANCE.json", "{", '{"uid": "1.2.840.113619.2.55.3.1",'), {"changed-file", "telltale"}),
         (lambda release: (release / "patient_data.parquet").write_bytes(b"x"), {"changed-file", "table-differs"}),
+        (edit("PROVENANCE.json", '"min_k": null', '"min_k": 5'), {"changed-file", "not-anonymous"}),
         (replace_by_link, {"link"}),
         (name_in_header, {"changed-file", "header-text", "gzip-header"}),
         (shift_mask, {"changed-file", "grid", "content"}),
@@ -310,6 +336,20 @@ def test_agreement_of_the_manifest_must_be_that_of_the_pairs(make_inputs, tmp_pa
 def test_a_copy_is_searched_for_identifiers_too(released):
     (problem,) = verify(released, leak_check=lambda folder: ["ct_files/P0001_ct_P.nii.gz"])
     assert problem.code == "leak"
+
+
+def test_a_volume_nobody_saw_is_never_released(make_inputs, tmp_path):
+    inputs = make_inputs(patients=1)
+    unseen = tuple(replace(volume, review=replace(volume.review, raters=())) for volume in inputs.volumes)
+    with pytest.raises(ReleaseError, match="0 of 1 reviews are there"):
+        cut(replace(inputs, volumes=unseen, min_raters=0), tmp_path / "releases", leak_check=no_leak)
+
+
+def test_facts_that_no_manifest_may_hold_are_named_by_volume_and_column(make_inputs, tmp_path):
+    inputs = make_inputs(patients=1)
+    odd = tuple(replace(volume, scan=replace(volume.scan, phase_confidence=1.5)) for volume in inputs.volumes)
+    with pytest.raises(ReleaseError, match=r"P0001 C1 has facts .* phase_confidence"):
+        cut(replace(inputs, volumes=odd), tmp_path / "releases", leak_check=no_leak)
 
 
 def test_class_against_mask_goes_to_a_person(make_inputs, tmp_path):
@@ -367,6 +407,43 @@ def test_the_data_card_tells_the_cohort_its_limits_and_how_to_use_it(make_inputs
     assert "2 sites and 1 scanners" in card
     assert "Unknown of the 2 patients: nothing." in card
     assert "clipped to -200 to 200 HU" in card
+
+
+def test_patients_are_made_alike_as_far_as_the_dataset_asks(make_inputs, tmp_path):
+    inputs = make_inputs(patients=6)
+    people = {f"P{n:04d}": Patient(50 + n, "F", "HCC" if n < 4 else "ICC") for n in range(1, 7)}
+    volumes = tuple(replace(volume, scan=replace(volume.scan, site="A")) for volume in inputs.volumes)
+    asking = inputs.config.model_copy(update={"deidentification": DeidentificationConfig(min_k=2)})
+    alike = replace(inputs, patients=people, volumes=volumes, config=asking)
+    release = cut(alike, tmp_path / "releases", leak_check=no_leak)
+    assert not [problem for problem in verify(release) if problem.code != "class-differs"]
+    rows = table(release, "patient_data.csv")[::2]
+    assert [row["age"] for row in rows] == ["50-54"] * 4 + ["55-59"] * 2
+    assert [row["cancer_type"] for row in rows] == ["HCC"] * 3 + ["ICC"] * 3
+    card = (release / "datacard.md").read_text()
+    assert "the smallest group has 2 (k-anonymity)" in card
+    assert "0 of 6 patients stand" in card
+
+
+def test_who_cannot_be_made_alike_is_told_without_what_singles_him_out(make_inputs, tmp_path):
+    inputs = make_inputs(patients=6)
+    asking = inputs.config.model_copy(update={"deidentification": DeidentificationConfig(min_k=6)})
+    release = cut(replace(inputs, config=asking), tmp_path / "releases", leak_check=no_leak)
+    assert {tuple(row[name] for name in QUASI_IDENTIFIERS) for row in table(release, "patient_data.csv")} == {("",) * 5}
+
+
+def test_a_patient_with_two_scanners_looks_like_nobody_with_one(make_inputs):
+    inputs = make_inputs(patients=2)
+    scans = [replace(volume.scan, manufacturer=maker) for volume, maker in zip(inputs.volumes, "BABB", strict=True)]
+    volumes = tuple(replace(volume, scan=scan) for volume, scan in zip(inputs.volumes, scans, strict=True))
+    facts = patient_facts(replace(inputs, volumes=volumes))
+    assert [facts[case_id]["manufacturer"] for case_id in ("P0001", "P0002")] == ["A;B", "B"]
+
+
+def test_without_such_a_wish_the_card_tells_who_stands_alone(released):
+    card = (released / "datacard.md").read_text()
+    assert "the smallest group has 1 (k-anonymity)" in card
+    assert "6 of 6 patients stand" in card
 
 
 def test_itk_snap_reads_the_label_names(released):

@@ -204,6 +204,26 @@ def test_random_bytes_raise_no_alarm_for_short_names(tmp_path):
     assert search(identifiers, [tmp_path / "noise.bin"]) == ()
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("O'Sullivan^Fionn^^Dr", ["o'sullivan", "OSullivan", "O’Sullivan", "Fionn"]),
+        ("Smith-Jones^Ann", ["Smith-Jones", "Smithjones", "jones", "Ann Smith-Jones"]),
+        ("St. Clair^Marie", ["St. Clair", "StClair", "Clair", "Marie"]),
+        ("van der Meer^Jan", ["van der Meer", "Meer", "Jan van der Meer", "vanderMeer"]),
+        ("Nguyễn^Thị Hương", ["Nguyễn", "Hương"]),
+    ],
+)
+def test_name_is_found_however_it_is_put_together(tmp_path, name, told):
+    source, out = tmp_path / "source", tmp_path / "out"
+    source.mkdir()
+    out.mkdir()
+    dicom_file(source / "a.dcm", PatientName=name)
+    for number, text in enumerate(told):
+        (out / f"{number}.txt").write_text(f"by {text}, today", encoding="utf-8")
+    assert len({leak.where for leak in search(harvest([source]), [out])}) == len(told)
+
+
 def test_short_identifiers_alone_are_not_searched_for(tmp_path):
     dicom_file(tmp_path / "a.dcm", PatientName="Li^Yu", PatientID="1", AccessionNumber="12345", StudyID="2")
     texts = {text for kind, text in harvest([tmp_path]).texts if kind in (Kind.NAME, Kind.NUMBER)}
@@ -225,6 +245,11 @@ def test_archives_and_tables_of_the_source_are_harvested(tmp_path):
     (tmp_path / "clinical.csv").write_text("patient_id,sex,birth_date\nHOSP99887,F,1961-02-03\n")
     texts = {text for _, text in harvest([tmp_path]).texts}
     assert {"Nowak", "HOSP99887", "03.02.1961"} <= texts
+
+
+def test_damaged_archive_of_the_source_is_counted_not_passed_over(tmp_path):
+    (tmp_path / "export.zip").write_bytes(zipped("IM1", b"anything" * 99)[:-40])
+    assert harvest([tmp_path]).unreadable == 1
 
 
 def test_standard_uids_and_the_writer_of_the_file_identify_nobody(tmp_path):

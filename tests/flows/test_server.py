@@ -45,7 +45,7 @@ def is_gone(pid: int, *, within_s: float = 10.0) -> bool:
 def test_busy_time_counts_overlaps_once():
     outcome = Outcome("convert", "P0001", Status.DONE)
     spans = [(0.0, 2.0), (1.0, 3.0), (1.5, 1.6), (5.0, 6.0)]
-    assert busy_seconds(StageRun(outcome, *span) for span in spans) == 4.0
+    assert busy_seconds(StageRun(outcome, *span, is_task=True) for span in spans) == 4.0
     assert busy_seconds([]) == 0.0
 
 
@@ -87,7 +87,7 @@ class TestServer:
         program.communicate()
         assert is_gone(pid)
 
-    def test_a_server_that_is_already_there_is_used_and_left_alone(self, root: Path, monkeypatch: pytest.MonkeyPatch):
+    def test_a_server_that_is_already_there_is_used_and_left_alone(self, root: Path):
         with prefect_server(root / ".prefect", root / "prefect.log") as first:
             first.wait()
             assert first.pid is not None
@@ -96,6 +96,17 @@ class TestServer:
                 second.wait()
             assert psutil.pid_exists(first.pid)
         assert not (root / "other.log").exists()
+
+    def test_a_server_that_is_not_where_it_should_be_is_one_clear_error(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr("flows.server.FOUND_LIMIT_S", 0.2)
+        monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+        with (
+            prefect_server(root / ".prefect", root / "prefect.log") as server,
+            pytest.raises(PipelineError, match="no Prefect server answers at PREFECT_API_URL; start it, or unset"),
+        ):
+            server.wait()
 
     def test_a_server_that_cannot_start_is_one_clear_error(self, root: Path):
         (root / ".prefect" / "prefect.db").write_bytes(b"this is no database" * 1000)

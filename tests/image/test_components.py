@@ -11,15 +11,20 @@ from scipy import ndimage
 from pipeline.image.components import (
     bounding_box,
     component_count,
-    component_sizes,
     fill_holes,
     holes,
+    label_components,
     largest_component,
     without_dust,
 )
 
 MASKS = arrays(np.bool_, st.tuples(*[st.integers(1, 6)] * 3))
 ALL_NEIGHBOURS = np.ones((3, 3, 3))
+
+
+def component_sizes(mask) -> np.ndarray:
+    numbered, count = label_components(mask)
+    return np.array([(numbered == number).sum() for number in range(1, count + 1)], dtype=int)
 
 
 def shell_and_speck() -> np.ndarray:

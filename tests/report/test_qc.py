@@ -18,8 +18,9 @@ from pipeline.core.geometry import Geometry
 from pipeline.core.records import Phase, Problem, Severity
 from pipeline.core.volume import LabelMap, Volume
 from pipeline.dataset.inclusion import FlowStep
+from pipeline.report import qc
 from pipeline.report.charts import flow_chart, heat_map, profile, stacked_bars, strip_plot
-from pipeline.report.qc import QcVolume, make_card, qc_page
+from pipeline.report.qc import SETTLED, QcVolume, make_card, qc_page
 from pipeline.report.sheets import (
     PATH_UNITS,
     TILE_PX,
@@ -98,6 +99,15 @@ def test_texts_from_data_cannot_become_markup():
     assert "<b>demo" not in html
 
 
+def test_only_the_most_doubtful_of_many_volumes_come_with_pictures(monkeypatch):
+    monkeypatch.setattr(qc, "MAX_SHEETS", 2)
+    html = qc_page("demo", [volume(f"P{n:04d}", lesion_dice={"R1 R2": n / 10}) for n in range(1, 5)])
+    cards = html.split("<article")[1:]
+    assert ["data:image" in card for card in cards] == [True, True, False, False]
+    assert [re.search(r"P\d+", card).group() for card in cards] == ["P0001", "P0002", "P0003", "P0004"]
+    assert "Pictures of the first 2." in html
+
+
 def test_an_empty_dataset_has_a_page():
     assert "Quality of 0 volumes" in qc_page("demo", [])
 
@@ -105,6 +115,12 @@ def test_an_empty_dataset_has_a_page():
 def test_undefined_dice_counts_neither_as_good_nor_as_bad():
     card = make_card(volume(mask=labels(lesion=False), lesion_dice={"R1 R2": None}))
     assert (card.lesion_dice, card.level, card.concerns) == ({}, "good", ())
+
+
+def test_dispute_weighs_until_the_lead_radiologist_settled_it():
+    levels = [make_card(volume(lesion_dice={"R1 R2": 0.5}, status=status)).level for status in ("voted", SETTLED)]
+    assert levels == ["bad", "good"]
+    assert make_card(volume(lesion_dice={"R1 R2": 0.5}, status=SETTLED)).concerns
 
 
 def test_card_tells_volumes_and_parts_on_paper():
@@ -229,9 +245,11 @@ def test_strip_plot_starts_with_the_lowest_and_shows_every_score():
 
 
 def test_flow_chart_and_profile_hold_their_numbers():
-    chart = flow_chart([FlowStep("series", "assessed", 0, 0, 10), FlowStep("series", "kernel", 4, 5, 6)])
+    steps = [("assessed", 0, 10), ("tilt", 0, 10), ("kernel", 4, 6), ("kept", 0, 6)]
+    chart = flow_chart([FlowStep("series", rule, fell, fell, left) for rule, fell, left in steps])
     assert "−4" in chart
     assert 'width="420.0"' in chart
+    assert "tilt" not in chart
     bars = profile({"liver": [0, 10, 5], "lesion": [0, 4, 0], "disputed": [0, 3, 0]}, [1])
     assert [bars.count(f'class="{name}"') for name in ("liver", "lesion", "disputed", "shown")] == [2, 1, 1, 1]
 

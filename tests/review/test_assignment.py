@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from itertools import combinations
 
@@ -65,10 +66,20 @@ def test_repeats_have_names_that_tell_nothing_and_come_after_their_originals():
     for items in lists.values():
         repeats = [item for item in items if item.is_repeat]
         assert len(repeats) == 4
-        assert {item.item_id for item in repeats} == {"X0001", "X0002", "X0003", "X0004"}
+        assert all(re.fullmatch(r"X\d{4}", item.item_id) for item in repeats)
         for repeat in repeats:
             original = next(item for item in items if item.volume == repeat.volume and not item.is_repeat)
             assert items.index(original) < 20 <= items.index(repeat)
+
+
+def test_names_of_repeats_differ_between_raters_and_rounds():
+    def hidden(wanted):
+        lists = assign(wanted, raters(3, repeats=0.1)).lists
+        return [item.item_id for items in lists.values() for item in items if item.is_repeat]
+
+    names = hidden(volumes(20, TWO_PHASES)) + hidden([(f"P9{n:03d}", Phase.PLAIN) for n in range(40)])
+    assert len(names) == 24
+    assert len(set(names)) == 24
 
 
 def test_an_assignment_survives_json_and_a_strange_one_is_refused():

@@ -93,6 +93,16 @@ def test_the_page_loads_nothing_from_anywhere(package):
     assert {f"cases/{item}/" for item in ("P0001_C1", "P0001_C2", "P0002_C1")} <= set(links.found)
 
 
+def test_everything_on_the_page_is_said_in_english_and_in_chinese(package):
+    page = package.read("START_HERE.html").decode()
+    body = page[page.index("<body>") :]
+    assert body.count('lang="en"') == body.count('lang="zh"') > 20
+    for said in re.findall(r'<(p|span)[^>]* lang="zh">(.*?)</\1>', body):
+        assert re.search(r"[\u4e00-\u9fff]|English", said[1])
+    for text in re.findall(r'<(p|span)[^>]* lang="en">(.*?)</\1>', body):
+        assert not re.search(r"[\u4e00-\u9fff]", text[1].replace("中文", ""))
+
+
 def test_the_worklist_counts_slices_from_one_and_leaves_room_for_the_rater(package):
     rows = list(csv.DictReader(io.StringIO(package.read("worklist.csv").decode())))
     assert tuple(rows[0]) == WORKLIST_COLUMNS

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.core.geometry import Geometry
 from pipeline.core.volume import LabelMap, Unit, Volume
@@ -71,6 +74,11 @@ def test_mr_is_shown_by_its_own_percentiles_and_a_flat_image_does_not_divide_by_
     assert display_range(Volume(ramp, geometry)) == (-150, 250)
 
 
-def test_a_png_is_the_same_bytes_twice():
-    sheet = np.random.default_rng(0).integers(0, 255, (30, 40, 3)).astype(np.uint8)
-    assert png_bytes(sheet) == png_bytes(sheet.copy())
+def test_a_png_is_the_same_bytes_twice_and_keeps_even_one_pixel_of_an_outline():
+    sheet = np.repeat(np.random.default_rng(0).integers(0, 255, (90, 90, 1)), 3, axis=2).astype(np.uint8)
+    sheet[40, 50] = RED
+    content = png_bytes(sheet, [RED, (76, 175, 80)])
+    assert png_bytes(sheet.copy(), [RED, (76, 175, 80)]) == content
+    picture = np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).astype(int)
+    assert picture[40, 50].tolist() == list(RED)
+    assert np.abs(picture - sheet).max() <= 4

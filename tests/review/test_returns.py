@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.core.volume import LabelMap
+from pipeline.core.geometry import Geometry
+from pipeline.core.volume import LabelMap, Volume
 from pipeline.image.nifti import read_labels, write_nifti
 from pipeline.review.returns import ReturnCheck, Verdict, check_return
 from tests.review.rounds import SCHEME
@@ -71,6 +73,15 @@ def test_agreeing_in_the_worklist_makes_an_unchanged_mask_good(review_round):
     checks = by_item(check_return(repacked(review_round, {"worklist.csv": worklist}), review_round.sent, SCHEME))
     assert checks["P0001_C1"].verdict is Verdict.ACCEPT
     assert checks["P0002_C1"].verdict is Verdict.FLAG
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030"])
+def test_a_worklist_saved_by_a_chinese_spreadsheet_keeps_its_words(review_round, encoding):
+    worklist = "item,status,comment\r\nP0001_C1,agree,边界清楚\r\n".encode(encoding)
+    check = by_item(check_return(repacked(review_round, {"worklist.csv": worklist}), review_round.sent, SCHEME))[
+        "P0001_C1"
+    ]
+    assert (check.verdict, check.comment) == (Verdict.ACCEPT, "边界清楚")
 
 
 @pytest.mark.parametrize("form", ["folder", "file", "zip in a folder"])
@@ -198,6 +209,47 @@ def test_names_a_rater_chose_are_never_repeated(review_round):
 def test_litter_of_other_systems_and_the_image_itself_are_no_masks(review_round):
     path = repacked(review_round, {"__MACOSX/cases/P0001_C1/._P0001_C1_mask.nii.gz": b"x", ".DS_Store": b"x"})
     assert len(check_return(path, review_round.sent, SCHEME)) == 3
+
+
+def test_what_was_sent_is_known_from_the_package_when_the_network_labels_anew(review_round):
+    package = review_round.package()
+    sent = [replace(item, package=package) for item in review_round.sent]
+    back = repacked(review_round, {})
+    coarse = review_round.items[0].coarse
+    write_nifti(coarse, edited(review_round))
+    unaware = by_item(check_return(back, review_round.sent, SCHEME))["P0001_C1"]
+    assert unaware.verdict is Verdict.ACCEPT, "without the package, the old mask looks like an edit of the new one"
+    check = by_item(check_return(back, sent, SCHEME))["P0001_C1"]
+    assert (check.verdict, check.problems[0].code) == (Verdict.FLAG, "unchanged")
+
+
+def test_a_mask_for_an_image_that_was_made_anew_is_not_used(review_round):
+    sent = [replace(item, package=review_round.package()) for item in review_round.sent]
+    back = repacked(review_round, {mask_of("P0001_C1"): nifti(edited(review_round), review_round.folder)})
+    image = review_round.items[0].image
+    write_nifti(image, Volume(np.zeros((2, 3, 4), np.int16), Geometry.from_axes((2, 3, 4), spacing_mm=(1, 1, 1))))
+    check = by_item(check_return(back, sent, SCHEME))["P0001_C1"]
+    assert (check.verdict, check.problems[0].code) == (Verdict.REJECT, "image-changed")
+
+
+def test_a_zip_of_windows_with_backslashes_is_as_good(review_round):
+    path = review_round.folder / "windows.zip"
+    mask = nifti(edited(review_round), review_round.folder)
+    with zipfile.ZipFile(review_round.package()) as package, zipfile.ZipFile(path, "w") as returned:
+        for name in package.namelist():
+            if "P0001_C1" in name or name == "package.json":
+                content = mask if name == mask_of("P0001_C1") else package.read(name)
+                returned.writestr("review\\" + name.replace("/", "\\"), content)
+    (check,) = check_return(path, review_round.sent, SCHEME)
+    assert (check.verdict, check.item.rater, check.changed_voxels) == (Verdict.ACCEPT, "R1", 9)
+
+
+def test_another_kind_of_archive_is_asked_for_as_a_zip(review_round):
+    path = review_round.folder / "Zhang R1.rar"
+    path.write_bytes(b"Rar!")
+    (check,) = check_return(path, review_round.sent, SCHEME)
+    assert (check.problems[0].code, check.cure) == ("unreadable-return", "please send a zip")
+    assert "Zhang" not in check.sentence
 
 
 def test_an_item_of_another_rater_is_not_taken(review_round):

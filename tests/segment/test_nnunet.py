@@ -146,6 +146,69 @@ def test_network_past_its_time_limit_is_stopped_and_the_next_volume_is_not(demo_
     assert patient.segment(one).labels.voxels.any()
 
 
+def test_device_that_runs_out_of_memory_hands_over_to_the_cpu_and_says_so(
+    demo_model: Model, one: Volume, segmenter: NnunetSegmenter, monkeypatch: pytest.MonkeyPatch
+):
+    import torch
+
+    small = NnunetSegmenter(demo_model, "cpu")
+    predictor = small.load().predictor
+    whole, calls = predictor.predict_logits_from_preprocessed_data, []
+
+    def full_at_first(data: torch.Tensor) -> torch.Tensor:
+        calls.append(predictor.device)
+        if len(calls) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(data)
+
+    monkeypatch.setattr(predictor, "predict_logits_from_preprocessed_data", full_at_first)
+    done = small.segment(one)
+    assert done.raw_sha256 == segmenter.segment(one).raw_sha256
+    assert any("ran out of memory" in note for note in done.notes)
+    assert (done.device, len(calls)) == ("cpu", 2)
+
+
+def test_network_that_fails_otherwise_sets_the_volume_aside(
+    demo_model: Model, one: Volume, monkeypatch: pytest.MonkeyPatch
+):
+    small = NnunetSegmenter(demo_model, "cpu")
+
+    def broken(data: object) -> object:
+        raise RuntimeError("weights of another world\nwith a long story")
+
+    monkeypatch.setattr(small.load().predictor, "predict_logits_from_preprocessed_data", broken)
+    with pytest.raises(SegmentationError, match=r"weights of another world$"):
+        small.segment(one)
+
+
+def test_folds_are_averaged_as_nnunet_does_and_their_disagreement_is_told(
+    tmp_path: Path, demo_model: Model, one: Volume
+):
+    import torch
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    generator = torch.Generator().manual_seed(0)
+    shutil.copytree(demo_model.folder, tmp_path / "folds")
+    whole = torch.load(demo_model.checkpoints[0], map_location="cpu", weights_only=True)
+    shutil.rmtree(tmp_path / "folds" / "fold_all")
+    for fold in range(2):
+        weights = {
+            name: value + 0.02 * fold * torch.randn(value.shape, generator=generator)
+            for name, value in whole["network_weights"].items()
+        }
+        (tmp_path / "folds" / f"fold_{fold}").mkdir()
+        torch.save({**whole, "network_weights": weights}, tmp_path / "folds" / f"fold_{fold}" / "checkpoint_final.pth")
+    model = find_model(CoarseConfig(model="folds"), tmp_path, allow_unpinned=True)
+    done = NnunetSegmenter(model, "cpu").segment(one)
+    peer = nnUNetPredictor(use_mirroring=False, device=torch.device("cpu"), allow_tqdm=False)
+    peer.initialize_from_trained_model_folder(str(model.folder), (0, 1))
+    theirs = peer.predict_single_npy_array(
+        one.voxels[None].astype(np.float32), {"spacing": list(one.geometry.spacing_mm)}
+    )
+    assert np.array_equal(done.labels.voxels, theirs)
+    assert 0.0 < done.signals["folds"] < 1.0
+
+
 def test_provenance_names_everything_that_decides_a_label(segmenter: NnunetSegmenter, one: Volume):
     done = segmenter.segment(one)
     assert done.device == "cpu"

@@ -14,10 +14,12 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from pipeline.core.config import load_config
+from pipeline.core.files import digest
 from pipeline.core.geometry import Geometry
 from pipeline.core.records import Phase
 from pipeline.core.volume import Volume
 from pipeline.image.nifti import content_sha256
+from pipeline.synth.cohort import make_cohort
 from pipeline.synth.demo import demo_config
 
 FIELDS = (
@@ -34,6 +36,21 @@ FIELDS = (
     "ImagePositionPatient",
     "SpecificCharacterSet",
 )
+
+
+TYPE_ONE = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "Modality",
+    "ImageType",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "PhotometricInterpretation",
+)
+"""Attributes that an image must have (PS3.3, type 1 of the modules of a CT Image)."""
 
 
 @dataclass(frozen=True)
@@ -212,6 +229,21 @@ def test_copies_are_the_same_object(cohort, found):
     assert all(pydicom.dcmread(folder / path).SOPInstanceUID in objects for path in copies)
 
 
+@pytest.mark.slow
+def test_headers_hold_only_what_the_standard_allows(cohort, monkeypatch):
+    """Every value of one file of each series and object passes pydicom's strict check of its VR."""
+    monkeypatch.setattr(pydicom.config.settings, "reading_validation_mode", pydicom.config.RAISE)
+    folder, truth = cohort
+    broken = {item.path for item in truth.set_aside if item.code in ("not-dicom", "empty", "unreadable", "truncated")}
+    paths = [path for path in sorted((folder / "dicom").rglob("*")) if path.is_file()]
+    firsts = {path.parent: path for path in paths if path.relative_to(folder).as_posix() not in broken}
+    for path in firsts.values():
+        dataset = pydicom.dcmread(path)
+        assert len(list(dataset.iterall())) > 50
+        missing = [keyword for keyword in TYPE_ONE if keyword not in dataset]
+        assert not missing or "PixelData" not in dataset
+
+
 def test_no_object_is_there_twice_besides(found):
     objects = [item.header.SOPInstanceUID for item in found]
     assert len(set(objects)) == len(objects)
@@ -257,6 +289,31 @@ def test_studies_lie_on_different_days(found):
     assert len(set(days)) == len(days) == 17
 
 
+@pytest.mark.slow
+def test_a_second_writing_changes_only_what_was_spoilt(cohort):
+    folder, truth = cohort
+    paths = [path for path in sorted((folder / "dicom").rglob("*")) if path.is_file()]
+    before = {path: path.stat().st_mtime_ns for path in paths}
+    spoilt, content = paths[100], paths[100].read_bytes()
+    spoilt.write_bytes(b"overwritten by accident")
+    again = make_cohort(folder)
+    assert again.to_json() == truth.to_json()
+    assert spoilt.read_bytes() == content
+    assert [path for path in paths if path.stat().st_mtime_ns != before[path]] == [spoilt]
+
+
+@pytest.mark.slow
+def test_another_seed_gives_other_people_and_other_volumes(cohort, tmp_path):
+    _, truth = cohort
+    other = make_cohort(tmp_path, seed=8)
+    assert not {patient.patient_id for patient in truth.patients} & {patient.patient_id for patient in other.patients}
+    assert not truth.labels_of_image.keys() & other.labels_of_image.keys()
+    assert [patient.rules for patient in other.patients] == [patient.rules for patient in truth.patients]
+    for volume in other.volumes:
+        _, count = ndimage.label(volume.labels.voxels == 2, structure=np.ones((3, 3, 3)))
+        assert count == len(volume.lesions)
+
+
 def test_the_whole_cohort_is_small(cohort):
     folder, _ = cohort
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 80_000_000
@@ -282,3 +339,9 @@ def test_the_truth_is_json(cohort):
     content = json.loads(json.dumps(truth.to_json(), allow_nan=False))
     assert len(content["volumes"]) == 48
     assert len({volume["image_sha256"] for volume in content["volumes"]}) == 48
+
+
+def test_the_cohort_is_the_one_recorded_here(cohort):
+    """Recorded once: on another CPU every series, volume, mask and fault must be the same."""
+    _, truth = cohort
+    assert digest(truth.to_json()) == "f90779737d6ec5966b3d6309dc38bb0b059e76b4ffa065f565e72f7f0ca33607"
