@@ -30,3 +30,6 @@ class _OfVersion:
 
     def __call__(self, workspace: Workspace, case_id: str | None) -> Outcome:
         return self.call(workspace, self.version)
+
+    def why(self, workspace: Workspace, case_id: str | None) -> str | None:
+        return "asked for"

@@ -95,7 +95,7 @@ class FlowSession:
 
     def wait_until_recorded(self) -> None:
         """Come back when the history of all runs so far is in the database of a server of ours."""
-        tasks = sum(run.ended > run.began for run in self._runs)  # a step that was given up never became a task
+        tasks = sum(run.is_task for run in self._runs)
         if self._server.pid is not None and tasks:
             wait_until_recorded(self._server, self._flow_run_ids, tasks)
 

@@ -29,7 +29,7 @@ from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTa
 from pipeline.core.config import RunConfig
 from pipeline.core.errors import ConfigError, PipelineError
 from pipeline.core.records import Problem, Severity
-from pipeline.workspace import Outcome, Status, Workspace
+from pipeline.workspace import Outcome, Status, Waiting, Workspace
 
 HOUSE = Path(__file__).resolve().parents[1]
 STOPS_A_CHAIN = (Status.FAILED, Status.WAITING)
@@ -45,6 +45,9 @@ class Step(Protocol):
     def __call__(self, workspace: Workspace, case_id: str | None, /) -> Outcome:
         """Run it, for the whole dataset where there is no case."""
 
+    def why(self, workspace: Workspace, case_id: str | None, /) -> str | None:
+        """The reason it has work; None when it has none. Raises `Waiting` when it cannot start."""
+
 
 @dataclass(frozen=True, slots=True)
 class StageRun:
@@ -54,11 +57,13 @@ class StageRun:
         outcome: how it ended.
         began: by this machine's monotonic clock, in seconds.
         ended: by the same clock.
+        is_task: True when it ran as a Prefect task, of which the history tells.
     """
 
     outcome: Outcome
     began: float
     ended: float
+    is_task: bool
 
 
 Listener = Callable[[StageRun], None]
@@ -122,40 +127,48 @@ def outcomes_of(state: State[Any]) -> tuple[Outcome, ...]:
 
 
 class _Chains:
-    """The same steps for every case, at most one of a case under way; the next is submitted when one ended well."""
+    """The same steps for every case, at most one of a case under way; the next is taken up when one ended well.
+
+    Only a step that has work becomes a task: a night on which nothing is new adds nothing to Prefect's history.
+    """
 
     def __init__(self, root: Path, steps: Sequence[Step], case_ids: Sequence[str | None]) -> None:
-        self._root = root
+        self._workspace = Workspace.open(root)
         self._left = {case_id: deque(steps) for case_id in case_ids}
         self._ended: SimpleQueue[tuple[str | None, PrefectFuture[State[StageRun]]]] = SimpleQueue()
+        self._under_way = 0
         self._outcomes: list[Outcome] = []
 
     def run(self) -> list[Outcome]:
         """All outcomes, in the order they ended."""
-        under_way = sum(self._submit_next(case_id) for case_id in self._left)
-        while under_way:
+        for case_id in self._left:
+            self._advance(case_id)
+        while self._under_way:
             case_id, future = self._ended.get()
-            run = _result(future)
-            self._tell(run)
-            if run.outcome.status in STOPS_A_CHAIN:
-                self._give_up(case_id, run)
-            under_way += self._submit_next(case_id) - 1
+            self._under_way -= 1
+            self._note(case_id, _result(future))
+            self._advance(case_id)
         return self._outcomes
 
-    def _submit_next(self, case_id: str | None) -> bool:
-        if not self._left[case_id]:
-            return False
-        step = self._left[case_id].popleft()
-        future = _as_task(step, case_id).submit(self._root)
-        future.add_done_callback(lambda future: self._ended.put((case_id, future)))
-        return True
+    def _advance(self, case_id: str | None) -> None:
+        """Submit the next step of a case that has work, and settle those before it here."""
+        while self._left[case_id]:
+            step = self._left[case_id].popleft()
+            if _has_work(step, self._workspace, case_id):
+                future = _as_task(step, case_id).submit(self._workspace.root)
+                future.add_done_callback(lambda future: self._ended.put((case_id, future)))
+                self._under_way += 1
+                return
+            self._note(case_id, _attempt(step, case_id, self._workspace.root, is_task=False))
 
-    def _give_up(self, case_id: str | None, stopped: StageRun) -> None:
-        """What comes after a step that did not end well waits for it."""
-        for step in self._left[case_id]:
-            outcome = Outcome(step.name, case_id, Status.WAITING, note=f"waits for {stopped.outcome.stage}")
-            self._tell(StageRun(outcome, stopped.ended, stopped.ended))
-        self._left[case_id].clear()
+    def _note(self, case_id: str | None, run: StageRun) -> None:
+        """Tell how a step ended; what comes after one that did not end well waits for it."""
+        self._tell(run)
+        if run.outcome.status in STOPS_A_CHAIN:
+            for step in self._left[case_id]:
+                outcome = Outcome(step.name, case_id, Status.WAITING, note=f"waits for {run.outcome.stage}")
+                self._tell(StageRun(outcome, run.ended, run.ended, is_task=False))
+            self._left[case_id].clear()
 
     def _tell(self, run: StageRun) -> None:
         self._outcomes.append(run.outcome)
@@ -163,14 +176,21 @@ class _Chains:
             listener(run)
 
 
+def _has_work(step: Step, workspace: Workspace, case_id: str | None) -> bool:
+    try:
+        return step.why(workspace, case_id) is not None
+    except Waiting:
+        return False
+    except PipelineError:
+        return True
+
+
 def _as_task(step: Step, case_id: str | None) -> Task[[Path], State[StageRun]]:
     run_name = f"{step.name} {case_id or 'dataset'}"
 
     @task(name=step.name, task_run_name=run_name, cache_policy=NO_CACHE, persist_result=False)
     def run(root: Path) -> State[StageRun]:
-        began = time.monotonic()
-        outcome = _attempt(step, case_id, root)
-        return _state(StageRun(outcome, began, time.monotonic()))
+        return _state(_attempt(step, case_id, root, is_task=True))
 
     return run
 
@@ -182,22 +202,27 @@ def _result(future: PrefectFuture[State[StageRun]]) -> StageRun:
     return cast(StageRun, run)
 
 
-def _attempt(step: Step, case_id: str | None, root: Path) -> Outcome:
+def _attempt(step: Step, case_id: str | None, root: Path, *, is_task: bool) -> StageRun:
     """A step's outcome; failed where it raised, so that one case does not stop the rest.
 
     Only a wrong configuration is raised on: it is wrong for every case.
     """
     began = time.monotonic()
     try:
-        return step(Workspace.open(root), case_id)
+        outcome = step(Workspace.open(root), case_id)
     except ConfigError:
         raise
-    except PipelineError as error:
-        problem = Problem(f"{step.name}-failed", Severity.REFUSE, str(error))
-    except Exception as error:  # noqa: BLE001 - its message may quote a header, so only its type and place go on
-        cure = "this is a fault of liverset, not of the data; report this line"
-        problem = Problem("unexpected-error", Severity.REFUSE, f"{type(error).__name__} {_place(error)}", cure)
-    return Outcome(step.name, case_id, Status.FAILED, (problem,), time.monotonic() - began)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it stays with this case
+        outcome = Outcome(step.name, case_id, Status.FAILED, (_problem(step, error),), time.monotonic() - began)
+    return StageRun(outcome, began, time.monotonic(), is_task)
+
+
+def _problem(step: Step, error: Exception) -> Problem:
+    """What an error comes to; of one that nobody foresaw only type and place, as its message may quote a header."""
+    if isinstance(error, PipelineError):
+        return Problem(f"{step.name}-failed", Severity.REFUSE, str(error))
+    cure = "run again with enough memory and disk; if it comes back it is a fault of liverset, so report this line"
+    return Problem("unexpected-error", Severity.REFUSE, f"{type(error).__name__} {_place(error)}", cure)
 
 
 def _place(error: Exception) -> str:
@@ -217,7 +242,7 @@ def _state(run: StageRun) -> State[StageRun]:
 
 def _dask_runner(jobs: int) -> TaskRunner[Any]:
     try:
-        from prefect_dask import DaskTaskRunner
+        from prefect_dask.task_runners import DaskTaskRunner
     except ImportError:
         raise ConfigError('run.runner is "dask", but prefect-dask is not installed; install "liverset[dask]"') from None
     runner: TaskRunner[Any] = DaskTaskRunner(
@@ -228,7 +253,7 @@ def _dask_runner(jobs: int) -> TaskRunner[Any]:
 
 def _ray_runner(jobs: int) -> TaskRunner[Any]:
     try:
-        from prefect_ray import RayTaskRunner
+        from prefect_ray.task_runners import RayTaskRunner
     except ImportError:
         raise ConfigError('run.runner is "ray", but prefect-ray is not installed; install "liverset[ray]"') from None
     runner: TaskRunner[Any] = RayTaskRunner(init_kwargs={"num_cpus": jobs, "include_dashboard": False})

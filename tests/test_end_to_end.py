@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import os
 import shutil
 import subprocess
@@ -99,13 +100,17 @@ def test_no_planted_identifier_is_in_anything_written(demo: Path, truth: CohortT
     spelled = [secret.encode(codec) for secret in truth.secrets for codec in ("utf-8", "gb18030", "utf-16-le")]
     assert len(truth.secrets) > 100
     searched = 0
+    seen: set[bytes] = set()
     for path in sorted(demo.rglob("*")):
         place = path.relative_to(demo)
         if path.is_dir() or place.parts[0] in private or place.name in own:
             continue
         searched += 1
         for content in (str(place).encode(), *contents(path)):
-            assert not any(secret in content for secret in spelled), place
+            name = hashlib.sha256(content).digest()
+            if name not in seen:
+                assert not any(secret in content for secret in spelled), place
+            seen.add(name)
     assert searched > 500
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,13 @@ import numpy as np
 
 from pipeline.agreement.agree import agree
 from pipeline.agreement.consensus import Consensus, vote
+from pipeline.agreement.joint import FIRST_KIND, structures_with_kinds
 from pipeline.core.config import ConsensusConfig
 from pipeline.core.files import write_json
 from pipeline.core.labels import LabelScheme, Structure
 from pipeline.core.volume import LabelMap, Unit, Volume
 from pipeline.image.loading import AXIAL, MaskReader, placed_exactly
-from pipeline.image.masks import mask_suffix, read_labels_of, read_mask
+from pipeline.image.masks import LabelReading, StoredMask, mask_suffix, read_labels_of, read_mask
 from pipeline.image.nifti import write_nifti
 from pipeline.image.orientation import reoriented
 
@@ -35,7 +36,11 @@ class RatingFiles:
 
 
 def load_ratings(
-    paths: Sequence[Path], *, scheme: LabelScheme | None = None, read: MaskReader = read_mask
+    paths: Sequence[Path],
+    *,
+    scheme: LabelScheme | None = None,
+    read: MaskReader = read_mask,
+    kinds_apart: bool = False,
 ) -> RatingFiles:
     """Masks of one volume, each voxel at its place on the grid of the largest of them.
 
@@ -43,16 +48,18 @@ def load_ratings(
         paths: one file a rater.
         scheme: the labels that may occur.
         read: what reads a file.
+        kinds_apart: give segments named after a lesion kind values of their own, see `structures_with_kinds`.
 
     Raises:
         StorageError: when a file is missing, damaged or of another format.
         GeometryError: when a mask lies on another grid.
         LabelError: when a mask holds other labels than the scheme's.
     """
-    names = rater_names(paths)
+    scheme = scheme or LabelScheme()
+    kinds = scheme.lesion_kinds if kinds_apart else ()
     found = {
-        name: read_labels_of(read(path), scheme or LabelScheme(), what=path.name)
-        for name, path in zip(names, paths, strict=True)
+        name: _labels(read(path), scheme, kinds, path.name)
+        for name, path in zip(rater_names(paths), paths, strict=True)
     }
     if not found:
         return RatingFiles({}, {})
@@ -84,10 +91,14 @@ def agree_files(
 ) -> dict[str, Any]:
     """How far the masks in some files agree, as `Agreement.to_json` tells it, and what was done to read them.
 
+    Lesion kinds of the scheme are structures of their own, found in segments that bear their names.
+
     Raises: as `load_ratings` and `agree`.
     """
-    loaded = load_ratings(paths, scheme=scheme, read=read)
-    return agree(loaded.ratings, tolerance_mm=tolerance_mm).to_json() | {"repairs": loaded.repairs}
+    loaded = load_ratings(paths, scheme=scheme, read=read, kinds_apart=True)
+    structures = structures_with_kinds(scheme.lesion_kinds if scheme else ())
+    found = agree(loaded.ratings, tolerance_mm=tolerance_mm, structures=structures)
+    return found.to_json() | {"repairs": loaded.repairs}
 
 
 def consensus_files(
@@ -115,6 +126,18 @@ def consensus_files(
     _write_maps(out, consensus)
     write_json(_beside(out, ".json"), explanation)
     return explanation
+
+
+def _labels(stored: StoredMask, scheme: LabelScheme, kinds: Sequence[str], what: str) -> LabelReading:
+    """A mask's labels, segments named after a kind with the kind's own value."""
+    reading = read_labels_of(stored, scheme, what=what)
+    values = {kind.casefold(): value for value, kind in enumerate(kinds, start=FIRST_KIND)}
+    voxels = reading.labels.voxels.copy()
+    for segment in stored.segments:
+        value = values.get(segment.name.strip().casefold())
+        if value is not None:
+            voxels[stored.layers[segment.layer] == segment.value] = value
+    return replace(reading, labels=LabelMap(voxels, reading.labels.geometry))
 
 
 def _write_maps(out: Path, consensus: Consensus) -> None:

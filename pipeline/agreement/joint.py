@@ -16,13 +16,16 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import LabelError
 from pipeline.core.geometry import Geometry, require_same_space
-from pipeline.core.labels import Structure
+from pipeline.core.labels import Label, Structure
 from pipeline.core.volume import LabelMap
 
 Structures: TypeAlias = Mapping[str, tuple[int, ...]]
 """Name of each structure to report, and the labels whose voxels together form it."""
 
 LIVER_STRUCTURES: Structures = {structure.value: structure.values for structure in Structure}
+
+FIRST_KIND = int(Label.LESION) + 1
+"""Value of the first lesion kind where kinds are told apart; a lesion of no kind keeps the label of lesions."""
 
 _TABLE_CODES = 1 << 16
 """Up to this many combinations of labels are looked up in a table; more are sorted."""
@@ -102,6 +105,15 @@ def join(ratings: Mapping[str, LabelMap]) -> Joint:
     ).reshape(len(codes), len(patterns))
     z, y, x = box
     return Joint(raters, geometry, (z.start, y.start, x.start), codes, patterns, slice_counts)
+
+
+def structures_with_kinds(kinds: Sequence[str]) -> Structures:
+    """The structures of masks in which lesion kinds have values of their own, `FIRST_KIND` and up, in this order."""
+    values = tuple(range(FIRST_KIND, FIRST_KIND + len(kinds)))
+    holding_lesions = {
+        name: (*own, *values) if int(Label.LESION) in own else own for name, own in LIVER_STRUCTURES.items()
+    }
+    return holding_lesions | {kind: (value,) for kind, value in zip(kinds, values, strict=True)}
 
 
 def box_of(mask: NDArray[Any]) -> tuple[slice, slice, slice]:

@@ -37,6 +37,7 @@ def dataset_tables(volumes: Sequence[RatedVolume], *, seed: int = 7) -> dict[str
     rows = summarise(volumes, seed=seed)
     return {
         "summary": [row.to_json() for row in rows],
+        "overall": overall_table(rows),
         "plc_cect": plc_table(rows),
         "limt": limt_table(rows),
         "raters": rater_table(volumes),
@@ -47,7 +48,10 @@ def dataset_tables(volumes: Sequence[RatedVolume], *, seed: int = 7) -> dict[str
     }
 
 
+OVERALL_MEASURES = ("dice", "jaccard", "hd95_max_mm", "assd_mm", "nsd", "f1")
+
 PAGE_HEADINGS = {
+    "overall": "Pairs of raters over all volumes, with 95 % intervals of the mean over patients",
     "plc_cect": "Lesions between raters: Dice, and volume difference in ml (as PLC-CECT reports them)",
     "limt": "Dice in percent before and after the vote (as LiMT reports it), and against the vote of the others",
     "raters": "Each rater against the vote",
@@ -64,12 +68,20 @@ def page_tables(tables: Mapping[str, Any]) -> dict[str, list[dict[str, str]]]:
     }
 
 
+def overall_table(rows: Iterable[SummaryRow]) -> list[dict[str, Any]]:
+    """Every structure over all volumes by the measures that papers ask for, with intervals over patients."""
+    return [
+        {"structure": row.structure, "measure": row.measure, "patients": row.patients, **_statistics(row)}
+        for row in rows
+        if row.group == "all" and row.measure in OVERALL_MEASURES
+    ]
+
+
 def plc_table(rows: Iterable[SummaryRow]) -> list[dict[str, Any]]:
-    """Inter-observer agreement on lesions as PLC-CECT prints it: Dice and volume difference, mean, median and sd."""
+    """Inter-observer agreement on lesions as PLC-CECT prints it, Dice and volume difference, and what it left out."""
     shown = ("dice", "volume_difference_ml")
     return [
-        {"group": row.group, "value": row.value, "measure": row.measure, "volumes": row.volumes}
-        | finite({"mean": row.mean, "median": row.median, "sd": row.sd})
+        {"group": row.group, "value": row.value, "measure": row.measure, **_statistics(row)}
         for row in rows
         if row.structure == Structure.LESION and row.measure in shown
     ]
@@ -118,6 +130,25 @@ def group_table(volumes: Sequence[RatedVolume]) -> list[dict[str, Any]]:
         {"raters": raters, "structure": structure, "volumes": len(rows), **finite({"icc_2_1": icc_2_1(np.array(rows))})}
         for (raters, structure), rows in sorted(found.items())
     ]
+
+
+def repeat_table(repeats: Sequence[RatedVolume]) -> list[dict[str, Any]]:
+    """Each rater against himself on hidden repeats: Dice and volume difference of the two readings.
+
+    Args:
+        repeats: one a repeat, whose two "raters" are the two readings and whose groups name the "rater".
+    """
+    shown = ("dice", "volume_difference_ml")
+    return [
+        {"rater": row.value, "structure": row.structure, "measure": row.measure, **_statistics(row)}
+        for row in summarise(repeats)
+        if row.group == "rater" and row.measure in shown
+    ]
+
+
+def _statistics(row: SummaryRow) -> dict[str, Any]:
+    names = ("volumes", "both_empty", "one_empty", "mean", "median", "sd", "q1", "q3", "ci_low", "ci_high")
+    return dict(finite({name: getattr(row, name) for name in names}))
 
 
 def _rater_row(rater: str, structure: str, scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -85,9 +85,10 @@ def status(folder: Path, *, as_json: bool) -> None:
     from pipeline.workspace import Workspace
 
     rows = stages.review_status(Workspace.open(folder))
-    lines = [
-        f"{row['kind']} {row['round']}, {row['rater']}: {row['returned']} of {row['assigned']} back" for row in rows
-    ]
+    lines = []
+    for row in rows:
+        lines.append(f"{row['kind']} {row['round']}, {row['rater']}: {row['returned']} of {row['assigned']} back")
+        lines += [f"  {item}: {cure}" for item, cure in row["asked"].items()]
     show({"raters": rows}, lines or ["nothing was handed out yet; run `liverset review pack`"], as_json=as_json)
 
 

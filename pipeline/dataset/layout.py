@@ -163,6 +163,14 @@ class Layout:
         """Who reads what; tells the hidden repeats and who is reader A, so it stays at home."""
         return self.review / f"{kind}-{number}" / "assignment.json"
 
+    def checked(self, number: int, kind: str = ROUND) -> Path:
+        """Verdicts on each return, so that one that did not change is not checked again."""
+        return self.review / f"{kind}-{number}" / "checked.json"
+
+    def review_log(self, number: int, kind: str = ROUND) -> Path:
+        """Every verdict in the order they came; only grows."""
+        return self.review / f"{kind}-{number}" / "state.jsonl"
+
     def numbers(self, kind: str = ROUND) -> list[int]:
         """Rounds of a kind that were packed, in order."""
         names = (path.parent.name.removeprefix(f"{kind}-") for path in self.review.glob(f"{kind}-*/assignment.json"))

@@ -53,7 +53,13 @@ MIN_SHARE_CHANGING = 0.5
 """Where fewer pixels change, slices are copies of one another, and staying in place says nothing."""
 
 MIN_ODD_CONTRAST = 100
-"""Stored values by which a stroke of one slice must exceed both slices beside it: above the noise of most."""
+"""Stored values by which a stroke of one slice must exceed both slices beside it."""
+
+SPREAD_OF_NOISE = 1.4826
+"""Standard deviations in a median absolute deviation of normal noise."""
+
+ODD_SPREADS = 5
+"""Standard deviations by which it must: thin slices and sharp kernels have noise of 100 HU."""
 
 MIN_STATIC_CONTRAST = 40
 AIR_PERCENTILE = 2
@@ -179,8 +185,9 @@ def _has_static_strokes(slices: Sequence[NDArray[np.integer]]) -> bool:
     """True when thin strokes, brighter or darker than what is around them, stay in place over all slices."""
     darkest = functools.reduce(np.minimum, slices).astype(np.int32)
     brightest = functools.reduce(np.maximum, slices).astype(np.int32)
-    above_padding = brightest[brightest > darkest.min()]
-    air = int(np.percentile(above_padding, AIR_PERCENTILE)) if above_padding.size else 0
+    typical = slices[len(slices) // 2]
+    above_padding = typical[typical > typical.min()]
+    air = int(np.percentile(above_padding, AIR_PERCENTILE)) if above_padding.size else int(typical.min())
     darkest, brightest = np.maximum(darkest, air), np.maximum(brightest, air)
     change = brightest - darkest
     if np.count_nonzero(change) < MIN_SHARE_CHANGING * np.count_nonzero(brightest > air):
@@ -197,7 +204,9 @@ def _has_static_strokes(slices: Sequence[NDArray[np.integer]]) -> bool:
 def _has_odd_strokes(values: NDArray[np.integer], *beside: NDArray[np.integer]) -> bool:
     """True when strokes that neither slice beside it has form a line of letters."""
     residual = values.astype(np.int32) - functools.reduce(np.maximum, beside)
-    strokes = residual > MIN_ODD_CONTRAST
+    sample = residual[::4, ::4]
+    spread = float(np.median(np.abs(sample - np.median(sample)))) * SPREAD_OF_NOISE
+    strokes = residual > max(MIN_ODD_CONTRAST, ODD_SPREADS * spread)
     return bool(strokes.sum() >= MIN_PAIRS) and _has_text_line(strokes, brightness=residual)
 
 

@@ -19,12 +19,13 @@ from pydicom import dcmread
 
 from pipeline.core.config import DeidentificationConfig, Modality
 from pipeline.core.errors import PipelineError, PrivacyError
-from pipeline.core.files import PRIVATE_FILE_MODE, atomic_writer, make_private_folder, write_atomically, write_text
+from pipeline.core.files import PRIVATE_FILE_MODE, make_private_folder, write_atomically, write_text
 from pipeline.core.pseudonyms import Pseudonyms, normalised_patient_id
 from pipeline.core.records import Instance, Reason, SourceFile
 from pipeline.dicom.admission import admit
 from pipeline.dicom.burned_in import find_text, montage
 from pipeline.dicom.deidentify import deidentify
+from pipeline.dicom.encode import file_bytes
 from pipeline.dicom.pixels import read_slice
 from pipeline.dicom.scan import scan
 from pipeline.dicom.series import frames_of
@@ -33,10 +34,14 @@ from pipeline.dicom.sources import opened
 
 REPORT_TABLE = "report.csv"
 COLUMNS = ("file", "action", "code", "output")
+NAME_DIGITS = 16
+"""Digits of a pseudonymous UID in a folder's name: a million series share one with a chance of 1 in 20,000."""
+
 _MIXED = Reason("mixed-patients", "one study holds images of several patients")
 _DUPLICATE = Reason("duplicate", "another file has the same SOPInstanceUID")
 _TEXT = Reason("text-suspected", "its series looks as if text were burned into the image")
 _UNREADABLE = Reason("unreadable", "its header or pixels cannot be read whole")
+_FOR_A_PERSON = frozenset(reason.rule for reason in (_MIXED, _TEXT, _UNREADABLE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +74,8 @@ class CleanTreeReport:
 
     @property
     def is_clean(self) -> bool:
-        """True when nothing waits in quarantine for a person."""
-        return not any(file.action == "quarantined" for file in self.files)
+        """True when nothing waits for a person: what may never enter is refused without one."""
+        return not any(file.code in _FOR_A_PERSON for file in self.files)
 
 
 def deidentify_tree(
@@ -137,10 +142,11 @@ def _admitted(
 
 
 def _series_of(instances: Iterable[Instance]) -> list[list[Instance]]:
+    """Images of one series together, in order; where an export emptied the UID, its frame of reference stands in."""
     groups: dict[tuple[str, ...], list[Instance]] = defaultdict(list)
     for instance in instances:
-        keywords = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
-        groups[tuple(instance.text(keyword) for keyword in keywords)].append(instance)
+        series = instance.text("SeriesInstanceUID") or instance.text("FrameOfReferenceUID")
+        groups[instance.text("PatientID"), instance.text("StudyInstanceUID"), series].append(instance)
     return [sorted(group, key=lambda one: one.number("InstanceNumber") or 0) for _, group in sorted(groups.items())]
 
 
@@ -207,10 +213,9 @@ def _write(
         return None
     except READ_FAULTS:
         return None
-    study, series = (str(clean[word].value)[-8:] for word in ("StudyInstanceUID", "SeriesInstanceUID"))
+    study, series = (str(clean[word].value)[-NAME_DIGITS:] for word in ("StudyInstanceUID", "SeriesInstanceUID"))
     output = f"{clean.PatientID}/study-{study}/series-{series}/{number:05d}.dcm"
-    with atomic_writer(out / output, durable=False) as target:
-        clean.save_as(target, enforce_file_format=True)
+    write_atomically(out / output, file_bytes(clean), durable=False)
     return output
 
 

@@ -21,7 +21,7 @@ from pipeline.core.records import Instance, Problem, Series, SeriesFacts, Severi
 from pipeline.core.volume import AIR_HU, Unit, Volume
 from pipeline.dicom import header as words
 from pipeline.dicom.grid import TILTED, axes, gaps_mm, vector
-from pipeline.dicom.pixels import SliceError, read_slice
+from pipeline.dicom.pixels import LOSSY_SYNTAXES, SliceError, read_slice
 from pipeline.dicom.sources import ARCHIVE_FAULTS, each_opened
 
 AXIAL_TOLERANCE_DEG = 5.0
@@ -240,9 +240,15 @@ def _value_problems(slices: Sequence[Instance], rescales: Sequence[_Rescale], pa
             problems.append(Problem("padding-in-tissue", Severity.FLAG, "the padding value could also be tissue"))
     if first.text("PhotometricInterpretation") == "MONOCHROME1":
         problems.append(Problem("monochrome1", Severity.NOTE, "shown inverted by viewers; values are kept as stored"))
+    if any(_is_lossy(slice_) for slice_ in slices):
+        problems.append(Problem("lossy", Severity.FLAG, "compressed with loss: values are near the true ones only"))
     if first.text("Modality") == "CT":
         problems.extend(_unit_problems(slices))
     return problems
+
+
+def _is_lossy(slice_: Instance) -> bool:
+    return slice_.text("LossyImageCompression") == "01" or slice_.text(words.TRANSFER_SYNTAX) in LOSSY_SYNTAXES
 
 
 def _padding_could_be_tissue(slice_: Instance, rescale: _Rescale) -> bool:

@@ -12,13 +12,13 @@ import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import config as pydicom_config
 from pydicom.datadict import dictionary_VR, tag_for_keyword
-from pydicom.dataelem import DataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.tag import Tag
@@ -30,7 +30,8 @@ from pipeline.core.errors import PrivacyError
 from pipeline.core.pseudonyms import Pseudonyms
 from pipeline.core.records import Instance, Series
 from pipeline.dicom.allowlist import ALLOWED, CODES, EMPTIED, TOP_LEVEL, Attribute
-from pipeline.dicom.value_rules import Subject, parsed_date, parsed_time
+from pipeline.dicom.header import plain_value
+from pipeline.dicom.value_rules import Subject, parsed_date, parsed_time, parts_of
 
 JSON: TypeAlias = str | int | float | bool | list["JSON"] | dict[str, "JSON"] | None
 
@@ -218,15 +219,23 @@ def _items(value: object) -> Iterator[Dataset]:
 
 
 def _plain_of(dataset: Dataset, keyword: str) -> object:
-    """A value in plain Python types; None when absent, empty, of another VR than the standard's, or unreadable."""
+    """A value in plain Python types; None when absent, empty or unreadable."""
     tag = _TAGS[keyword]
     if tag not in dataset.keys():  # noqa: SIM118 - the view is ten times as fast
         return None
     try:
-        element = dataset[tag]
-        return _plain(element.value)
+        element: Any = dataset.get_item(tag)
+        vr = _VRS[keyword] if element.VR in (None, "UN") else element.VR
+        if isinstance(element, RawDataElement) and vr in _PLAIN_VRS:
+            charset = _charset_of(dataset) if vr in _ENCODED_VRS else ""
+            return plain_value(element.value or b"", vr, little_endian=element.is_little_endian, charset=charset)
+        return _plain(dataset[tag].value)
     except _UNREADABLE:
         return None
+
+
+def _charset_of(dataset: Dataset) -> str:
+    return "\\".join(str(part) for part in parts_of(_plain_of(dataset, "SpecificCharacterSet") or ""))
 
 
 def _plain(value: object) -> object:
@@ -240,6 +249,9 @@ def _plain(value: object) -> object:
         return value
     return (str(value).strip("\0 ") or None) if value is not None else None
 
+
+_ENCODED_VRS = frozenset(("LO", "LT", "PN", "SH", "ST", "UT"))
+_PLAIN_VRS = _ENCODED_VRS | {"AE", "AS", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "SL", "SS", "TM", "UI", "UL", "US"}
 
 _TAGS = {
     keyword: Tag(tag)

@@ -23,6 +23,9 @@ _IDENTIFYING = (
     *("AcquisitionDate", "ContentDate", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"),
     *("InstitutionName", "StationName", "FrameOfReferenceUID"),
 )
+_HARMLESS = re.compile(r"(?:i|im|img|image|ct|mr|se|st|slice|series|file|instance|z)[-_]?\d{1,6}", re.IGNORECASE)
+"""What scanners and archives call files; six digits and no more, for a date has eight."""
+
 _SUSPICIOUS = re.compile(r"\d{6,}|\d+\.\d+\.\d+|\d{4}-\d\d-\d\d|[^\x00-\x7f]")
 """Long numbers, UIDs, dates, and writing other than ASCII."""
 
@@ -51,8 +54,12 @@ class SafeNames:
     def _safe(self, part: str) -> str:
         stem, suffix = _split(part)
         folded = _folded(stem)
-        tells = _SUSPICIOUS.search(stem) or any(word in self._words for word in _words(folded))
-        if tells or any(whole in folded for whole in self._whole):
+        tells = _SUSPICIOUS.search(stem) and not _HARMLESS.fullmatch(stem)
+        if (
+            tells
+            or any(word in self._words for word in _words(folded))
+            or any(whole in folded for whole in self._whole)
+        ):
             return f"~{hashlib.sha256(part.encode('utf-8', 'surrogateescape')).hexdigest()[:10]}{suffix}"
         return part
 

@@ -49,6 +49,21 @@ _SUBSIDIARY = {(Phase.ARTERIAL, Phase.DELAYED): r"late arter|动脉晚期|delaye
 _CT_DELAYS_S = ((10.0, Phase.PLAIN), (50.0, Phase.ARTERIAL), (100.0, Phase.PORTAL_VENOUS), (1200.0, Phase.DELAYED))
 """Seconds after the injection up to which a phase is usual (the bounds of TotalSegmentator's phase classifier)."""
 
+_LIVER_HU = {
+    Phase.PLAIN: (0.0, 75.0),
+    Phase.ARTERIAL: (35.0, 105.0),
+    Phase.PORTAL_VENOUS: (65.0, 180.0),
+    Phase.DELAYED: (55.0, 150.0),
+}
+_AORTA_HU = {
+    Phase.PLAIN: (15.0, 80.0),
+    Phase.ARTERIAL: (170.0, 700.0),
+    Phase.PORTAL_VENOUS: (95.0, 250.0),
+    Phase.DELAYED: (70.0, 170.0),
+}
+"""HU seen in each phase, wide: plain blood 30 to 60, liver 40 to 65 (a fatty one far less); a portal venous liver gains
+40 to 70. Proposals, not from a cited source; they only ever contradict a name, never a person."""
+
 _IN_ORDER = (Phase.PLAIN, Phase.ARTERIAL, Phase.PORTAL_VENOUS, Phase.DELAYED)
 DAY_S = 86400.0
 
@@ -151,6 +166,34 @@ def from_delay(series: Series) -> Evidence | None:
     if phase is None:
         return None
     return Evidence(frozenset({phase}), LIKELY, f"timing: {delay:.0f} s after the start of the injection")
+
+
+def from_image(liver_hu: float, aorta_hu: float | None = None) -> Evidence:
+    """What the image says: the phases in which liver and blood are as bright as they are here.
+
+    Neighbouring phases overlap, so it can seldom name one; what it can do is contradict.
+
+    Args:
+        liver_hu: median inside the liver, without lesions and vessels as far as possible.
+        aorta_hu: median inside the aorta; None where nobody has labelled it.
+    """
+    phases = {phase for phase, (low, high) in _LIVER_HU.items() if low <= liver_hu <= high}
+    sentence = f"image: liver at {liver_hu:.0f} HU"
+    if aorta_hu is not None:
+        phases &= {phase for phase, (low, high) in _AORTA_HU.items() if low <= aorta_hu <= high}
+        sentence += f", aorta at {aorta_hu:.0f} HU"
+    return Evidence(frozenset(phases), LIKELY, sentence)
+
+
+def confirmed(guess: PhaseGuess, image: Evidence) -> PhaseGuess:
+    """A guess once its image has been looked at: surer where the image allows it, a person's where it does not."""
+    evidence = (*guess.evidence, image.sentence)
+    if guess.phase is None:
+        only = next(iter(image.phases)) if len(image.phases) == 1 and not guess.needs_person else None
+        return PhaseGuess(only, image.confidence if only else 0.0, evidence, guess.needs_person)
+    if guess.phase in image.phases:
+        return PhaseGuess(guess.phase, round(1 - (1 - guess.confidence) * (1 - image.confidence), 4), evidence)
+    return PhaseGuess(None, 0.0, evidence, needs_person=True)
 
 
 def _order_evidence(study: Sequence[Series], rules: PhasesConfig) -> dict[str, Evidence]:

@@ -27,6 +27,9 @@ Decoder = Callable[[bytes], NDArray[Any]]
 MAX_SLICE_PIXELS = 1 << 26
 """8192 x 8192: no tomographic slice is larger; a header that claims more is not believed."""
 
+LOSSY_SYNTAXES = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})
+"""JPEG baseline and extended; JPEG-LS and JPEG 2000 may be either, LossyImageCompression tells."""
+
 _NATIVE = frozenset({IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED, "1.2.840.113619.5.2"})
 _RLE = "1.2.840.10008.1.2.5"
 _JPEG = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70))

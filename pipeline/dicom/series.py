@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
 from pipeline.core.records import Fate, FileFate, Instance, Problem, Series, Severity, SourceFile
 from pipeline.dicom import header as words
-from pipeline.dicom.grid import stack
+from pipeline.dicom.grid import stack, vector
 from pipeline.dicom.kinds import REASONS, is_monochrome, why_no_slice
 from pipeline.dicom.pixels import same_pixels
 from pipeline.dicom.split import MIN_SLICES, Part, at_one_place, by_geometry, into_volumes, time_s
@@ -264,19 +264,17 @@ def frames_of(instance: Instance) -> list[Instance]:
     ]
 
 
+def slice_faults(slice_: Instance) -> tuple[str, ...]:
+    """Codes of what makes one slice unusable by itself, whatever its series; empty for a sound slice."""
+    return tuple(code for code, (is_wrong, _) in _SLICE_CHECKS.items() if is_wrong(slice_))
+
+
 def _pixel_problems(slices: Sequence[Instance]) -> list[Problem]:
-    """Slices without pixels or with fewer than their header promises."""
-    checks: tuple[tuple[str, Callable[[Instance], bool], str], ...] = (
-        ("no-pixel-data", _has_no_pixels, "have no PixelData"),
-        ("truncated", _is_truncated, "are cut short: PixelData holds fewer bytes than Rows x Columns"),
-        ("not-monochrome", lambda one: not is_monochrome(one), "are neither monochrome nor any known kind of colour"),
-        ("frame-count", _miscounts_frames, "belong to an object that describes another number of frames than it holds"),
-        ("frames-without-place", _has_loose_frames, "hold several frames without a position of their own"),
-    )
+    """What single slices lack, one problem a kind."""
     problems = []
-    for code, is_wrong, words_ in checks:
+    for code, (is_wrong, words_) in _SLICE_CHECKS.items():
         wrong = [number for number, slice_ in enumerate(slices, start=1) if is_wrong(slice_)]
-        if wrong:
+        if wrong and code != "no-position":
             message = f"{len(wrong)} of {len(slices)} slices {words_} (the first is slice {wrong[0]})"
             problems.append(Problem(code, Severity.REFUSE, message, "export the series again"))
     return problems
@@ -303,3 +301,14 @@ def _miscounts_frames(slice_: Instance) -> bool:
 
 def _has_loose_frames(slice_: Instance) -> bool:
     return (slice_.number("NumberOfFrames") or 1) > 1 and words.FRAME_INDEX not in slice_.header
+
+
+_SLICE_CHECKS: Mapping[str, tuple[Callable[[Instance], bool], str]] = {
+    "no-position": (lambda one: vector(one, "ImagePositionPatient", 3) is None, "have no position"),
+    "no-pixel-data": (_has_no_pixels, "have no PixelData"),
+    "truncated": (_is_truncated, "are cut short: PixelData holds fewer bytes than Rows x Columns"),
+    "not-monochrome": (lambda one: not is_monochrome(one), "are neither monochrome nor any known kind of colour"),
+    "frame-count": (_miscounts_frames, "belong to an object that describes another number of frames than it holds"),
+    "frames-without-place": (_has_loose_frames, "hold several frames without a position of their own"),
+}
+"""Code to what is looked at, and to how it is told of several slices; "no-position" is told by the stack itself."""

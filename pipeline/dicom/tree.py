@@ -20,12 +20,15 @@ from pipeline.dicom.names import SafeNames
 from pipeline.dicom.phase import guess_phases
 from pipeline.dicom.pixels import SliceError
 from pipeline.dicom.scan import ScanResult, scan
-from pipeline.dicom.series import group_series
+from pipeline.dicom.series import group_series, slice_faults
 
 SERIES_TABLE = "series.csv"
 FILES_TABLE = "files.csv"
 KEY_DIGITS = 12
 """Hexadecimal digits of a volume's name: two of a million series share one with a chance of 1 in 500."""
+
+_NAMED_FILES = 3
+"""How many of the files that broke a series its row names; the table of files names them all."""
 
 _NO_SITES = PhasesConfig()
 
@@ -89,12 +92,13 @@ def convert_tree(
     grouping = group_series(found.instances, found.set_aside)
     names = SafeNames(src, found.instances)
     guesses = _phases(grouping.series, phases)
-    rows, broken = [], {}
+    rows: list[dict[str, str]] = []
+    broken: dict[SourceFile, str] = {}
     for number, series in enumerate(grouping.series, start=1):
-        row, culprit = _converted(series, out, guesses[series.key], write, content_sha256, allow_tilt=allow_tilt)
-        if culprit is not None:
-            broken[culprit] = row["reason"]
-            row["reason"] = f"{names.of(culprit)}: {row['reason']}"
+        row, culprits = _converted(series, out, guesses[series.key], write, content_sha256, allow_tilt=allow_tilt)
+        if culprits:
+            broken.update(dict.fromkeys(culprits, row["reason"]))
+            row["reason"] = f"{', '.join(map(names.of, culprits[:_NAMED_FILES]))}: {row['reason']}"
         rows.append(row)
         progress(number, len(grouping.series))
     files = _file_rows(found, grouping.series, grouping.set_aside, rows, names, broken)
@@ -119,18 +123,19 @@ def _converted(
     content_sha256: Callable[[Volume], str],
     *,
     allow_tilt: bool,
-) -> tuple[dict[str, str], SourceFile | None]:
-    """The row of a series, its volume written; and the file that broke it, if one did."""
+) -> tuple[dict[str, str], list[SourceFile]]:
+    """The row of a series, its volume written; and the files that broke it, if any did."""
     row = _described(series, guess)
     try:
         conversion = read_series(series, allow_tilt=allow_tilt)
     except SliceError as error:
-        return {**row, "status": "refused", "reason": str(error)}, error.source
+        return {**row, "status": "refused", "reason": str(error)}, [error.source]
     except PipelineError as error:
-        return {**row, "status": "refused", "reason": str(error)}, None
+        culprits = dict.fromkeys(slice_.source for slice_ in series.instances if slice_faults(slice_))
+        return {**row, "status": "refused", "reason": str(error)}, list(culprits)
     path = out / f"{row['series']}.nii.gz"
     write(path, conversion.volume)
-    return {**row, **_outcome(conversion, path.name, content_sha256(conversion.volume))}, None
+    return {**row, **_outcome(conversion, path.name, content_sha256(conversion.volume))}, []
 
 
 def _outcome(conversion: Conversion, name: str, content: str) -> dict[str, str]:

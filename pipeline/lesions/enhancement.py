@@ -113,11 +113,12 @@ def carried(region: Region, source: Geometry, target: Geometry) -> Region:
     start = np.clip(np.floor(reached.min(axis=0)).astype(int) - 1, 0, target.shape)
     stop = np.clip(np.ceil(reached.max(axis=0)).astype(int) + 2, start, target.shape)
     box: Box = (slice(start[0], stop[0]), slice(start[1], stop[1]), slice(start[2], stop[2]))
-    inside = np.moveaxis(np.indices(tuple(stop - start)), 0, -1) + start
-    nearest = np.rint(source.to_index(target.to_lps_mm(inside))).astype(int) - corners[:, 0]
-    known = ((nearest >= 0) & (nearest < region.mask.shape)).all(axis=-1)
-    mask = np.zeros(inside.shape[:-1], dtype=bool)
-    mask[known] = region.mask[tuple(nearest[known].T)]
+    mask = np.zeros(tuple(stop - start), dtype=bool)
+    for depth, plane in enumerate(mask, start=start[0]):
+        places = np.stack(np.broadcast_arrays(depth, *np.ogrid[box[1:]]), axis=-1)
+        nearest = np.rint(source.to_index(target.to_lps_mm(places))).astype(int) - corners[:, 0]
+        known = ((nearest >= 0) & (nearest < region.mask.shape)).all(axis=-1)
+        plane[known] = region.mask[tuple(nearest[known].T)]
     return Region(box, mask)
 
 

@@ -7,17 +7,11 @@ mask adds one, and an accepted mask stays in use until a better one is accepted.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 
 from pipeline.core.errors import ReviewError
-from pipeline.review.assignment import AssignedItem
 from pipeline.review.verdicts import ReturnCheck, Verdict
-
-Key = tuple[str, str]
-"""Rater and item."""
-
-_USED = (Verdict.ACCEPT, Verdict.ACCEPT_REPAIRED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,28 +34,6 @@ class Entry:
     sentence: str
     cure: str = ""
 
-    @property
-    def key(self) -> Key:
-        """Rater and item."""
-        return self.rater, self.item_id
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far one rater is.
-
-    Attributes:
-        rater: code.
-        done: items with an accepted mask.
-        asked: items whose last return waits for an answer, and the question.
-        waiting: items of which nothing usable came, in reading order; those asked about are among them.
-    """
-
-    rater: str
-    done: tuple[str, ...]
-    asked: Mapping[str, str]
-    waiting: tuple[str, ...]
-
 
 def with_checks(log: Sequence[Entry], checks: Iterable[ReturnCheck]) -> tuple[Entry, ...]:
     """The log and a new line for each verdict it does not hold yet; files that match no item leave no line."""
@@ -75,22 +47,6 @@ def with_checks(log: Sequence[Entry], checks: Iterable[ReturnCheck]) -> tuple[En
             known.add(entry)
             grown.append(entry)
     return tuple(grown)
-
-
-def progress(lists: Mapping[str, Sequence[AssignedItem]], log: Iterable[Entry]) -> tuple[Progress, ...]:
-    """How far each rater is, in order of code.
-
-    Args:
-        lists: `Assignment.lists`.
-        log: verdicts in the order they came.
-    """
-    accepted: set[Key] = set()
-    last: dict[Key, Entry] = {}
-    for entry in log:
-        last[entry.key] = entry
-        if entry.verdict in _USED:
-            accepted.add(entry.key)
-    return tuple(_of_rater(rater, items, accepted, last) for rater, items in sorted(lists.items()))
 
 
 def to_lines(log: Iterable[Entry]) -> str:
@@ -115,15 +71,3 @@ def _entry(line: str) -> Entry:
     content = json.loads(line)
     values = {field.name: content[field.name] for field in fields(Entry)}
     return Entry(**{**values, "verdict": Verdict(values["verdict"])})
-
-
-def _of_rater(rater: str, items: Sequence[AssignedItem], accepted: set[Key], last: Mapping[Key, Entry]) -> Progress:
-    names = [item.item_id for item in items]
-    done = tuple(name for name in names if (rater, name) in accepted)
-    waiting = tuple(name for name in names if name not in done)
-    questions = {
-        name: f"{last[rater, name].sentence}; {last[rater, name].cure}"
-        for name in names
-        if (rater, name) in last and last[rater, name].verdict not in _USED
-    }
-    return Progress(rater, done, questions, waiting)

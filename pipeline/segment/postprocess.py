@@ -44,9 +44,7 @@ def postprocess(labels: LabelMap, config: CoarseConfig) -> Postprocessed:
     found = network != Label.BACKGROUND
     liver = fill_holes(largest_component(found))
     inside = (network == Label.LESION) & liver
-    lesion = without_dust(
-        inside, min_volume_mm3=config.min_lesion_mm3, voxel_volume_ml=labels.geometry.voxel_volume_ml
-    )
+    lesion = without_dust(inside, min_volume_mm3=config.min_lesion_mm3, voxel_volume_ml=labels.geometry.voxel_volume_ml)
     cleaned = liver.astype(np.uint8) * np.uint8(Label.LIVER)
     cleaned[lesion] = Label.LESION
     voxels = np.zeros_like(labels.voxels)

@@ -6,6 +6,7 @@ Imports torch and nnunetv2; import it inside functions.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,26 @@ class SmallTrainer(nnUNetTrainer):  # type: ignore[misc]
         self.save_every = 1_000_000
         self.logger.plot_progress_png = lambda folder: None
 
+    def start(self, weights: Mapping[str, Any] | None, name: str) -> None:
+        """Build the network, with weights of its own or those given.
+
+        Args:
+            weights: of a network of the same shape; None for fresh ones.
+            name: of the model they come from.
+
+        Raises:
+            ModelError: when the weights do not fit.
+        """
+        self.initialize()
+        if weights is None:
+            return
+        try:
+            self.network.load_state_dict(weights)
+        except RuntimeError:
+            raise ModelError(
+                f"model {name} does not fit this training; its labels and the dataset's must be the same"
+            ) from None
+
     def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple[Any, ...]:  # noqa: N802
         """nnU-Net's own choice, but no mirroring, and patches as large as the network takes them."""
         rotation, dummy_2d, _, _ = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
@@ -130,17 +151,9 @@ def seed_everything(seed: int) -> None:
     np.random.seed(seed)
 
 
-def start_from(network: torch.nn.Module, pretrained: Model) -> None:
-    """Give a network the weights of a model.
-
-    Raises:
-        ModelError: when they do not fit.
-    """
+def weights_of(model: Model) -> dict[str, Any]:
+    """The weights of a model's first fold, read safely."""
     from pipeline.segment.network import read_checkpoint
 
-    try:
-        network.load_state_dict(read_checkpoint(pretrained.checkpoints[0])["network_weights"])
-    except RuntimeError:
-        raise ModelError(
-            f"model {pretrained.name} does not fit this training; its labels and the dataset's must be the same"
-        ) from None
+    weights: dict[str, Any] = read_checkpoint(model.checkpoints[0])["network_weights"]
+    return weights

@@ -43,30 +43,34 @@ class SmallNetwork:
         batch_size: patches a step.
     """
 
-    spacing_mm: tuple[float, float, float] = (7.5, 6.6, 6.6)
-    patch: tuple[int, int, int] = (32, 56, 56)
+    spacing_mm: tuple[float, float, float] = (6.0, 6.0, 6.0)
+    patch: tuple[int, int, int] = (40, 64, 64)
     features: tuple[int, ...] = (8, 16, 32, 64)
     batch_size: int = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
-    """How long a small network learns.
+class Lesson:
+    """A stretch of training.
 
     Attributes:
         epochs: times the learning rate is set anew.
-        iterations: steps an epoch.
         learning_rate: the highest, after a warm-up over the first 15 % of the epochs; it falls to 0 as a cosine.
-        seed: of weights and patches; the result still hangs on the CPU, so the trained file is what counts.
+        patch: voxels a patch; None for the network's own, which predictions use.
+        iterations: steps an epoch.
     """
 
-    epochs: int = 90
+    epochs: int
+    learning_rate: float
+    patch: tuple[int, int, int] | None = None
     iterations: int = 10
-    learning_rate: float = 8e-3
-    seed: int = 0
 
 
-FINE_TUNING = Schedule(epochs=15, learning_rate=2e-3)
+FROM_SCRATCH = (Lesson(100, 1e-2, patch=(24, 40, 40)), Lesson(28, 4e-3))
+"""First small patches, most of them around lesions: four steps for the price of one, and more lesion in each. Then the
+patch that predictions use, since what instance normalisation sees hangs on the patch's size."""
+
+FINE_TUNING = (Lesson(15, 2e-3),)
 """Enough to take up a round of reviewed cases, little enough to keep what was learned before."""
 
 
@@ -89,9 +93,10 @@ def train_small(
     out: Path,
     *,
     network: SmallNetwork | None = None,
-    schedule: Schedule | None = None,
+    lessons: Sequence[Lesson] | None = None,
     pretrained: Model | None = None,
     device: str = "cpu",
+    seed: int = 0,
 ) -> Training:
     """A small model trained on all cases of a dataset in nnU-Net's raw layout, in minutes on one CPU core.
 
@@ -100,9 +105,10 @@ def train_small(
         work: for nnU-Net's intermediate files; may be deleted afterwards.
         out: where the model goes: `plans.json`, `dataset.json` and a checkpoint without optimizer state.
         network: its size; has no say when `pretrained` is given.
-        schedule: how long; by default as the demo network, or `FINE_TUNING` when `pretrained` is given.
+        lessons: how long; by default `FROM_SCRATCH`, or `FINE_TUNING` when `pretrained` is given.
         pretrained: go on from this model, with its plans and so its normalisation.
         device: "cpu" or "cuda".
+        seed: of weights and patches; the result still hangs on the CPU, so the trained file is what counts.
 
     Raises:
         ModelError: when `raw` is not in nnU-Net's layout, or its labels are not those of `pretrained`.
@@ -116,8 +122,8 @@ def train_small(
         with _measured(seconds, "preprocess"):
             _preprocess(dataset, _configuration(plans))
         with _measured(seconds, "train"):
-            chosen = schedule or (FINE_TUNING if pretrained else Schedule())
-            trained = _run_small(dataset, _configuration(plans), chosen, pretrained, device)
+            chosen = lessons or (FINE_TUNING if pretrained else FROM_SCRATCH)
+            trained = _run_small(dataset, _configuration(plans), chosen, pretrained, device, seed)
         _export([trained], dataset, out)
     return Training(out, seconds)
 
@@ -296,19 +302,31 @@ def _preprocess(dataset: _Dataset, configuration: str) -> None:
 
 
 def _run_small(
-    dataset: _Dataset, configuration: str, schedule: Schedule, pretrained: Model | None, device: str
+    dataset: _Dataset, configuration: str, lessons: Sequence[Lesson], pretrained: Model | None, device: str, seed: int
 ) -> Path:
-    from pipeline.segment.trainer import SmallTrainer, seed_everything, start_from
+    from pipeline.segment.trainer import seed_everything, weights_of
 
     quiet_nnunet()
-    seed_everything(schedule.seed)
-    trainer = SmallTrainer(*_trainer_arguments(dataset, configuration, "all", device))
-    trainer.num_epochs, trainer.num_iterations_per_epoch = schedule.epochs, schedule.iterations
-    trainer.initial_lr = schedule.learning_rate
-    trainer.initialize()
-    if pretrained is not None:
-        start_from(trainer.network, pretrained)
-    return _trained(trainer, augmenters=0)
+    seed_everything(seed)
+    weights = weights_of(pretrained) if pretrained else None
+    for lesson in lessons:
+        trainer = _small_trainer(dataset, configuration, lesson, device)
+        trainer.start(weights, pretrained.name if pretrained else "")
+        folder = _trained(trainer, augmenters=0)
+        weights = trainer.network.state_dict()
+    return folder
+
+
+def _small_trainer(dataset: _Dataset, configuration: str, lesson: Lesson, device: str) -> Any:
+    from pipeline.segment.trainer import SmallTrainer
+
+    plans, *others = _trainer_arguments(dataset, configuration, "all", device)
+    if lesson.patch is not None:
+        plans["configurations"][configuration]["patch_size"] = list(lesson.patch)
+    trainer = SmallTrainer(plans, *others)
+    trainer.num_epochs, trainer.num_iterations_per_epoch = lesson.epochs, lesson.iterations
+    trainer.initial_lr = lesson.learning_rate
+    return trainer
 
 
 def _run_full(dataset: _Dataset, fold: int, device: str) -> Path:
@@ -328,8 +346,16 @@ def _trainer_arguments(dataset: _Dataset, configuration: str, fold: Fold, device
 
 
 def _trained(trainer: Any, *, augmenters: int) -> Path:
-    """The folder of a finished training; 0 augmenters means in this thread, which nnU-Net's planner cannot bear."""
-    with _environment({"nnUNet_n_proc_DA": str(augmenters)}):
+    """The folder of a finished training.
+
+    Args:
+        trainer: initialised.
+        augmenters: processes that cut patches; 0 is this thread, which nnU-Net's planner cannot bear.
+    """
+    import numpy as np
+
+    no_lesion_in_sight = np.errstate(invalid="ignore")
+    with _environment({"nnUNet_n_proc_DA": str(augmenters)}), no_lesion_in_sight:
         trainer.run_training()
     return Path(trainer.output_folder)
 

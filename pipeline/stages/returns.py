@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core.errors import ReviewError
-from pipeline.core.files import read_json, write_json, write_text
+from pipeline.core.files import digest, read_json, write_json, write_text
 from pipeline.core.records import Phase, Problem, Severity
 from pipeline.dataset.layout import ADJUDICATION, ROUND
 from pipeline.stages.handout import adjudications, assignments, scheme_of
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
     from pipeline.review.returns import ReturnCheck, SentItem
 
 RETURN_COLUMNS = ("kind", "round", "rater", "item", "verdict", "message", "cure", "repairs", "changed_voxels", "sha256")
-
-Check = tuple[str, int, "ReturnCheck"]
-"""Kind of review, its round, and the verdict on one mask."""
 
 
 def returned(ws: Workspace) -> list[dict[str, str]]:
@@ -32,16 +28,23 @@ def returned(ws: Workspace) -> list[dict[str, str]]:
 
 
 def review_status(ws: Workspace) -> list[dict[str, Any]]:
-    """How many masks each rater and the lead were asked for, and how many are in."""
+    """How many masks each rater and the lead were asked for, how many are in, and what waits for an answer."""
     rows = []
     for number, assignment in assignments(ws).items():
         for rater, items in assignment.lists.items():
             back = sum(_rating(ws, i.case_id, i.phase, rater, is_repeat=i.is_repeat).is_file() for i in items)
-            rows.append({"kind": ROUND, "round": number, "rater": rater, "assigned": len(items), "returned": back})
+            rows.append(_status_row(ws, ROUND, number, rater, len(items), back))
     for number, asked in adjudications(ws).items():
         back = sum(adjudicated_mask(ws, item["case_id"], Phase(item["phase"])) is not None for item in asked)
-        rows.append({"kind": ADJUDICATION, "round": number, "rater": "lead", "assigned": len(asked), "returned": back})
+        rows.append(_status_row(ws, ADJUDICATION, number, "lead", len(asked), back))
     return rows
+
+
+def _status_row(ws: Workspace, kind: str, number: int, rater: str, assigned: int, back: int) -> dict[str, Any]:
+    own = [row for row in returned(ws) if (row["kind"], row["round"], row["rater"]) == (kind, str(number), rater)]
+    last = {row["item"]: row for row in own}
+    asked = {item: row["cure"] for item, row in last.items() if not row["verdict"].startswith("accept")}
+    return {"kind": kind, "round": number, "rater": rater, "assigned": assigned, "returned": back, "asked": asked}
 
 
 def accept_flagged(ws: Workspace, rater: str, item_id: str) -> None:
@@ -53,7 +56,8 @@ def accept_flagged(ws: Workspace, rater: str, item_id: str) -> None:
     flagged = [row for row in returned(ws) if (row["rater"], row["item"], row["verdict"]) == (rater, item_id, "flag")]
     if not flagged:
         raise ReviewError(f"no flagged mask of {item_id} from {rater}; `liverset review check` lists what is flagged")
-    write_json(ws.layout.accepted, sorted({*_accepted(ws), *(row["sha256"] for row in flagged)}))
+    others = [row for row in _accepted(ws) if row[:2] != [rater, item_id]]
+    write_json(ws.layout.accepted, sorted([*others, *([rater, item_id, row["sha256"]] for row in flagged)]))
 
 
 def adjudicated_mask(ws: Workspace, case_id: str, phase: Phase) -> tuple[Path, str] | None:
@@ -66,7 +70,8 @@ def adjudicated_mask(ws: Workspace, case_id: str, phase: Phase) -> tuple[Path, s
     return (ws.layout.adjudicated(case_id, phase), decision["by"]) if decision["voted_sha256"] == voted else None
 
 
-def _accepted(ws: Workspace) -> list[str]:
+def _accepted(ws: Workspace) -> list[list[str]]:
+    """Rater, item and hash of each flagged mask that a person accepted."""
     return list(read_json(ws.layout.accepted)) if ws.layout.accepted.exists() else []
 
 
@@ -89,34 +94,66 @@ def _inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
 
 
 def _collect(ws: Workspace, case_id: str | None) -> Work:
-    outputs: dict[Path, None] = {}
-    rows: list[dict[str, Any]] = []
-    problems: list[Problem] = []
-    accepted = set(_accepted(ws))
-    for kind, number, check in _checks(ws):
-        rows.append(_row(kind, number, check))
-        if check.is_usable or (check.labels is not None and check.sha256 in accepted):
-            outputs.update(dict.fromkeys(_keep(ws, kind, number, check)))
-        else:
-            problems.append(_problem(check))
-    _write_table(ws, rows)
-    note = f"{len(rows) - len(problems)} masks in, {len(problems)} wait for a person"
-    return Work((*outputs, ws.layout.returns_table), tuple(problems), note)
+    from pipeline.dataset.manifest import csv_text
+
+    parcels = [parcel for kind, number in _rounds(ws) for parcel in _checked_round(ws, kind, number)]
+    rows = [row for parcel in parcels for row in parcel["rows"]]
+    outputs = {ws.root / name for parcel in parcels for name in parcel["kept"]}
+    open_rows = [row for row in rows if not row["used"]]
+    write_text(ws.layout.returns_table, csv_text(RETURN_COLUMNS, rows))
+    note = f"{len(rows) - len(open_rows)} masks in, {len(open_rows)} wait for a person"
+    return Work((*outputs, ws.layout.returns_table), tuple(_problem(row) for row in open_rows), note)
 
 
-def _checks(ws: Workspace) -> Iterator[Check]:
-    """Every verdict, older returns first, so that a corrected mask replaces the one before."""
+def _checked_round(ws: Workspace, kind: str, number: int) -> list[dict[str, Any]]:
+    """Each return of a round with its verdicts, older ones first, so that a corrected mask replaces the one before."""
+    memory = ws.layout.checked(number, kind)
+    known: dict[str, dict[str, Any]] = read_json(memory) if memory.exists() else {}
+    found = [path for path in ws.layout.inbox(number, kind).glob("*") if not path.name.startswith(".")]
+    parcels: dict[str, dict[str, Any]] = {}
+    for parcel in sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name)):
+        fingerprint = _fingerprint(ws, parcel)
+        before = known.get(fingerprint)
+        if before is None or not all((ws.root / name).is_file() for name in before["kept"]):
+            before = _checked_parcel(ws, kind, number, parcel)
+        parcels[fingerprint] = before
+    write_json(memory, parcels)
+    return list(parcels.values())
+
+
+def _fingerprint(ws: Workspace, parcel: Path) -> str:
+    """Changes with any byte of a return, and when a person accepts a flagged mask."""
+    files = sorted(path for path in parcel.rglob("*") if path.is_file()) if parcel.is_dir() else [parcel]
+    return digest([*ws.hashes(files, None).values(), _accepted(ws)])
+
+
+def _checked_parcel(ws: Workspace, kind: str, number: int, parcel: Path) -> dict[str, Any]:
+    """The verdict on every mask of a return; those that count are kept, all are logged."""
     from pipeline.review.returns import check_each
+    from pipeline.review.state import from_lines, to_lines, with_checks
 
-    for kind, number in _rounds(ws):
-        sent = _sent(ws, number) if kind == ROUND else _asked(ws, number)
-        parcels = [path for path in ws.layout.inbox(number, kind).glob("*") if not path.name.startswith(".")]
-        for parcel in sorted(parcels, key=lambda path: (path.stat().st_mtime_ns, path.name)):
-            yield from ((kind, number, check) for check in check_each(parcel, sent, scheme_of(ws)))
+    log = ws.layout.review_log(number, kind)
+    entries = from_lines(log.read_text(encoding="utf-8")) if log.exists() else ()
+    sent = _sent(ws, number) if kind == ROUND else _asked(ws, number)
+    rows, kept = [], []
+    for check in check_each(parcel, sent, scheme_of(ws)):
+        is_used = check.is_usable or (check.labels is not None and _key(check) in _accepted(ws))
+        rows.append(_row(kind, number, check) | {"used": is_used})
+        kept += _keep(ws, kind, number, check) if is_used else []
+        entries = with_checks(entries, [check])
+    write_text(log, to_lines(entries))
+    return {"rows": rows, "kept": [path.relative_to(ws.root).as_posix() for path in kept]}
+
+
+def _key(check: ReturnCheck) -> list[str]:
+    """What a person accepts: this file, as this rater's mask of this item."""
+    return [check.item.rater, check.item.item_id, check.sha256] if check.item else []
 
 
 def _sent(ws: Workspace, number: int) -> list[SentItem]:
     """What went to the raters in a round."""
+    from pipeline.review.package import package_name
+    from pipeline.review.pages import PackageFacts
     from pipeline.review.returns import SentItem
 
     return [
@@ -129,6 +166,7 @@ def _sent(ws: Workspace, number: int) -> list[SentItem]:
             coarse=ws.layout.coarse(item.case_id, item.phase),
             is_repeat=item.is_repeat,
             unit=ws.unit,
+            package=ws.layout.outbox(number) / package_name(PackageFacts(ws.config.dataset.name, number, rater)),
         )
         for rater, items in assignments(ws)[number].lists.items()
         for item in items
@@ -197,15 +235,9 @@ def _row(kind: str, number: int, check: ReturnCheck) -> dict[str, Any]:
     }
 
 
-def _problem(check: ReturnCheck) -> Problem:
-    by = f" (rater {check.item.rater})" if check.item else ""
-    return Problem(f"return-{check.verdict}", Severity.FLAG, f"{check.sentence}{by}", check.cure)
-
-
-def _write_table(ws: Workspace, rows: list[dict[str, Any]]) -> None:
-    from pipeline.dataset.manifest import csv_text
-
-    write_text(ws.layout.returns_table, csv_text(RETURN_COLUMNS, rows))
+def _problem(row: dict[str, Any]) -> Problem:
+    by = f" (rater {row['rater']})" if row["rater"] else ""
+    return Problem(f"return-{row['verdict']}", Severity.FLAG, f"{row['message']}{by}", row["cure"])
 
 
 COLLECT = Stage(

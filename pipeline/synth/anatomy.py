@@ -265,10 +265,10 @@ def _paint_lesion(found: NDArray[np.uint8], grid: Grid, lesion: Lesion, code: in
     found[box][inside] = code + (levels[inside] >= lesion.rim_level)
 
 
-def _ellipsoid(rng: np.random.Generator, origin: Point, centre_mm: Point, semi_mm: Point, vary: int = 6) -> Ellipsoid:
-    """An ellipsoid near its place in the book: centre within 4 mm, semi-axes within so many percent."""
+def _ellipsoid(rng: np.random.Generator, origin: Point, centre_mm: Point, semi_mm: Point) -> Ellipsoid:
+    """An ellipsoid near its place in the book: centre within 4 mm, semi-axes within 6 percent."""
     x, y, z = (start + 1000 * mm + int(rng.integers(-4000, 4001)) for start, mm in zip(origin, centre_mm, strict=True))
-    a, b, c = (10 * mm * (100 + int(rng.integers(-vary, vary + 1))) for mm in semi_mm)
+    a, b, c = (10 * mm * (100 + int(rng.integers(-6, 7))) for mm in semi_mm)
     return Ellipsoid((x, y, z), (a, b, c))
 
 

@@ -239,8 +239,10 @@ def _patient_truth(subject: _Subject) -> PatientTruth:
 
 def _secrets(subject: _Subject) -> tuple[str, ...]:
     """What must be found nowhere in a dataset."""
+    scanner = subject.enrolled.scanner
+    places = (scanner.institution, scanner.address, scanner.station)
     days = (f"{subject.prior.injection:%Y%m%d}",) if subject.enrolled.prior else ()
-    return (*subject.person.secrets, *days)
+    return (*subject.person.secrets, *places, *days)
 
 
 def _volume_truth(subject: _Subject, header: SeriesHeader, phantom: Phantom) -> VolumeTruth:

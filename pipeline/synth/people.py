@@ -68,12 +68,17 @@ class Person:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What must be found nowhere in a dataset, each at least five characters or two Chinese ones."""
-        names = [part for group in self.name.split("=") for part in group.split("^") if len(part) > 2]
-        chinese = self.name.partition("=")[2].replace("^", "")
-        days = (self.birth_date, self.study_date)
-        known = (self.patient_id, self.accession, self.telephone, self.address, *(f"{day:%Y%m%d}" for day in days))
-        return tuple(text for text in (*names, chinese, *known) if text)
+        """What must be found nowhere in a dataset: names, numbers, days and places of the patient, names of doctors."""
+        names = (part for name in (self.name, self.referring, self.operator) for part in name_parts(name))
+        days = (f"{day:%Y%m%d}" for day in (self.birth_date, self.study_date))
+        return (*names, *days, self.patient_id, self.accession, self.telephone, self.address)
+
+
+def name_parts(name: str) -> tuple[str, ...]:
+    """What tells who it is in a DICOM person name: Latin parts of three letters or more, the Chinese ones joined."""
+    latin, _, chinese = name.partition("=")
+    parts = (part for part in latin.split("^") if len(part) > 2)
+    return (*parts, chinese.replace("^", "")) if chinese else tuple(parts)
 
 
 def make_person(rng: np.random.Generator, number: int, scanner: Scanner, age_years: int) -> Person:

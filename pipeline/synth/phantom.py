@@ -56,6 +56,9 @@ LESION_HU: dict[LesionKind, tuple[Curve, Curve]] = {
 """Core and rim. HCC: bright, then washed out with a late capsule; ICC: rim first, core late; combined: both;
 metastasis: dark with a rim; cyst: water; hemangioma: from the rim inwards, as bright as the vessels."""
 
+MAX_HU = 3071
+"""The largest value that 12 bits hold beside an intercept of -1024."""
+
 NOISE_STEP_HU = 11
 """Four draws of -11..11 HU a voxel add up to a standard deviation of 12.7 HU, usual for 5 mm slices."""
 
@@ -115,9 +118,12 @@ def render(anatomy: Anatomy, tissues: NDArray[np.uint8], grid: Grid, phase: Phas
         phase: one of `CT_PHASES`.
         rng: where the noise comes from.
     """
-    hu = _blurred(_hu_of_codes(anatomy, phase)[tissues]) + _noise(rng, grid.shape)
-    hu[:, ~_field_of_view(grid)] = AIR_HU
-    voxels = np.clip(hu, AIR_HU, 3071).astype(np.int16)
+    hu_of_codes, outside, noise = _hu_of_codes(anatomy, phase), ~_field_of_view(grid), _noise(rng, grid.shape)
+    voxels = np.empty(grid.shape, dtype=np.int16)
+    for index, codes in enumerate(tissues):
+        hu = _blurred(hu_of_codes[codes]) + noise[index]
+        hu[outside] = AIR_HU
+        voxels[index] = np.clip(hu, AIR_HU, MAX_HU)
     labels = _labels(tissues)
     counts = np.bincount(tissues.ravel(), minlength=256)[Tissue.LESION :]
     lesion_voxels = tuple(int(counts[2 * n] + counts[2 * n + 1]) for n in range(len(anatomy.lesions)))
@@ -157,17 +163,17 @@ def _labels(tissues: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _blurred(hu: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Each slice smoothed by the weights 1, 2, 1 along rows and columns, as a soft kernel does."""
-    padded = np.pad(hu, ((0, 0), (1, 1), (1, 1)), mode="edge")
-    along_rows = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
-    blurred: NDArray[np.int32] = (along_rows[:, :, :-2] + 2 * along_rows[:, :, 1:-1] + along_rows[:, :, 2:]) >> 4
+    """A slice smoothed by the weights 1, 2, 1 along rows and columns, as a soft kernel does."""
+    padded = np.pad(hu, 1, mode="edge")
+    along_rows = padded[:-2] + 2 * padded[1:-1] + padded[2:]
+    blurred: NDArray[np.int32] = (along_rows[:, :-2] + 2 * along_rows[:, 1:-1] + along_rows[:, 2:]) >> 4
     return blurred
 
 
-def _noise(rng: np.random.Generator, shape: tuple[int, int, int]) -> NDArray[np.int32]:
+def _noise(rng: np.random.Generator, shape: tuple[int, int, int]) -> NDArray[np.int8]:
     """Nearly normal noise: the sum of four whole numbers drawn evenly."""
     draws = rng.integers(-NOISE_STEP_HU, NOISE_STEP_HU + 1, size=(4, *shape), dtype=np.int8)
-    noise: NDArray[np.int32] = draws.sum(axis=0, dtype=np.int32)
+    noise: NDArray[np.int8] = draws.sum(axis=0, dtype=np.int8)
     return noise
 
 

@@ -32,7 +32,7 @@ BRIGHT_KINDS: dict[Phase, tuple[LesionKind, ...]] = {
 """Lesions brighter than the liver. Vessels are bright too, so a short training learns these last, and needs more of
 them; dark lesions come by themselves."""
 
-BRIGHT_COPIES = 3
+BRIGHT_COPIES = 1
 
 
 def phantoms(count: int, *, seed: int) -> Iterator[Phantom]:

@@ -11,8 +11,11 @@ from pipeline.core.config import ConsensusConfig
 from pipeline.core.errors import GeometryError, LabelError, StorageError
 from pipeline.core.files import read_json
 from pipeline.core.geometry import Geometry
+from pipeline.core.labels import LabelScheme
 from pipeline.core.volume import LabelMap
+from pipeline.image.masks import StoredMask
 from pipeline.image.nifti import read_labels, read_nifti, write_nifti
+from pipeline.image.nrrd import Segment
 from pipeline.image.orientation import reoriented
 
 TURNED = np.array([[0.1, 0.2, 1.0], [0.0, 1.0, -0.2], [1.0, -0.02, -0.1]])
@@ -135,3 +138,36 @@ def test_consensus_of_the_same_files_is_the_same_bytes(tmp_path):
 def test_no_file_is_refused():
     with pytest.raises(LabelError, match="no rating"):
         agree_files([])
+
+
+def segmentation_of(labels, kinds):
+    """What a reader gives of a file whose segments are a liver and one lesion a kind."""
+
+    def read(path):
+        layers = np.zeros((1, *labels.voxels.shape), np.uint8)
+        layers[0] = labels.voxels > 0
+        segments = [Segment("liver", 1, 0)]
+        for value, kind in enumerate(kinds[path.name], start=2):
+            layers[0, value - 1, 2:5, 2:5] = value
+            segments.append(Segment(kind, value, 0))
+        return StoredMask(layers, labels.geometry, tuple(segments))
+
+    return read
+
+
+def test_lesion_kinds_are_structures_of_their_own(tmp_path):
+    named = {"R1": ("HCC", "cyst"), "R2": ("hcc", "HCC")}
+    found = agree_files(
+        [tmp_path / "R1", tmp_path / "R2"],
+        scheme=LabelScheme(("HCC", "cyst")),
+        read=segmentation_of(LabelMap(np.ones((5, 8, 9), np.uint8), some_mask().geometry), named),
+    )
+    dice = {pair["structure"]: (pair["dice"], pair["empty"]) for pair in found["pairs"]}
+    assert dice == {
+        "whole_liver": (1.0, "none"),
+        "parenchyma": (1.0, "none"),
+        "lesion": (1.0, "none"),
+        "HCC": (pytest.approx(2 * 9 / 27), "none"),
+        "cyst": (0.0, "one"),
+    }
+    assert [lesion["pattern"] for lesion in found["lesions"]] == ["11"]

@@ -18,6 +18,7 @@ from pipeline.agreement.tables import (
     pair_table,
     plc_table,
     rater_table,
+    repeat_table,
 )
 from pipeline.agreement.volumes import icc_2_1
 from pipeline.core.geometry import Geometry
@@ -104,12 +105,17 @@ def test_interval_of_single_values_is_scipys_percentile_bootstrap():
     assert found == pytest.approx((peer.low, peer.high), abs=0.002)
 
 
-def test_interval_is_wider_when_values_come_in_patients():
-    rng = np.random.default_rng(4)
-    patients = [[value] * 4 for value in rng.normal(0, 1, 15)]
-    low, high = bootstrap_interval(patients, np.random.default_rng(5))
-    alone = bootstrap_interval([[value] for values in patients for value in values], np.random.default_rng(5))
-    assert high - low > 1.5 * (alone[1] - alone[0])
+def test_alike_volumes_of_a_patient_count_as_one():
+    values = np.random.default_rng(4).normal(0, 1, 15).tolist()
+    fourfold = bootstrap_interval([[value] * 4 for value in values], np.random.default_rng(5))
+    assert fourfold == pytest.approx(bootstrap_interval([[value] for value in values], np.random.default_rng(5)))
+
+
+def test_a_patient_with_more_volumes_weighs_more():
+    low, high = bootstrap_interval([[0.0], [1.0, 1.0, 1.0]], np.random.default_rng(5))
+    assert (low, high) == (0.0, 1.0)
+    draws = [bootstrap_interval([[0.0], [1.0, 1.0, 1.0]], np.random.default_rng(n), samples=1)[0] for n in range(40)]
+    assert set(draws) == {0.0, 0.75, 1.0}
 
 
 def test_one_patient_has_no_interval():
@@ -122,7 +128,8 @@ def test_plc_table_is_dice_and_volume_difference_of_lesions():
         ("dice", 3),
         ("volume_difference_ml", 3),
     ]
-    assert set(table[0]) == {"group", "value", "measure", "volumes", "mean", "median", "sd"}
+    assert {"volumes", "mean", "median", "sd", "ci_low", "ci_high", "one_empty", "both_empty"} <= set(table[0])
+    assert (table[0]["both_empty"], table[0]["one_empty"]) == (3, 2)
 
 
 def test_limt_table_is_before_and_after_in_percent_with_the_fair_figure():
@@ -158,7 +165,7 @@ def test_icc_is_given_for_each_group_of_raters_who_read_the_same_volumes():
     ]
 
 
-def test_hidden_repeats_are_summarised_by_rater():
+def test_hidden_repeats_tell_how_far_a_rater_agrees_with_himself():
     def liver(columns):
         voxels = np.zeros(GRID.shape, np.uint8)
         voxels[:, :, :columns] = 1
@@ -168,10 +175,10 @@ def test_hidden_repeats_are_summarised_by_rater():
         RatedVolume("P0001", "C1", agree({"first": liver(4), "again": liver(6)}).to_json(), {"rater": "R1"}),
         RatedVolume("P0002", "C1", agree({"first": liver(5), "again": liver(5)}).to_json(), {"rater": "R2"}),
     ]
-    rows = summarise(repeats)
     dice = {
-        value: row_of(rows, group="rater", value=value, structure="whole_liver", measure="dice").mean
-        for value in ("R1", "R2")
+        row["rater"]: row["mean"]
+        for row in repeat_table(repeats)
+        if (row["structure"], row["measure"]) == ("whole_liver", "dice")
     }
     assert dice == pytest.approx({"R1": 0.8, "R2": 1.0})
 
@@ -179,7 +186,7 @@ def test_hidden_repeats_are_summarised_by_rater():
 def test_all_tables_of_a_dataset_come_from_one_call():
     tables = dataset_tables(VOLUMES)
     json.dumps(tables, allow_nan=False)
-    assert all(tables[name] for name in ("summary", "plc_cect", "limt", "raters", "rater_pairs"))
+    assert all(tables[name] for name in ("summary", "overall", "plc_cect", "limt", "raters", "rater_pairs"))
     assert {"ci_low, ci_high", "after_fair", "icc_2_1"} <= set(tables["definitions"])
 
 

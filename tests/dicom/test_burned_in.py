@@ -70,6 +70,14 @@ def test_drawn_text_makes_a_series_suspect(case, text):
     assert find_text(drawn(phantom(), letters(text, place, size, smooth=smooth), level, only)).is_suspect
 
 
+@pytest.mark.parametrize("noise", [0.0, 40.0, 150.0])
+@pytest.mark.parametrize("count", [2, 10, 100])
+def test_noise_alone_is_no_text(noise, count):
+    rng = np.random.default_rng(5)
+    slices = [rng.normal(1050, noise, (128, 128)).astype(np.int16) for _ in range(count)]
+    assert not find_text(slices).is_suspect
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_body_noise_and_table_are_no_text(seed):
     assert find_text(phantom(seed=seed)) == TextFinding()

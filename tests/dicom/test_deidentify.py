@@ -18,6 +18,7 @@ from pipeline.core.errors import PrivacyError
 from pipeline.core.pseudonyms import Pseudonyms
 from pipeline.core.records import Instance, Series, SourceFile
 from pipeline.dicom.deidentify import deidentify, header_facts, pixels_of
+from pipeline.dicom.encode import file_bytes
 
 KEYS = Pseudonyms(bytes(range(32)))
 CONFIG = DeidentificationConfig()
@@ -172,6 +173,16 @@ def test_source_dataset_is_not_changed(image):
     before = image.to_json()
     deidentify(image, KEYS, CONFIG)
     assert image.to_json() == before
+
+
+def test_file_is_byte_for_byte_what_pydicom_would_write(image, tmp_path):
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator = "818981001", "SCT"
+    image.AnatomicRegionSequence = Sequence([code])
+    image.PixelPaddingValue, image.ContrastBolusAgent = 63, "碘海醇"
+    clean = deidentify(image, KEYS, CONFIG).dataset
+    clean.save_as(tmp_path / "clean.dcm", enforce_file_format=True)
+    assert file_bytes(clean) == (tmp_path / "clean.dcm").read_bytes()
 
 
 def test_same_source_gives_the_same_bytes(image, tmp_path):

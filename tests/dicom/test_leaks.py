@@ -247,6 +247,11 @@ def test_archives_and_tables_of_the_source_are_harvested(tmp_path):
     assert {"Nowak", "HOSP99887", "03.02.1961"} <= texts
 
 
+def test_damaged_archive_of_the_source_is_counted_not_passed_over(tmp_path):
+    (tmp_path / "export.zip").write_bytes(zipped("IM1", b"anything" * 99)[:-40])
+    assert harvest([tmp_path]).unreadable == 1
+
+
 def test_standard_uids_and_the_writer_of_the_file_identify_nobody(tmp_path):
     dicom_file(tmp_path / "a.dcm")
     uids = {text for kind, text in harvest([tmp_path]).texts if kind is Kind.UID}

@@ -13,6 +13,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.records import Series
 from pipeline.core.volume import Volume
 from pipeline.dicom.convert import read_series
+from pipeline.dicom.pixels import read_slice
 from pipeline.dicom.scan import scan
 from pipeline.dicom.series import group_series
 
@@ -108,3 +109,18 @@ def test_head_lies_where_simpleitk_puts_it(position):
         ours = volume.geometry.to_index(image.TransformIndexToPhysicalPoint(index))
         np.testing.assert_allclose(ours, np.rint(ours), atol=1e-3)
         assert volume.voxels[tuple(np.rint(ours).astype(int))] == image[index]
+
+
+def test_one_slice_in_every_lossless_encoding_has_the_same_values():
+    instances = scan([DATA / "transfer_syntaxes" / "cornerstone"]).instances
+    lossless = {
+        f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".1.99", ".2", ".5", ".4.57", ".4.70", ".4.80", ".4.90")
+    }
+    values = {}
+    for instance in instances:
+        if instance.text("TransferSyntaxUID") in lossless and instance.source.path.name.startswith("CTImage"):
+            values[instance.source.path.name] = read_slice(instance).astype(np.int64)
+    first = next(iter(values.values()))
+    different = [name for name, image in values.items() if not np.array_equal(image, first)]
+    assert len(values) >= 8
+    assert not different

@@ -45,7 +45,7 @@ def is_gone(pid: int, *, within_s: float = 10.0) -> bool:
 def test_busy_time_counts_overlaps_once():
     outcome = Outcome("convert", "P0001", Status.DONE)
     spans = [(0.0, 2.0), (1.0, 3.0), (1.5, 1.6), (5.0, 6.0)]
-    assert busy_seconds(StageRun(outcome, *span) for span in spans) == 4.0
+    assert busy_seconds(StageRun(outcome, *span, is_task=True) for span in spans) == 4.0
     assert busy_seconds([]) == 0.0
 
 

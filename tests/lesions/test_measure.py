@@ -38,6 +38,12 @@ def test_a_box_has_the_volume_diameters_and_place_one_computes_on_paper():
     assert lesion.box == ((2, 4, 6), (3, 5, 10))
 
 
+def test_the_axial_diameter_is_that_of_the_widest_slice_and_names_it():
+    (lesion,) = measure_lesions(labels_of(liver(np.s_[2, 4:6, 4:6], np.s_[3, 4:6, 4:14], np.s_[4, 4:6, 4:9])))
+    assert lesion.axial_diameter_mm == pytest.approx(math.hypot(0.8, 9 * 0.7))
+    assert lesion.axial_diameter_slice == 3
+
+
 @pytest.mark.parametrize(("row", "expected"), [(4, 4 * 0.8), (0, 0.0), (17, 2 * 0.8)])
 def test_distance_to_the_surface_is_0_where_the_lesion_reaches_it(row, expected):
     voxels = np.ones((21, 20, 41), np.uint8)

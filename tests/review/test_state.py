@@ -1,4 +1,4 @@
-"""The log of a round: grows only by what is new, survives its file, and tells how far each rater is."""
+"""The log of a round: grows only by what is new and survives its file."""
 
 from __future__ import annotations
 
@@ -8,14 +8,8 @@ from hypothesis import strategies as st
 
 from pipeline.core.errors import ReviewError
 from pipeline.core.records import Phase
-from pipeline.review.assignment import AssignedItem
 from pipeline.review.returns import ReturnCheck, SentItem, Verdict
-from pipeline.review.state import Entry, from_lines, progress, to_lines, with_checks
-
-LISTS = {
-    "R2": [AssignedItem("P0001_C1", "P0001", Phase.ARTERIAL)],
-    "R1": [AssignedItem(name, name[:5], Phase.ARTERIAL) for name in ("P0003_C1", "P0001_C1", "P0002_C1")],
-}
+from pipeline.review.state import Entry, from_lines, to_lines, with_checks
 
 
 def check(item_id: str, verdict: Verdict, sha256: str = "a", rater: str = "R1") -> ReturnCheck:
@@ -31,23 +25,6 @@ def test_the_same_return_twice_changes_nothing():
     assert [entry.item_id for entry in once] == ["P0001_C1", "P0002_C1"]
     assert with_checks(once, checks) == once
     assert with_checks(once, [check("P0002_C1", Verdict.ACCEPT, "b")])[:2] == once
-
-
-def test_progress_tells_what_is_done_asked_and_waited_for():
-    log = with_checks((), [check("P0001_C1", Verdict.ACCEPT), check("P0002_C1", Verdict.REJECT)])
-    first, second = progress(LISTS, log)
-    assert (first.rater, first.done, first.waiting) == ("R1", ("P0001_C1",), ("P0003_C1", "P0002_C1"))
-    assert first.asked == {"P0002_C1": "P0002_C1 reject; look"}
-    assert (second.rater, second.done, second.waiting) == ("R2", (), ("P0001_C1",))
-
-
-def test_a_worse_file_later_asks_again_but_keeps_what_was_accepted():
-    log = with_checks((), [check("P0001_C1", Verdict.ACCEPT), check("P0001_C1", Verdict.REJECT, "b")])
-    first, _ = progress(LISTS, log)
-    assert first.done == ("P0001_C1",)
-    assert "P0001_C1" in first.asked
-    first, _ = progress(LISTS, with_checks(log, [check("P0001_C1", Verdict.ACCEPT_REPAIRED, "c")]))
-    assert first.asked == {}
 
 
 ENTRIES = st.lists(

@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,11 +20,11 @@ from pipeline.image.nifti import read_labels, read_volume
 from pipeline.image.orientation import reoriented
 from pipeline.segment.models import Model, find_model
 from pipeline.segment.nnunet import NnunetSegmenter
-from pipeline.segment.training import Schedule, SmallNetwork, train_full, train_small
+from pipeline.segment.training import Lesson, SmallNetwork, train_full, train_small
 from pipeline.segment.trainset import IGNORE, LabelledVolume, Origin, write_raw_dataset
 from pipeline.synth.phantom import make_phantom
 
-HASTY = Schedule(epochs=2, iterations=2)
+HASTY = (Lesson(1, 1e-2, patch=(8, 16, 16), iterations=2), Lesson(1, 1e-3, iterations=2))
 TINY = SmallNetwork(spacing_mm=(12.0, 12.0, 12.0), patch=(16, 32, 32), features=(4, 8, 16))
 
 
@@ -97,10 +98,10 @@ def test_a_model_trained_on_partly_reviewed_cases_labels_and_can_be_trained_furt
     partly = [replace(case, reviewed=np.arange(20) > 4) for case in whole]
     before = nnunet_environment()
     first_raw = write_raw_dataset(tmp_path / "raw", "Dataset501_Liver", partly)
-    train_small(first_raw, tmp_path / "work", tmp_path / "first", network=TINY, schedule=HASTY)
+    train_small(first_raw, tmp_path / "work", tmp_path / "first", network=TINY, lessons=HASTY)
     first = find_model(CoarseConfig(model="first"), tmp_path, allow_unpinned=True)
     second_raw = write_raw_dataset(tmp_path / "raw", "Dataset502_Liver", whole)
-    train_small(second_raw, tmp_path / "work", tmp_path / "second", schedule=HASTY, pretrained=first)
+    train_small(second_raw, tmp_path / "work", tmp_path / "second", lessons=HASTY, pretrained=first)
     second = find_model(CoarseConfig(model="second"), tmp_path, allow_unpinned=True)
     assert first.sha256 != second.sha256
     for model in (first, second):
@@ -122,13 +123,18 @@ def test_splits_that_name_a_missing_case_are_refused_before_anything_is_planned(
     assert not (tmp_path / "work").exists()
 
 
-def test_a_model_of_other_labels_is_no_start(tmp_path: Path, demo_model: Model):
+def test_a_model_of_another_shape_is_no_start(tmp_path: Path, demo_model: Model):
+    from pipeline.segment.trainer import SmallTrainer, weights_of
+
+    other = SimpleNamespace(initialize=lambda: None, network=torch_layer())
+    with pytest.raises(ModelError, match="demo does not fit this training"):
+        SmallTrainer.start(other, weights_of(demo_model), "demo")  # type: ignore[arg-type]
+
+
+def torch_layer() -> object:
     import torch
 
-    from pipeline.segment.trainer import start_from
-
-    with pytest.raises(ModelError, match="does not fit this training"):
-        start_from(torch.nn.Linear(1, 1), demo_model)
+    return torch.nn.Linear(1, 1)
 
 
 def test_learning_rate_rises_then_falls_to_nothing():
