@@ -152,7 +152,7 @@ def segment_files(
         images: NIfTI files.
         out: folder of the labels.
         model: see `models.find_model`.
-        device: see `NnunetSegmenter`.
+        device: "cpu", "cuda", "cuda:1"; "auto" takes all CUDA devices there are, one worker each, else the CPU.
         config: limits and post-processing; the defaults where absent.
         on_image: told of each image as it is finished.
 
@@ -160,26 +160,59 @@ def segment_files(
         ConfigError: when two images have the same name, or a label would overwrite an image.
         ModelError: when the network cannot be loaded.
     """
-    return label_files(images, out, NnunetSegmenter(model, device, config or CoarseConfig()), on_image=on_image)
+    from pipeline.segment.network import device_names
+
+    settings = config or CoarseConfig()
+    workers = [NnunetSegmenter(model, name, settings) for name in device_names(device)]
+    return label_files(images, out, workers, on_image=on_image)
 
 
 def label_files(
     images: Sequence[Path],
     out: Path,
-    segmenter: SteppedSegmenter,
+    workers: Sequence[SteppedSegmenter],
     *,
     on_image: Callable[[LabelledImage], None] = lambda image: None,
 ) -> BatchReport:
-    """The same as `segment_files`, by one network or a chain of two, see `chain.open_segmenter`."""
+    """The same as `segment_files`, by labellers of any kind.
+
+    Args:
+        images: NIfTI files.
+        out: folder of the labels.
+        workers: alike, one a device; each takes the next image when it is free.
+        on_image: told of each image as it is finished, from the worker's thread.
+
+    Raises:
+        ConfigError: when two images have the same name, or a label would overwrite an image.
+        ModelError: when a network cannot be loaded.
+    """
     start = time.perf_counter()
     jobs = _jobs(images, out)
-    done: list[LabelledImage] = []
     if jobs:
-        segmenter.load()
-    for image in _labelled(jobs, segmenter):
-        done.append(image)
-        on_image(image)
-    return BatchReport(tuple(done), time.perf_counter() - start)
+        for worker in workers:
+            worker.load()
+    waiting = _Shared(jobs)
+    done: dict[str, LabelledImage] = {}
+
+    def work(worker: SteppedSegmenter) -> None:
+        for image in _labelled(waiting, worker):
+            done[image.name] = image
+            on_image(image)
+
+    for future in [_in_background(partial(work, worker)) for worker in workers]:
+        future.result()
+    return BatchReport(tuple(done[job.name] for job in jobs), time.perf_counter() - start)
+
+
+class _Shared(Iterator[_Job]):
+    """Jobs in order, each handed to whichever thread asks first."""
+
+    def __init__(self, jobs: Iterable[_Job]) -> None:
+        self._jobs, self._lock = iter(jobs), threading.Lock()
+
+    def __next__(self) -> _Job:
+        with self._lock:
+            return next(self._jobs)
 
 
 def _jobs(images: Sequence[Path], out: Path) -> list[_Job]:
@@ -199,7 +232,7 @@ def _job(image: Path, out: Path) -> _Job:
     return _Job(name, image, out / f"{name}.nii.gz", out / f"{name}.json")
 
 
-def _labelled(jobs: Sequence[_Job], segmenter: SteppedSegmenter) -> Iterator[LabelledImage]:
+def _labelled(jobs: Iterable[_Job], segmenter: SteppedSegmenter) -> Iterator[LabelledImage]:
     """The pipeline. A step that fails hands its error on, so that only the end has to look."""
     timeout_s = segmenter.config.timeout_s
     behind: tuple[_Job, Future[_Written]] | None = None

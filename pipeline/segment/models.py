@@ -186,11 +186,21 @@ def _described(name: str, folder: Path, config: NetworkConfig) -> Model:
         hashes = {file.relative_to(folder).as_posix(): sha256_of(file) for file in files}
         plans, dataset = read_json(folder / "plans.json"), read_json(folder / "dataset.json")
         values = output_values(dataset)
-        orientation = config.orientation or str(dataset.get("orientation", DEFAULT_ORIENTATION))
+        orientation = config.orientation or dataset.get("orientation") or _usual_orientation(plans, name)
     except (StorageError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"model {name} is incomplete or damaged: {error}; export it again") from None
     check_plans(plans, name=name)
     return Model(name, folder, checkpoints, hashes, map_labels(values, config.labels, name=name), orientation)
+
+
+def _usual_orientation(plans: Mapping[str, Any], name: str) -> str:
+    """How arrays lie where the model does not say it; a known exception must be confirmed by a person."""
+    if "TotalSegmentator" in str(plans.get("dataset_name", "")):
+        raise ModelError(
+            f"model {name} comes from TotalSegmentator, which turns images before it trains; "
+            'set orientation = "SAR" in [coarse]'
+        )
+    return DEFAULT_ORIENTATION
 
 
 def _checkpoints(folder: Path, name: str) -> tuple[Path, ...]:

@@ -149,7 +149,7 @@ def load_network(model: Model, device: str, config: CoarseConfig) -> Network:
     weights = [checkpoint["network_weights"] for checkpoint in checkpoints]
     mirroring_axes = checkpoints[0].get("inference_allowed_mirroring_axes")
     predictor = WindowPredictor(
-        torch.device(device_name(device)), step_size=config.step_size, mirroring=config.mirroring
+        torch.device(device_names(device)[0]), step_size=config.step_size, mirroring=config.mirroring
     )
     empty = _empty_network(plans, configuration, dataset, model.name)
     try:
@@ -180,21 +180,21 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
-def device_name(asked: str) -> str:
-    """The device that "auto", "cpu", "cuda" or "cuda:1" means here.
+def device_names(asked: str) -> tuple[str, ...]:
+    """The devices that "auto", "cpu", "cuda" or "cuda:1" means here; only "auto" can be several.
 
     Raises:
         ModelError: when a CUDA device was asked for and there is none of that number.
     """
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if asked == "auto":
-        return "cuda:0" if count else "cpu"
+        return tuple(f"cuda:{number}" for number in range(count)) or ("cpu",)
     if asked == "cpu":
-        return asked
+        return (asked,)
     number = int(asked.partition(":")[2] or 0)
     if number >= count:
         raise ModelError(f'device "{asked}" was asked for, {count} CUDA devices are there; use "auto" or "cpu"')
-    return f"cuda:{number}"
+    return (f"cuda:{number}",)
 
 
 def _empty_network(plans: Any, configuration: Any, dataset: Mapping[str, Any], name: str) -> torch.nn.Module:

@@ -346,8 +346,16 @@ def _trainer_arguments(dataset: _Dataset, configuration: str, fold: Fold, device
 
 
 def _trained(trainer: Any, *, augmenters: int) -> Path:
-    """The folder of a finished training; 0 augmenters means in this thread, which nnU-Net's planner cannot bear."""
-    with _environment({"nnUNet_n_proc_DA": str(augmenters)}):
+    """The folder of a finished training.
+
+    Args:
+        trainer: initialised.
+        augmenters: processes that cut patches; 0 is this thread, which nnU-Net's planner cannot bear.
+    """
+    import numpy as np
+
+    no_lesion_in_sight = np.errstate(invalid="ignore")
+    with _environment({"nnUNet_n_proc_DA": str(augmenters)}), no_lesion_in_sight:
         trainer.run_training()
     return Path(trainer.output_folder)
 

@@ -34,7 +34,7 @@ RELEASE_PACKAGES = ("numpy", "pandas", "pyarrow", "deflate", "nnunetv2", "torch"
 NOT_SETTLED = "not-settled"
 
 QC_PAGE = "qc/index.html"
-SUMMARIES = ("plc_cect", "limt", "raters", "rater_pairs", "rater_groups")
+SUMMARIES = ("overall", "plc_cect", "limt", "raters", "rater_pairs", "rater_groups")
 
 
 def cut_release(ws: Workspace, version: str) -> Outcome:

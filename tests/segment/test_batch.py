@@ -18,7 +18,7 @@ from pipeline.core.errors import ConfigError, ModelError
 from pipeline.core.geometry import Geometry
 from pipeline.core.volume import Volume
 from pipeline.image.nifti import read_labels, read_volume, write_nifti
-from pipeline.segment.batch import Outcome, segment_files
+from pipeline.segment.batch import Outcome, label_files, segment_files
 from pipeline.segment.models import Model, find_model
 from pipeline.segment.nnunet import NnunetSegmenter
 from pipeline.segment.postprocess import postprocess
@@ -189,6 +189,19 @@ def test_report_and_facts_are_plain_json_without_a_path(tmp_path: Path, images: 
     assert facts["origin"] == "coarse"
     assert set(facts["seconds"]) == {"read", "preprocess", "network", "doubt", "resample", "write"}
     assert str(tmp_path) not in json.dumps(facts)
+
+
+def test_several_workers_share_the_images_and_the_report_keeps_their_order(
+    tmp_path: Path, images: list[Path], demo_model: Model
+):
+    told: list[str] = []
+    workers = [NnunetSegmenter(demo_model, "cpu") for _ in range(2)]
+    report = label_files(images, tmp_path / "two", workers, on_image=lambda row: told.append(row.name))
+    segment_files(images, tmp_path / "one", demo_model, "cpu")
+    assert [row.name for row in report.images] == ["case0", "case1", "case2"]
+    assert sorted(told) == ["case0", "case1", "case2"]
+    for path in images:
+        assert (tmp_path / "two" / path.name).read_bytes() == (tmp_path / "one" / path.name).read_bytes()
 
 
 def test_nothing_to_do_is_no_error(tmp_path: Path, demo_model: Model):

@@ -63,7 +63,7 @@ def test_volume_without_a_liver_needs_no_second_network(chain: ChainedSegmenter,
 def test_a_batch_takes_a_chain_and_keeps_its_labels(tmp_path: Path, chain: ChainedSegmenter, volume: Volume):
     write_nifti(tmp_path / "case.nii.gz", volume)
     for expected in (Outcome.DONE, Outcome.KEPT):
-        report = label_files([tmp_path / "case.nii.gz"], tmp_path / "out", chain)
+        report = label_files([tmp_path / "case.nii.gz"], tmp_path / "out", [chain])
         assert report.images[0].outcome is expected
 
 

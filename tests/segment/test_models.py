@@ -88,6 +88,15 @@ def test_all_numbered_folds_form_an_ensemble_unless_one_was_trained_on_everythin
     assert [path.parent.name for path in both.checkpoints] == ["fold_all"]
 
 
+def test_weights_of_totalsegmentator_want_their_orientation_confirmed(tmp_path: Path):
+    plans = {**PLANS, "dataset_name": "Dataset291_TotalSegmentator_part1_organs_1559subj"}
+    make_folder(tmp_path / "total", plans=plans, labels={"background": 0, "spleen": 1, "liver": 5})
+    with pytest.raises(ModelError, match='set orientation = "SAR"'):
+        find_model(CoarseConfig(model="total"), tmp_path, allow_unpinned=True)
+    model = find_model(CoarseConfig(model="total", orientation="SAR"), tmp_path, allow_unpinned=True)
+    assert (model.orientation, model.labels) == ("SAR", {5: Label.LIVER})
+
+
 def test_model_nested_as_nnunet_exports_it_is_found(tmp_path: Path):
     make_folder(tmp_path / "export" / "Dataset003_Liver" / "nnUNetTrainer__nnUNetPlans__3d_fullres")
     model = find_model(CoarseConfig(model="export"), tmp_path, allow_unpinned=True)
