@@ -110,10 +110,10 @@ def find_text(slices: Sequence[NDArray[np.integer] | NDArray[np.floating]]) -> T
     Args:
         slices: stored values or HU, (rows, columns) each, all of one shape; an empty series has no text.
     """
-    slices = [_as_whole_numbers(values) for values in slices]
-    odd = {number for number in range(len(slices)) if len(slices) > 2 and _has_odd_strokes(slices, number)}
-    marked = tuple(number for number, values in enumerate(slices) if number in odd or _has_drawn_strokes(values))
-    return TextFinding(marked, is_static=len(slices) >= MIN_STATIC_SLICES and _has_static_strokes(slices))
+    stack = [_as_whole_numbers(values) for values in slices]
+    odd = {number for number in range(len(stack)) if len(stack) > 2 and _has_odd_strokes(stack, number)}
+    marked = tuple(number for number, values in enumerate(stack) if number in odd or _has_drawn_strokes(values))
+    return TextFinding(marked, is_static=len(stack) >= MIN_STATIC_SLICES and _has_static_strokes(stack))
 
 
 def _as_whole_numbers(values: NDArray[Any]) -> NDArray[np.integer]:
