@@ -38,7 +38,7 @@ JSON: TypeAlias = str | int | float | bool | list["JSON"] | dict[str, "JSON"] | 
 IMPLEMENTATION_UID = UID("2.25.212894516190216874325893621604137871001")
 """Names this software in group 0002 (PS3.10 7.1); a fixed random UUID."""
 
-METHOD = "liverset: rebuilt from an allow-list, keyed pseudonyms, moved dates"
+METHOD = "liverset: rebuilt from an allow-list, keyed pseudonyms"
 MAX_EARLY_SECONDS = 3_600
 """Up to an hour before the study's own time a slice is early; beyond, it was taken after midnight."""
 
@@ -64,13 +64,37 @@ OPTION_CODES = {
 _UNREADABLE = (
     ValueError,
     TypeError,
-    KeyError,
+    LookupError,
     AttributeError,
-    OverflowError,
-    NotImplementedError,
+    ArithmeticError,
+    RuntimeError,
     EOFError,
     struct.error,
 )
+_ENCODED_VRS = frozenset(("LO", "LT", "PN", "SH", "ST", "UT"))
+_PLAIN_VRS = _ENCODED_VRS | {"AE", "AS", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "SL", "SS", "TM", "UI", "UL", "US"}
+
+_TAGS = {
+    keyword: Tag(tag)
+    for keyword in (
+        *ALLOWED,
+        *EMPTIED,
+        "CodeValue",
+        "CodingSchemeDesignator",
+        "CodeMeaning",
+        "TransferSyntaxUID",
+        "MediaStorageSOPClassUID",
+        "MediaStorageSOPInstanceUID",
+        "PixelData",
+        "SpecificCharacterSet",
+        "PatientIdentityRemoved",
+        "DeidentificationMethod",
+        "DeidentificationMethodCodeSequence",
+        "LongitudinalTemporalInformationModified",
+    )
+    if (tag := tag_for_keyword(keyword)) is not None
+}
+_VRS = {keyword: dictionary_VR(tag) for keyword, tag in _TAGS.items()}
 _Read: TypeAlias = Callable[[str], object]
 
 
@@ -258,32 +282,6 @@ def _plain(value: object) -> object:
     if isinstance(value, float | int):
         return value
     return (str(value).strip("\0 ") or None) if value is not None else None
-
-
-_ENCODED_VRS = frozenset(("LO", "LT", "PN", "SH", "ST", "UT"))
-_PLAIN_VRS = _ENCODED_VRS | {"AE", "AS", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "SL", "SS", "TM", "UI", "UL", "US"}
-
-_TAGS = {
-    keyword: Tag(tag)
-    for keyword in (
-        *ALLOWED,
-        *EMPTIED,
-        "CodeValue",
-        "CodingSchemeDesignator",
-        "CodeMeaning",
-        "TransferSyntaxUID",
-        "MediaStorageSOPClassUID",
-        "MediaStorageSOPInstanceUID",
-        "PixelData",
-        "SpecificCharacterSet",
-        "PatientIdentityRemoved",
-        "DeidentificationMethod",
-        "DeidentificationMethodCodeSequence",
-        "LongitudinalTemporalInformationModified",
-    )
-    if (tag := tag_for_keyword(keyword)) is not None
-}
-_VRS = {keyword: dictionary_VR(tag) for keyword, tag in _TAGS.items()}
 
 
 def _put(dataset: Dataset, keyword: str, value: object) -> None:
