@@ -8,7 +8,6 @@ Standard: DICOM PS3.15 Annex E, Basic Application Level Confidentiality Profile.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -31,6 +30,7 @@ from pipeline.core.pseudonyms import Pseudonyms
 from pipeline.core.records import Instance, Series
 from pipeline.dicom.allowlist import ALLOWED, CODES, EMPTIED, TOP_LEVEL, Attribute
 from pipeline.dicom.header import plain_value
+from pipeline.dicom.slow import READ_FAULTS
 from pipeline.dicom.value_rules import DAY_SECONDS, Subject, parsed_date, parsed_time, parts_of
 
 JSON: TypeAlias = str | int | float | bool | list["JSON"] | dict[str, "JSON"] | None
@@ -61,16 +61,6 @@ OPTION_CODES = {
 }
 """Code and meaning of the profile and of each option (PS3.16 CID 7050)."""
 
-_UNREADABLE = (
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    RuntimeError,
-    EOFError,
-    struct.error,
-)
 _ENCODED_VRS = frozenset(("LO", "LT", "PN", "SH", "ST", "UT"))
 _PLAIN_VRS = _ENCODED_VRS | {"AE", "AS", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "SL", "SS", "TM", "UI", "UL", "US"}
 
@@ -264,7 +254,7 @@ def _plain_of(dataset: Dataset, keyword: str) -> object:
             charset = _charset_of(dataset) if vr in _ENCODED_VRS else ""
             return plain_value(element.value or b"", vr, little_endian=element.is_little_endian, charset=charset)
         return _plain(dataset[tag].value)
-    except _UNREADABLE:
+    except READ_FAULTS:
         return None
 
 
@@ -333,8 +323,10 @@ def pixels_of(dataset: Dataset) -> NDArray[np.integer]:
         bits, high = int(dataset.BitsStored), int(dataset.HighBit)
         is_signed = bool(dataset.PixelRepresentation)
         decoded = _decoded(dataset, is_signed=is_signed)
-    except (*_UNREADABLE, ImportError):
-        raise PrivacyError("its pixels cannot be decoded, so they cannot be cleaned") from None
+    except (RuntimeError, ImportError) as error:
+        raise PrivacyError(f"its pixels cannot be decoded here ({type(error).__name__})") from None
+    except READ_FAULTS:
+        raise PrivacyError("its pixels are damaged or cut short, so they cannot be cleaned") from None
     if decoded.dtype.itemsize > 2 or not 1 <= bits <= decoded.dtype.itemsize * 8 or int(dataset.SamplesPerPixel) != 1:
         raise PrivacyError("its pixels are not gray values of 8 or 16 bits")
     below = max(high + 1 - bits, 0)
