@@ -217,6 +217,8 @@ def _lesion_rows(volumes: Iterable[ReleaseVolume], rows: Iterable[ManifestRow]) 
 
 
 def _provenance(inputs: ReleaseInputs, previous: Path | None) -> Row:
+    """What the release was made of; of a package's version not the part that names a machine ("2.13.0+cpu")."""
+    packages = {name: found.partition("+")[0] for name, found in inputs.provenance.get("packages", {}).items()}
     before = {"version": previous.name, "sums": sha256_of(ReleaseLayout(previous).sums)} if previous else None
     return {
         "dataset": inputs.config.dataset.name,
@@ -224,6 +226,7 @@ def _provenance(inputs: ReleaseInputs, previous: Path | None) -> Row:
         "previous": before,
         "config": public_config(inputs.config),
         **inputs.provenance,
+        "packages": packages,
     }
 
 

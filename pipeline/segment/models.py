@@ -47,7 +47,7 @@ class Registered:
 REGISTERED = {
     "demo": Registered(
         Path(__file__).parent / "demo_model",
-        sha256="7dab3533a07b9a0244a460e3ff48696c9ab4bca6a4400c3b7c96a8387433bf93",
+        sha256="838447b2c56769bb91ab8dfd3d5e8b20e55c0ea2776b2240e754c9458139c37c",
     ),
 }
 

@@ -100,6 +100,16 @@ def test_cutting_twice_from_empty_gives_the_same_bytes(make_inputs, tmp_path):
     assert cut(make_inputs(), tmp_path / "one", leak_check=no_leak) == tmp_path / "one" / "1.0.0"
 
 
+def test_builds_of_one_package_for_other_machines_give_the_same_bytes(make_inputs, tmp_path):
+    sums = []
+    for build in ("2.13.0+cpu", "2.13.0+cu130"):
+        inputs = replace(make_inputs(patients=1), provenance={"packages": {"torch": build}, "program": "0.1.0"})
+        release = cut(inputs, tmp_path / build, leak_check=no_leak)
+        sums.append((release / "SHA256SUMS").read_bytes())
+    assert sums[0] == sums[1]
+    assert json.loads((release / "PROVENANCE.json").read_text())["packages"] == {"torch": "2.13.0"}
+
+
 def test_sha256sum_agrees(released):
     subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=released, check=True)
 

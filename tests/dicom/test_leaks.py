@@ -153,6 +153,10 @@ HIDING_PLACES = {
     "after the PNG": png(b"") + NAME,
     "base64 in JSON": json.dumps({"a": base64.b64encode(b"xy" + NAME + b"z").decode()}).encode(),
     "hexadecimal": NAME.hex().encode(),
+    "second gzip stream": gzip.compress(b"nothing") + gzip.compress(NAME * 9),
+    "after the gzip stream": gzip.compress(b"nothing") + NAME,
+    "between zip members": zipped("a.txt", b"nothing").replace(b"PK\x01\x02", NAME + b"PK\x01\x02", 1),
+    "in a cut zip": zipped("a.txt", b"")[:-30] + b"  by " + NAME + b" today",
     "in a cut gzip's raw bytes": b"\x1f\x8b\x08\x08\0\0\0\0\0\xff" + NAME + b"\0",
 }
 
