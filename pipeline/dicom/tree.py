@@ -102,6 +102,8 @@ def convert_tree(
     grouping = group_series(found.instances, found.set_aside)
     names = SafeNames(src, found.instances)
     guesses = _phases(grouping.series, phases)
+    for instance in found.instances:
+        names.of(instance.source)  # in order of path, so that the same tree gives the same numbers
     results: list[_Result] = []
     for number, series in enumerate(grouping.series, start=1):
         results.append(
