@@ -9,6 +9,7 @@ page cache, imports are paid. "cold" reads every header and fills the index; "un
 from __future__ import annotations
 
 import argparse
+import resource
 import shutil
 import subprocess
 import tempfile
@@ -90,10 +91,17 @@ def with_dcm2niix(folder: Path) -> None:
         subprocess.run([dcm2niix, "-b", "o", "-o", out, folder], check=False, capture_output=True)
 
 
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
+def cpu_s() -> float:
+    """CPU seconds of this process and of the programs it ran."""
+    own, programs = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return own.ru_utime + own.ru_stime + programs.ru_utime + programs.ru_stime
+
+
+def seconds(work: Callable[[], object]) -> tuple[float, float]:
+    """Wall and CPU seconds that some work takes."""
+    wall, cpu = time.perf_counter(), cpu_s()
     work()
-    return time.perf_counter() - start
+    return time.perf_counter() - wall, cpu_s() - cpu
 
 
 def main() -> None:
@@ -116,15 +124,16 @@ def main() -> None:
             "liverset cold": lambda: (shutil.rmtree(index.parent, ignore_errors=True), scan([folder], index=index)),
             "liverset unchanged": lambda: scan([folder], index=index),
         }
-        taken: dict[str, list[float]] = {reader: [] for reader in readers}
+        taken: dict[str, list[tuple[float, float]]] = {reader: [] for reader in readers}
         for _ in range(options.runs):
             for reader, read in readers.items():
                 taken[reader].append(seconds(read))
-        base = median(taken["pydicom stop_before_pixels"])
+        medians = {reader: [median(part) for part in zip(*times, strict=True)] for reader, times in taken.items()}
+        base_wall, base_cpu = medians["pydicom stop_before_pixels"]
         print(f"{files} files, median of {options.runs}; x: faster than pydicom")
-        for reader, times in taken.items():
-            taken_s = median(times)
-            print(f"{reader:28s} {taken_s:8.3f} s {files / taken_s:10.0f} files/s {base / taken_s:7.1f}x")
+        for reader, (wall, cpu) in medians.items():
+            times = f"wall {wall:7.3f} s {base_wall / wall:6.1f}x   CPU {cpu:7.3f} s {base_cpu / cpu:6.1f}x"
+            print(f"{reader:28s} {times} {files / wall:9.0f} files/s")
 
 
 if __name__ == "__main__":

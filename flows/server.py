@@ -31,10 +31,11 @@ ANSWER_LIMIT_S = 10.0
 POLL_S = 0.05
 HOST = "127.0.0.1"
 
-IDLE_SERVICES = (
+UNUSED_SERVICES = ("EVENT_PERSISTER",)
+"""Not needed by any run; stored events would double the database. Runs, states and logs are kept without."""
+SCHEDULE_SERVICES = (
     "CANCELLATION_CLEANUP",
     "CLEANUP_RECONCILER",
-    "EVENT_PERSISTER",
     "FOREMAN",
     "LATE_RUNS",
     "PAUSE_EXPIRATIONS",
@@ -42,7 +43,7 @@ IDLE_SERVICES = (
     "SCHEDULER",
     "TRIGGERS",
 )
-"""Services of the server that a run started by hand never needs; a schedule needs them all."""
+"""Needed to keep a schedule, never by a run started by hand."""
 
 
 class Server:
@@ -205,7 +206,7 @@ def _appended(log: Path) -> BinaryIO:
 
 
 def _server_settings(*, scheduled: bool) -> dict[str, str]:
-    idle = () if scheduled else IDLE_SERVICES
+    idle = UNUSED_SERVICES if scheduled else UNUSED_SERVICES + SCHEDULE_SERVICES
     return {
         "PREFECT_SERVER_UI_ENABLED": "false",
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",

@@ -131,7 +131,7 @@ def vote(ratings: Mapping[str, LabelMap], config: ConsensusConfig) -> Consensus:
         config=config,
         rating_sha256={rater: content_sha256(ratings[rater]) for rater in joint.raters},
         lesions=lesions,
-        needs_adjudication=tuple(_doubts(joint, decision, lesions, config.adjudicate)),
+        needs_adjudication=tuple(_doubts(joint, decision, lesions, config)),
     )
 
 
@@ -139,7 +139,7 @@ def _decide(joint: Joint, config: ConsensusConfig) -> Decision:
     if config.method == "staple":
         return _staple_decision(joint)
     rule = {"nested-majority": nested_majority, "plurality": plurality}[config.method]
-    return rule(joint.patterns, config.ties)
+    return rule(joint.patterns, "down" if config.ties == "adjudicator" else config.ties)
 
 
 def _staple_decision(joint: Joint) -> Decision:
@@ -167,10 +167,12 @@ def _staple_row(joint: Joint, decision: Decision, structure: Structure) -> dict[
 
 
 def _doubts(
-    joint: Joint, decision: Decision, lesions: tuple[JointLesion, ...], limits: AdjudicateConfig
+    joint: Joint, decision: Decision, lesions: tuple[JointLesion, ...], config: ConsensusConfig
 ) -> list[Reason]:
     """Everything that keeps the vote from being the last word."""
-    found = [_joint_review(joint), _ties(joint, decision, limits), _volume_spread(joint, limits)]
+    limits = config.adjudicate
+    most_ties = 0.0 if config.ties == "adjudicator" else limits.max_tie_fraction
+    found = [_joint_review(joint), _ties(joint, decision, most_ties), _volume_spread(joint, limits)]
     found += [_low_dice(joint, structure, limits) for structure in (Structure.WHOLE_LIVER, Structure.LESION)]
     found += [_minority_lesion(lesion, len(joint.raters)) for lesion in lesions]
     return [reason for reason in found if reason is not None]
@@ -183,12 +185,12 @@ def _joint_review(joint: Joint) -> Reason | None:
     return Reason("two-raters", f"{differing} voxels differ between the two raters; review them together")
 
 
-def _ties(joint: Joint, decision: Decision, limits: AdjudicateConfig) -> Reason | None:
+def _ties(joint: Joint, decision: Decision, most: float) -> Reason | None:
     tied = int(joint.counts[decision.ties].sum())
     union = int(joint.counts[(joint.patterns > 0).any(axis=1)].sum())
-    if len(joint.raters) < 3 or tied <= limits.max_tie_fraction * union:
+    if len(joint.raters) < 3 or tied <= most * union:
         return None
-    return Reason("ties", f"{tied} of {union} marked voxels are tied, at most {limits.max_tie_fraction:.2%} may be")
+    return Reason("ties", f"{tied} of {union} marked voxels are tied, at most {most:.2%} may be")
 
 
 def _volume_spread(joint: Joint, limits: AdjudicateConfig) -> Reason | None:

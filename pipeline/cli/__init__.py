@@ -11,7 +11,7 @@ import logging
 import click
 
 from pipeline import __version__
-from pipeline.cli import agreement, dataset, demo, files, release, review
+from pipeline.cli import agreement, dataset, demo, files, learn, release, review
 from pipeline.cli.console import PipelineGroup
 
 
@@ -29,7 +29,7 @@ def main(verbose: bool) -> None:
     )
 
 
-PARTS = (dataset, review, release, files, agreement, demo)
+PARTS = (dataset, review, release, learn, files, agreement, demo)
 
 for command in (command for part in PARTS for command in part.COMMANDS):
     main.add_command(command)

@@ -45,7 +45,7 @@ def agree(masks: tuple[Path, ...], labels: Path | None, nsd_mm: float, out: Path
 @click.command()
 @masks_argument
 @click.option("-o", "--out", type=_existing, required=True, help="The voted mask, .nii.gz; maps lie beside it.")
-@click.option("--tie", type=click.Choice(["down", "up", "undecided"]), default="down", show_default=True)
+@click.option("--tie", type=click.Choice(["down", "up", "adjudicator", "undecided"]), default="down", show_default=True)
 @click.option("--method", type=click.Choice(list(METHODS)), default=METHODS[0], show_default=True)
 @labels_option
 @as_json_option

@@ -74,6 +74,6 @@ def _demo_model() -> Check:
 def _device() -> Check:
     if importlib.util.find_spec("torch") is None:
         return Check("device", ok=False, found="no torch", cure="install again with constraints.txt")
-    from pipeline.segment.network import device_name
+    from pipeline.segment.network import device_names
 
-    return Check("device", ok=True, found=device_name("auto"))
+    return Check("device", ok=True, found=", ".join(device_names("auto")))

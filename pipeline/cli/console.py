@@ -41,6 +41,12 @@ class PipelineGroup(click.Group):
         except PipelineError as error:
             click.echo(f"liverset: {error}", err=True)
             ctx.exit(error.exit_code)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            click.echo(f"liverset: the disk or a file refused: {reason}; nothing half-written was kept", err=True)
+            ctx.exit(EXIT_PROBLEMS)
 
 
 def show(content: dict[str, Any], lines: Sequence[str], *, as_json: bool) -> None:

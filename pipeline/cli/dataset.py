@@ -130,6 +130,19 @@ def serve(folder: Path, cron: str) -> None:
 
 
 @click.command()
+@folder_argument
+@click.argument("case_id", metavar="CASE")
+def crosswalk(folder: Path, case_id: str) -> None:
+    """Tell which source patient a case is, for who may know; that it was asked is logged."""
+    from pipeline.workspace import Workspace
+
+    ws = Workspace.open(folder)
+    if not ws.layout.crosswalk.exists():
+        raise ConfigError(f"nothing is screened yet; run `liverset build {folder}`")
+    click.echo(ws.crosswalk.patient_of(case_id))
+
+
+@click.command()
 @as_json_option
 def doctor(*, as_json: bool) -> None:
     """Check the installation: versions, network model, device, disk, telemetry."""
@@ -144,4 +157,4 @@ def doctor(*, as_json: bool) -> None:
         click.get_current_context().exit(1)
 
 
-COMMANDS = (init, plan, build, status, why, report, serve, doctor)
+COMMANDS = (init, plan, build, status, why, report, serve, crosswalk, doctor)

@@ -192,10 +192,14 @@ class AdjudicateConfig(Section):
 
 
 class ConsensusConfig(Section):
-    """`[consensus]`: how several ratings become one mask."""
+    """`[consensus]`: how several ratings become one mask.
+
+    `ties` says what a tie becomes: denied ("down"), granted ("up"), denied until the lead radiologist has looked at any
+    of them ("adjudicator"), or left open as 255, which no release takes ("undecided").
+    """
 
     method: Literal["nested-majority", "plurality", "staple"] = "nested-majority"
-    ties: Literal["down", "up", "undecided"] = "down"
+    ties: Literal["down", "up", "adjudicator", "undecided"] = "down"
     adjudicate: AdjudicateConfig = AdjudicateConfig()
 
 

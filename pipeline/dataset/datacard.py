@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from pipeline.core.config import Config
 from pipeline.dataset.anonymity import QUASI_IDENTIFIERS, class_histogram, smallest_variety
 from pipeline.dataset.inclusion import FlowStep
+from pipeline.dataset.layout import ReleaseLayout
 from pipeline.dataset.manifest import ManifestRow
 from pipeline.dataset.release_inputs import ReleaseInputs
 from pipeline.dataset.tables import by_patient, markdown_table, table1_rows
@@ -30,7 +32,7 @@ def datacard_text(rows: Sequence[ManifestRow], inputs: ReleaseInputs) -> str:
         _files(),
         _inclusion(inputs.flow),
         _making(rows, config),
-        *(f"### Agreement: {name}\n\n{markdown_table(table)}" for name, table in inputs.summaries.items() if table),
+        *_agreement(inputs),
         _privacy(rows, config),
         _limits(rows),
         _use(config),
@@ -83,6 +85,19 @@ def _inclusion(flow: Sequence[FlowStep]) -> str:
         {"of": step.of, "rule": step.rule, "left out": step.fell or "", "remaining": step.remaining} for step in flow
     ]
     return f"## Who is in it\n\n{markdown_table(steps)}"
+
+
+def _agreement(inputs: ReleaseInputs) -> list[str]:
+    """Each table of agreement, of those in groups only the rows over all volumes."""
+    overall = {
+        name: [row for row in table if row.get("group", "all") == "all"] for name, table in inputs.summaries.items()
+    }
+    return [
+        f"### Agreement: {name.replace('_', ' ')}\n\n{markdown_table(table)}\n\nWhole table: "
+        f"`{ReleaseLayout(Path()).agreement_summary(name)}`."
+        for name, table in overall.items()
+        if table
+    ]
 
 
 def _privacy(rows: Sequence[ManifestRow], config: Config) -> str:

@@ -138,9 +138,21 @@ def require_ready(inputs: ReleaseInputs) -> None:
 
 def latest_version(releases: Path, *, before: str | None = None) -> Path | None:
     """Folder of the highest version, or of the highest below another; None where there is none."""
+    lower = [path for path in _versions(releases) if before is None or _numbers(path.name) < _numbers(before)]
+    return lower[-1] if lower else None
+
+
+def known_splits(releases: Path) -> Splits | None:
+    """Where every patient of any version stands, also of those that left and may return; None before the first."""
+    found = [Splits.from_json(read_json(ReleaseLayout(path).splits)) for path in _versions(releases)]
+    places = {case_id: place for splits in found for case_id, place in splits.places.items()}
+    return Splits(found[-1].seed, found[-1].folds, places) if found else None
+
+
+def _versions(releases: Path) -> list[Path]:
+    """Folders of all versions, lowest first."""
     found = [path for path in releases.glob("*") if path.is_dir() and VERSION.fullmatch(path.name)]
-    lower = [path for path in found if before is None or _numbers(path.name) < _numbers(before)]
-    return max(lower, key=lambda path: _numbers(path.name), default=None)
+    return sorted(found, key=lambda path: _numbers(path.name))
 
 
 def _open_points(volume: ReleaseVolume, min_raters: int) -> list[tuple[str, str]]:
@@ -158,9 +170,8 @@ def _open_points(volume: ReleaseVolume, min_raters: int) -> list[tuple[str, str]
 
 def _fill(layout: ReleaseLayout, inputs: ReleaseInputs, previous: Path | None, jobs: int) -> None:
     """Write every file but the checksums."""
-    old = Splits.from_json(read_json(ReleaseLayout(previous).splits)) if previous else None
     facts = patient_facts(inputs)
-    splits = assign_splits(facts, inputs.config.splits, old)
+    splits = assign_splits(facts, inputs.config.splits, known_splits(layout.root.parent))
     told = generalised_facts(facts, inputs.config.deidentification.min_k)
     volumes = sorted(inputs.volumes, key=lambda volume: volume.name)
 
@@ -206,6 +217,8 @@ def _lesion_rows(volumes: Iterable[ReleaseVolume], rows: Iterable[ManifestRow]) 
 
 
 def _provenance(inputs: ReleaseInputs, previous: Path | None) -> Row:
+    """What the release was made of; of a package's version not the part that names a machine ("2.13.0+cpu")."""
+    packages = {name: found.partition("+")[0] for name, found in inputs.provenance.get("packages", {}).items()}
     before = {"version": previous.name, "sums": sha256_of(ReleaseLayout(previous).sums)} if previous else None
     return {
         "dataset": inputs.config.dataset.name,
@@ -213,6 +226,7 @@ def _provenance(inputs: ReleaseInputs, previous: Path | None) -> Row:
         "previous": before,
         "config": public_config(inputs.config),
         **inputs.provenance,
+        "packages": packages,
     }
 
 

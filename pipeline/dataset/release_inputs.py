@@ -143,10 +143,16 @@ class ReleaseInputs:
     )
 
 
+_OF_ONE_MACHINE = frozenset({"device", "timeout_s", "max_voxels"})
+"""Settings of the network that fit a computer and change no label."""
+
+
 def public_config(config: Config) -> dict[str, Any]:
     """What of `dataset.toml` is published: all that decides the result, without paths and the names of hospitals."""
     sections = ("dataset", "inclusion", "deidentification", "coarse", "labels", "consensus", "image", "splits")
     public = {name: section_content(getattr(config, name)) for name in sections}
+    public["coarse"] = {key: value for key, value in public["coarse"].items() if key not in _OF_ONE_MACHINE}
+    public["coarse"]["model"] = Path(config.coarse.model).name
     phases = section_content(config.phases)
     public["phases"] = {key: phases[key] for key in ("required", "missing")}
     public["review"] = {key: section_content(config.review)[key] for key in ("per_case", "repeats")}

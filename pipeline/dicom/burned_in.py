@@ -80,6 +80,9 @@ SAME_INK_SHARE = 0.2
 MIN_SHARE_BELOW = 0.005
 """A value below which nearly nothing lies is where a scanner cuts off air, not a drawn one."""
 
+WHOLE_RANGE = (-(1 << 15), (1 << 16) - 1)
+"""What 16 bits can hold, signed or not."""
+
 MONTAGE_TILES = 16
 
 
@@ -101,18 +104,23 @@ class TextFinding:
         return self.is_static or bool(self.slices)
 
 
-def find_text(slices: Sequence[NDArray[np.integer]]) -> TextFinding:
+def find_text(slices: Sequence[NDArray[np.integer] | NDArray[np.floating]]) -> TextFinding:
     """What speaks for burned-in text in a series.
 
     Args:
-        slices: stored values, (rows, columns) each, all of one shape; an empty series has no text.
+        slices: stored values or HU, (rows, columns) each, all of one shape; an empty series has no text.
     """
-    around = zip(slices, slices[1:], slices[2:], strict=False)
-    odd = {
-        number for number, (before, values, after) in enumerate(around, 1) if _has_odd_strokes(values, before, after)
-    }
-    marked = tuple(number for number, values in enumerate(slices) if number in odd or _has_drawn_strokes(values))
-    return TextFinding(marked, is_static=len(slices) >= MIN_STATIC_SLICES and _has_static_strokes(slices))
+    stack = [_as_whole_numbers(values) for values in slices]
+    odd = {number for number in range(len(stack)) if len(stack) > 2 and _has_odd_strokes(stack, number)}
+    marked = tuple(number for number, values in enumerate(stack) if number in odd or _has_drawn_strokes(values))
+    return TextFinding(marked, is_static=len(stack) >= MIN_STATIC_SLICES and _has_static_strokes(stack))
+
+
+def _as_whole_numbers(values: NDArray[Any]) -> NDArray[np.integer]:
+    if values.dtype.kind != "f":
+        return values
+    whole: NDArray[np.integer] = np.clip(np.rint(values), *WHOLE_RANGE).astype(np.int32)
+    return whole
 
 
 def montage(slices: Sequence[NDArray[np.integer]], finding: TextFinding) -> bytes:
@@ -201,9 +209,11 @@ def _has_static_strokes(slices: Sequence[NDArray[np.integer]]) -> bool:
     )
 
 
-def _has_odd_strokes(values: NDArray[np.integer], *beside: NDArray[np.integer]) -> bool:
-    """True when strokes that neither slice beside it has form a line of letters."""
-    residual = values.astype(np.int32) - functools.reduce(np.maximum, beside)
+def _has_odd_strokes(slices: Sequence[NDArray[np.integer]], number: int) -> bool:
+    """True when strokes of one slice that neither of the nearest two has form a line of letters."""
+    first = min(max(number - 1, 0), len(slices) - 3)
+    beside = [slices[other] for other in range(first, first + 3) if other != number]
+    residual = slices[number].astype(np.int32) - np.maximum(*beside)
     sample = residual[::4, ::4]
     spread = float(np.median(np.abs(sample - np.median(sample)))) * SPREAD_OF_NOISE
     strokes = residual > max(MIN_ODD_CONTRAST, ODD_SPREADS * spread)

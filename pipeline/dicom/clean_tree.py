@@ -34,10 +34,14 @@ from pipeline.dicom.sources import opened
 
 REPORT_TABLE = "report.csv"
 COLUMNS = ("file", "action", "code", "output")
+NAME_DIGITS = 16
+"""Digits of a pseudonymous UID in a folder's name: a million series share one with a chance of 1 in 20,000."""
+
 _MIXED = Reason("mixed-patients", "one study holds images of several patients")
 _DUPLICATE = Reason("duplicate", "another file has the same SOPInstanceUID")
 _TEXT = Reason("text-suspected", "its series looks as if text were burned into the image")
 _UNREADABLE = Reason("unreadable", "its header or pixels cannot be read whole")
+_FOR_A_PERSON = frozenset(reason.rule for reason in (_MIXED, _TEXT, _UNREADABLE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +74,8 @@ class CleanTreeReport:
 
     @property
     def is_clean(self) -> bool:
-        """True when nothing waits in quarantine for a person."""
-        return not any(file.action == "quarantined" for file in self.files)
+        """True when nothing waits for a person: what may never enter is refused without one."""
+        return not any(file.code in _FOR_A_PERSON for file in self.files)
 
 
 def deidentify_tree(
@@ -138,10 +142,11 @@ def _admitted(
 
 
 def _series_of(instances: Iterable[Instance]) -> list[list[Instance]]:
+    """Images of one series together, in order; where an export emptied the UID, its frame of reference stands in."""
     groups: dict[tuple[str, ...], list[Instance]] = defaultdict(list)
     for instance in instances:
-        keywords = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
-        groups[tuple(instance.text(keyword) for keyword in keywords)].append(instance)
+        series = instance.text("SeriesInstanceUID") or instance.text("FrameOfReferenceUID")
+        groups[instance.text("PatientID"), instance.text("StudyInstanceUID"), series].append(instance)
     return [sorted(group, key=lambda one: one.number("InstanceNumber") or 0) for _, group in sorted(groups.items())]
 
 
@@ -208,7 +213,7 @@ def _write(
         return None
     except READ_FAULTS:
         return None
-    study, series = (str(clean[word].value)[-8:] for word in ("StudyInstanceUID", "SeriesInstanceUID"))
+    study, series = (str(clean[word].value)[-NAME_DIGITS:] for word in ("StudyInstanceUID", "SeriesInstanceUID"))
     output = f"{clean.PatientID}/study-{study}/series-{series}/{number:05d}.dcm"
     write_atomically(out / output, file_bytes(clean), durable=False)
     return output

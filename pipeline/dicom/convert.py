@@ -21,7 +21,7 @@ from pipeline.core.records import Instance, Problem, Series, SeriesFacts, Severi
 from pipeline.core.volume import AIR_HU, Unit, Volume
 from pipeline.dicom import header as words
 from pipeline.dicom.grid import TILTED, axes, gaps_mm, vector
-from pipeline.dicom.pixels import LOSSY_SYNTAXES, SliceError, read_slice
+from pipeline.dicom.pixels import LOSSY_SYNTAXES, PixelReader, SliceError
 from pipeline.dicom.sources import ARCHIVE_FAULTS, each_opened
 
 AXIAL_TOLERANCE_DEG = 5.0
@@ -133,7 +133,7 @@ def _filled(
     slices: Sequence[Instance], rescales: Sequence[_Rescale], geometry: Geometry, *, whole: bool, is_ct: bool
 ) -> tuple[NDArray[np.int16] | NDArray[np.float32], list[int], bool]:
     """Voxels, padding by slice, and False as soon as a value does not fit into int16."""
-    voxels = np.empty(geometry.shape, np.int16 if whole else np.float32)
+    voxels = _room_for(geometry, np.dtype(np.int16 if whole else np.float32))
     padded = [0] * len(slices)
     for index, stored in _read_all(slices):
         padding = _padding(stored, slices[index]) if is_ct else None
@@ -147,6 +147,13 @@ def _filled(
             return voxels, padded, False
         voxels[index] = values
     return voxels, padded, True
+
+
+def _room_for(geometry: Geometry, dtype: np.dtype[Any]) -> NDArray[Any]:
+    try:
+        return np.empty(geometry.shape, dtype)
+    except MemoryError:
+        raise DicomError(f"a volume of shape {geometry.shape} does not fit into memory") from None
 
 
 def _shifted(stored: NDArray[np.integer], rescale: _Rescale, out: NDArray[Any]) -> bool:
@@ -171,8 +178,9 @@ def _read_all(slices: Sequence[Instance]) -> Iterator[tuple[int, NDArray[np.inte
     unread = dict.fromkeys(indices)
     try:
         for source, file in each_opened(indices):
+            reader = PixelReader(file)
             for index in indices[source]:
-                yield index, read_slice(slices[index], file)
+                yield index, reader.read(slices[index])
             del unread[source]
     except ARCHIVE_FAULTS as error:
         raise SliceError(f"a slice cannot be opened ({type(error).__name__})", next(iter(unread))) from None

@@ -31,7 +31,7 @@ from pipeline.core.pseudonyms import Pseudonyms
 from pipeline.core.records import Instance, Series
 from pipeline.dicom.allowlist import ALLOWED, CODES, EMPTIED, TOP_LEVEL, Attribute
 from pipeline.dicom.header import plain_value
-from pipeline.dicom.value_rules import Subject, parsed_date, parsed_time, parts_of
+from pipeline.dicom.value_rules import DAY_SECONDS, Subject, parsed_date, parsed_time, parts_of
 
 JSON: TypeAlias = str | int | float | bool | list["JSON"] | dict[str, "JSON"] | None
 
@@ -39,6 +39,9 @@ IMPLEMENTATION_UID = UID("2.25.212894516190216874325893621604137871001")
 """Names this software in group 0002 (PS3.10 7.1); a fixed random UUID."""
 
 METHOD = "liverset: rebuilt from an allow-list, keyed pseudonyms, moved dates"
+MAX_EARLY_SECONDS = 3_600
+"""Up to an hour before the study's own time a slice is early; beyond, it was taken after midnight."""
+
 UTF_8 = "ISO_IR 192"
 """Character set of everything written (PS3.3 C.12.1.1.2), whatever the source's was."""
 
@@ -144,8 +147,10 @@ def deidentify(
 
 def _subject(read: _Read, pseudonyms: Pseudonyms, config: DeidentificationConfig) -> Subject:
     patient_id = str(read("PatientID") or "").strip() or f"patient of {read('StudyInstanceUID') or ''}"
-    study_second = parsed_time(str(read("StudyTime") or ""))
-    return Subject(pseudonyms, config.options, patient_id, pseudonyms.patient(patient_id), study_second)
+    begun = parsed_time(str(read("StudyTime") or ""))
+    if begun is None:
+        begun = float(int(pseudonyms.token("time", str(read("StudyInstanceUID"))), 16) % DAY_SECONDS)
+    return Subject(pseudonyms, config.options, patient_id, pseudonyms.patient(patient_id), begun)
 
 
 def _reader(dataset: Dataset) -> _Read:
@@ -385,8 +390,9 @@ def _intervals(first: Instance, subject: Subject, first_study_date: date | None)
     day, second = parsed_date(first.text("StudyDate")), parsed_time(first.text("AcquisitionTime"))
     if day is not None and first_study_date is not None:
         intervals["days_from_first_study"] = (day - first_study_date).days
-    if second is not None and subject.study_second is not None:
-        intervals["seconds_from_study_start"] = round((second - subject.study_second) % 86_400, 3)
+    if second is not None and first.text("StudyTime"):
+        since = (second - subject.study_second + MAX_EARLY_SECONDS) % DAY_SECONDS - MAX_EARLY_SECONDS
+        intervals["seconds_from_study_start"] = round(since, 3)
     return intervals
 
 

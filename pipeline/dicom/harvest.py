@@ -13,13 +13,15 @@ import io
 import re
 import tarfile
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
+from typing import BinaryIO
 
 from pydicom import dcmread
 from pydicom.datadict import dictionary_VR, keyword_for_tag
@@ -48,7 +50,7 @@ class Identifiers:
         texts: identifiers as text, by kind.
         raw: the same as the source spelled them in bytes, where that is not plain ASCII.
         files: DICOM files read.
-        unreadable: files that look like DICOM and could not be read; what only they hold is not searched for.
+        unreadable: DICOM files and archives that could not be read; what only they hold is not searched for.
     """
 
     texts: frozenset[tuple[Kind, str]] = frozenset()
@@ -101,6 +103,8 @@ _NAME_PARTS = re.compile(r"[\s^=,.;_/\\-]+")
 _STANDARD_UIDS = "1.2.840.10008."
 _ABOUT_THE_WRITER = frozenset({0x00020010, 0x00020012, 0x00020002, 0x00080016})
 _UNREADABLE = (InvalidDicomError, ValueError, TypeError, LookupError, AttributeError, OSError, EOFError, RuntimeError)
+_BAD_ARCHIVE = (zipfile.BadZipFile, tarfile.TarError, OSError, EOFError, RuntimeError, NotImplementedError, zlib.error)
+_TAR_ENDINGS = (".tar", ".tgz", ".tar.gz", ".tar.xz", ".tar.bz2")
 _TEXT_VRS = frozenset({"LT", "ST", "UT", "UC"})
 _GUESSED_CHARSETS = ("utf-8", "gb18030")
 _MONTH_NAMES = "January February March April May June July August September October November December"
@@ -132,49 +136,60 @@ def harvest(paths: Sequence[Path]) -> Identifiers:
     every header, in the declared and in guessed character sets.
     """
     basket = _Basket()
-    for name, content in _sources(paths):
-        if name.lower().endswith((".csv", ".tsv")):
-            _harvest_table(content, basket)
-        elif _looks_like_dicom(content):
-            _harvest_dicom(content, basket)
+    for path in paths:
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file():
+                _harvest_file(file, basket)
     return Identifiers(frozenset(basket.texts), frozenset(basket.raw), basket.files, basket.unreadable)
 
 
-def _sources(paths: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
-    for path in paths:
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if not file.is_file():
-                continue
-            if zipfile.is_zipfile(file):
-                yield from _zip_members(file)
-            elif file.name.lower().endswith((".tar", ".tgz", ".tar.gz", ".tar.xz", ".tar.bz2")):
-                yield from _tar_members(file)
-            else:
-                yield file.name, file.read_bytes()
+def _harvest_file(path: Path, basket: _Basket) -> None:
+    try:
+        with path.open("rb") as file:
+            is_zip, is_tar = file.read(4) == b"PK\x03\x04", path.name.lower().endswith(_TAR_ENDINGS)
+            if not is_zip and not is_tar:
+                _harvest_stream(path.name, file, basket)
+                return
+        for name, content in _zip_members(path) if is_zip else _tar_members(path):
+            _harvest_stream(name, io.BytesIO(content), basket)
+    except _BAD_ARCHIVE:
+        basket.unreadable += 1
 
 
-def _zip_members(file: Path) -> Iterator[tuple[str, bytes]]:
-    with suppress(zipfile.BadZipFile, OSError), zipfile.ZipFile(file) as archive:
+def _zip_members(path: Path) -> Iterator[tuple[str, bytes]]:
+    with zipfile.ZipFile(path) as archive:
         for member in archive.namelist():
             yield member, archive.read(member)
 
 
-def _tar_members(file: Path) -> Iterator[tuple[str, bytes]]:
-    with suppress(tarfile.TarError, OSError), tarfile.open(file) as archive:
+def _tar_members(path: Path) -> Iterator[tuple[str, bytes]]:
+    with tarfile.open(path) as archive:
         for member in archive:
             content = archive.extractfile(member)
             if content is not None:
                 yield member.name, content.read()
 
 
-def _looks_like_dicom(content: bytes) -> bool:
-    has_bare_header = content[:2] in (b"\x08\x00", b"\x02\x00") and content[3:4] == b"\x00"
-    return content[128:132] == b"DICM" or has_bare_header
+def _harvest_stream(name: str, file: BinaryIO, basket: _Basket) -> None:
+    """Identifiers of one table or DICOM object; its pixels are not read."""
+    file.seek(0)
+    if name.lower().endswith((".csv", ".tsv")):
+        _harvest_table(file.read(), basket)
+        return
+    is_dicom = _looks_like_dicom(file.read(132))
+    file.seek(0)
+    if is_dicom:
+        _harvest_dicom(file, basket)
 
 
-def _harvest_dicom(content: bytes, basket: _Basket) -> None:
+def _looks_like_dicom(head: bytes) -> bool:
+    has_bare_header = head[:2] in (b"\x08\x00", b"\x02\x00") and head[3:4] == b"\x00"
+    return head[128:132] == b"DICM" or has_bare_header
+
+
+def _harvest_dicom(file: BinaryIO, basket: _Basket) -> None:
     try:
-        dataset = dcmread(io.BytesIO(content), stop_before_pixels=True, force=True)
+        dataset = dcmread(file, stop_before_pixels=True, force=True)
     except _UNREADABLE:
         basket.unreadable += 1
         return

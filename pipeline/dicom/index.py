@@ -192,5 +192,5 @@ def _opened(path: Path) -> sqlite3.Connection:
         connection.execute("DROP TABLE IF EXISTS folder")
         connection.execute(f"PRAGMA user_version = {_VERSION}")
     connection.execute(_SCHEMA)
-    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA synchronous = OFF")  # after a power cut it may be damaged, and is then begun anew
     return connection

@@ -6,6 +6,7 @@ members are searched like contents; every stretch is searched as it lies and inf
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 from pipeline.core.errors import StorageError
 from pipeline.dicom.harvest import Identifiers, Kind, harvest
 from pipeline.dicom.needles import Haystack
-from pipeline.dicom.unpack import Texture, stretches
+from pipeline.dicom.unpack import Stretch, Texture, stretches
 
 __all__ = ["Identifiers", "Kind", "Leak", "harvest", "search"]
 
@@ -38,16 +39,29 @@ def search(identifiers: Identifiers, paths: Sequence[Path]) -> tuple[Leak, ...]:
     Raises:
         StorageError: when a file cannot be read, since what was not searched is not clean.
     """
-    haystack = Haystack(identifiers)
+    haystack = _Remembering(Haystack(identifiers))
     found: set[Leak] = set()
     for number, (name, file) in enumerate(_files(paths), start=1):
-        in_name = haystack.kinds_in(name.encode(errors="surrogateescape"), Texture.TEXT)
+        in_name = haystack.kinds_in(Stretch("file name", name.encode(errors="surrogateescape"), Texture.TEXT))
         shown = f"file {number}" if in_name else name
         found.update(Leak(f"{shown}: file name", kind) for kind in in_name)
         for stretch in stretches(_content(file, shown)):
-            kinds = haystack.kinds_in(stretch.content, stretch.texture)
-            found.update(Leak(f"{shown}: {stretch.place}", kind) for kind in kinds)
+            found.update(Leak(f"{shown}: {stretch.place}", kind) for kind in haystack.kinds_in(stretch))
     return tuple(sorted(found))
+
+
+class _Remembering:
+    """A haystack that searches equal bytes once: the same image lies in the package of every rater."""
+
+    def __init__(self, haystack: Haystack) -> None:
+        self._haystack = haystack
+        self._known: dict[tuple[bytes, Texture], set[Kind]] = {}
+
+    def kinds_in(self, stretch: Stretch) -> set[Kind]:
+        key = hashlib.blake2b(stretch.content, digest_size=16).digest(), stretch.texture
+        if key not in self._known:
+            self._known[key] = self._haystack.kinds_in(stretch.content, stretch.texture)
+        return self._known[key]
 
 
 def _files(paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.encaps import generate_fragments, get_frame
+from pydicom.encaps import generate_fragments, generate_frames
 
 from pipeline.core.errors import DicomError
 from pipeline.core.records import Instance, SourceFile
@@ -30,7 +30,7 @@ MAX_SLICE_PIXELS = 1 << 26
 LOSSY_SYNTAXES = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})
 """JPEG baseline and extended; JPEG-LS and JPEG 2000 may be either, LossyImageCompression tells."""
 
-_NATIVE = frozenset({IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED, "1.2.840.113619.5.2"})
+_NATIVE = frozenset({IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED})
 _RLE = "1.2.840.10008.1.2.5"
 _JPEG = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70))
 _JPEG_LS = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (80, 81))
@@ -51,25 +51,20 @@ class SliceError(DicomError):
         self.source = source
 
 
-def read_slice(slice_: Instance, file: BinaryIO | None = None) -> NDArray[Any]:
+def read_slice(slice_: Instance) -> NDArray[Any]:
     """Stored values of one slice, (rows, columns), as the header means them: masked and sign extended.
 
     Args:
         slice_: a single-frame object, or one frame.
-        file: its file, where it is open already.
 
     Raises:
         SliceError: when the file vanished or changed, is truncated, damaged, or encoded in no free way.
     """
     try:
-        if file is not None:
-            return _meaning(_stored(slice_, file), slice_)
-        with opened(slice_.source) as own:
-            return _meaning(_stored(slice_, own), slice_)
-    except SliceError:
-        raise
-    except _DECODE_FAULTS as error:
-        raise SliceError(f"its pixels cannot be read ({type(error).__name__})", slice_.source) from None
+        with opened(slice_.source) as file:
+            return PixelReader(file).read(slice_)
+    except ARCHIVE_FAULTS as error:
+        raise SliceError(f"it cannot be opened ({type(error).__name__})", slice_.source) from None
 
 
 def same_pixels(one: Instance, other: Instance) -> bool:
@@ -80,24 +75,69 @@ def same_pixels(one: Instance, other: Instance) -> bool:
         return False
 
 
-def _stored(slice_: Instance, file: BinaryIO) -> tuple[NDArray[Any], int]:
-    """Values as decoded, unsigned, and how many bits of them count."""
-    rows, columns, allocated = (int(slice_.number(word) or 0) for word in ("Rows", "Columns", "BitsAllocated"))
-    stored_bits = int(slice_.number("BitsStored") or allocated)
-    if not 0 < rows * columns <= MAX_SLICE_PIXELS or allocated not in (8, 16, 32) or not 0 < stored_bits <= allocated:
-        raise SliceError(f"impossible image of {rows} x {columns} pixels of {allocated} bits", slice_.source)
-    syntax = slice_.text(words.TRANSFER_SYNTAX)
-    if syntax in _NATIVE:
-        high = int(slice_.number("HighBit") or stored_bits - 1)
-        values = _native(slice_, file, rows * columns, allocated)
-        unused = max(0, high + 1 - stored_bits)
-        return (values >> unused if unused else values).reshape(rows, columns), stored_bits
-    codestream = _codestream(slice_, file)
-    values, precision = _decoded(codestream, syntax, slice_.source, (rows, columns, allocated))
-    if values.shape != (rows, columns):
-        message = f"its codestream holds {values.shape}, the header says {(rows, columns)}"
-        raise SliceError(message, slice_.source)
-    return values.view(f"u{values.dtype.itemsize}"), min(stored_bits, precision)
+class PixelReader:
+    """The slices in one open file, whose frames are found once for all of them."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._codestreams: list[bytes] | None = None
+        self._inflated: bytes | None = None
+
+    def read(self, slice_: Instance) -> NDArray[Any]:
+        """Stored values of a slice in this file, as `read_slice`."""
+        try:
+            return _meaning(self._stored(slice_), slice_)
+        except SliceError:
+            raise
+        except _DECODE_FAULTS as error:
+            raise SliceError(f"its pixels cannot be read ({type(error).__name__})", slice_.source) from None
+
+    def _stored(self, slice_: Instance) -> tuple[NDArray[Any], int]:
+        """Values as decoded, unsigned, and how many bits of them count."""
+        rows, columns, allocated = (int(slice_.number(word) or 0) for word in ("Rows", "Columns", "BitsAllocated"))
+        bits = int(slice_.number("BitsStored") or allocated)
+        if not 0 < rows * columns <= MAX_SLICE_PIXELS or allocated not in (8, 16, 32) or not 0 < bits <= allocated:
+            raise SliceError(f"impossible image of {rows} x {columns} pixels of {allocated} bits", slice_.source)
+        syntax = slice_.text(words.TRANSFER_SYNTAX)
+        if syntax in _NATIVE:
+            values = self._native(slice_, rows * columns, allocated)
+            unused = max(0, int(slice_.number("HighBit") or bits - 1) + 1 - bits)
+            return (values >> unused if unused else values).reshape(rows, columns), bits
+        values, precision = _decoded(self._codestream(slice_), syntax, slice_.source, (rows, columns, allocated))
+        if values.shape != (rows, columns):
+            message = f"its codestream holds {values.shape}, the header says {(rows, columns)}"
+            raise SliceError(message, slice_.source)
+        return values.view(f"u{values.dtype.itemsize}"), min(bits, precision)
+
+    def _native(self, slice_: Instance, count: int, allocated: int) -> NDArray[Any]:
+        big_endian = slice_.text(words.TRANSFER_SYNTAX) == BIG_ENDIAN
+        if big_endian and allocated == 8:
+            raise SliceError("8-bit pixels in big endian words are not supported", slice_.source)
+        size = count * allocated // 8
+        content = self._bytes(slice_, int(slice_.number(words.FRAME_INDEX) or 0) * size, size)
+        if len(content) < size:
+            raise SliceError("it is cut short: pixels are missing", slice_.source)
+        kind = f"u{allocated // 8}"
+        return np.frombuffer(content, f">{kind}" if big_endian else f"<{kind}").astype(kind, copy=False)
+
+    def _bytes(self, slice_: Instance, start: int, size: int) -> bytes:
+        if slice_.text(words.TRANSFER_SYNTAX) != DEFLATED:
+            self._file.seek(int(slice_.number(words.PIXEL_OFFSET) or 0) + start)
+            return self._file.read(size)
+        if self._inflated is None:
+            self._inflated = read_inflated_pixels(self._file)
+        return self._inflated[start : start + size]
+
+    def _codestream(self, slice_: Instance) -> bytes:
+        if self._codestreams is None:
+            self._file.seek(int(slice_.number(words.PIXEL_OFFSET) or 0))
+            content = self._file.read(MAX_FILE_BYTES)
+            frames = int(slice_.number("NumberOfFrames") or 1)
+            several = frames > 1
+            self._codestreams = (
+                list(generate_frames(content, number_of_frames=frames)) if several else [_whole(content)]
+            )
+        return self._codestreams[int(slice_.number(words.FRAME_INDEX) or 0)]
 
 
 def _meaning(stored: tuple[NDArray[Any], int], slice_: Instance) -> NDArray[Any]:
@@ -109,36 +149,10 @@ def _meaning(stored: tuple[NDArray[Any], int], slice_: Instance) -> NDArray[Any]
     return signed if bits == width else (signed << (width - bits)) >> (width - bits)
 
 
-def _native(slice_: Instance, file: BinaryIO, count: int, allocated: int) -> NDArray[Any]:
-    syntax = slice_.text(words.TRANSFER_SYNTAX)
-    frame = int(slice_.number(words.FRAME_INDEX) or 0)
-    size = count * allocated // 8
-    if syntax == DEFLATED:
-        content = read_inflated_pixels(file)[frame * size : (frame + 1) * size]
-    else:
-        file.seek(int(slice_.number(words.PIXEL_OFFSET) or 0) + frame * size)
-        content = file.read(size)
-    if len(content) < size:
-        raise SliceError("it is cut short: pixels are missing", slice_.source)
-    order = ">" if syntax == BIG_ENDIAN else "<"
-    if order == ">" and allocated == 8:
-        raise SliceError("8-bit pixels in big endian words are not supported", slice_.source)
-    return np.frombuffer(content, f"{order}u{allocated // 8}").astype(f"u{allocated // 8}", copy=False)
-
-
-def _codestream(slice_: Instance, file: BinaryIO) -> bytes:
-    file.seek(int(slice_.number(words.PIXEL_OFFSET) or 0))
-    buffer = file.read(MAX_FILE_BYTES)
-    count = int(slice_.number("NumberOfFrames") or 1)
-    if count > 1:
-        return get_frame(buffer, int(slice_.number(words.FRAME_INDEX) or 0), number_of_frames=count)
-    return b"".join(_fragments(buffer))
-
-
-def _fragments(buffer: bytes) -> list[bytes]:
-    """Fragments after the basic offset table, which is the first item."""
-    length = struct.unpack_from("<I", buffer, 4)[0]
-    return list(generate_fragments(BytesIO(buffer[8 + length :])))
+def _whole(content: bytes) -> bytes:
+    """All fragments in one; they follow the basic offset table, which is the first item (PS3.5 A.4)."""
+    length = struct.unpack_from("<I", content, 4)[0]
+    return b"".join(generate_fragments(BytesIO(content[8 + length :])))
 
 
 def _decoded(

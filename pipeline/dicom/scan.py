@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -118,6 +118,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self._walker = Walker()
+        self._head_bytes = HEAD_BYTES
 
     def read(self, path: str, size: int) -> list[Entry]:
         """Everything in one file: one object, or one a member of an archive."""
@@ -135,11 +136,13 @@ class _Reader:
     def _read_head(self, path: str, size: int) -> tuple[bytes, dict[str, object] | Verdict]:
         descriptor = os.open(path, os.O_RDONLY)
         try:
-            head = os.read(descriptor, HEAD_BYTES)
+            head = os.read(descriptor, self._head_bytes)
             header = self._walker.walk(head, size)
             if header is Verdict.MORE:
                 head += os.read(descriptor, LONG_HEAD_BYTES)
                 header = self._walker.walk(head, size)
+            if isinstance(header, dict):
+                self._head_bytes = _needed(header)
         finally:
             os.close(descriptor)
         return head, header
@@ -158,6 +161,12 @@ class _Reader:
         except ArchiveError as error:
             entries.append(Entry(None, None, (Fate.UNREADABLE.value, "bad-archive", str(error))))
         return entries
+
+
+def _needed(header: Mapping[str, object]) -> int:
+    """How much to read first of the next slice, which is likely one of the same series."""
+    offset = header.get(words.PIXEL_OFFSET)
+    return LONG_HEAD_BYTES if isinstance(offset, int) and offset > HEAD_BYTES else HEAD_BYTES
 
 
 def _read_object(member: str | None, head: bytes, file: BinaryIO, size: int) -> Entry:

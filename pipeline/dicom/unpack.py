@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import cast
 
-from isal import igzip, isal_zlib
+from isal import isal_zlib
 
 MAX_DEPTH = 4
 """Archives inside archives are opened this deep."""
@@ -26,10 +26,14 @@ MAX_DEPTH = 4
 SMALL_BYTES = 1 << 20
 """Unknown binary files below this size are searched like text: too small for many chance hits."""
 
+GZIP_HEADER_BYTES = 1 << 16
+"""Within so many a gzip header ends, with its longest extra field; a name longer still is found as it lies."""
+
 _PIXEL_TAG = b"\xe0\x7f\x10\x00"
 _SEQUENCE_END = b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
 _DEFLATED_SYNTAX = b"1.2.840.10008.1.2.1.99"
 _NIFTI_HEADER_BYTES = 352
+_GZIP_MAGIC = b"\x1f\x8b"
 _ISAL_ERROR = cast("type[Exception]", isal_zlib.IsalError)  # its stub calls the class an instance
 _BAD_GZIP: tuple[type[Exception], ...] = (EOFError, zlib.error, _ISAL_ERROR, gzip.BadGzipFile, OSError)
 _BAD_ARCHIVE: tuple[type[Exception], ...] = (
@@ -70,7 +74,7 @@ class Stretch:
 
 def stretches(content: bytes, place: str = "", depth: int = 0) -> Iterator[Stretch]:
     """All that a file's bytes hold, taken apart as deep as its format is known."""
-    if content.startswith(b"\x1f\x8b"):
+    if content.startswith(_GZIP_MAGIC):
         yield from _gzip(content, place, depth)
     elif content.startswith(b"PK\x03\x04") and depth < MAX_DEPTH:
         yield from _zip(content, place, depth)
@@ -87,20 +91,44 @@ def stretches(content: bytes, place: str = "", depth: int = 0) -> Iterator[Stret
 
 
 def _gzip(content: bytes, place: str, depth: int) -> Iterator[Stretch]:
-    yield Stretch(_in(place, "gzip header"), content[:SMALL_BYTES], Texture.PACKED)
-    yield Stretch(_in(place, "compressed bytes"), content[SMALL_BYTES:], Texture.PACKED)
-    with suppress(*_BAD_GZIP):
-        yield from stretches(igzip.decompress(content), _in(place, "inflated"), depth + 1)
+    """Header, what lies behind the stream, and the inflated stream; a stream that cannot be inflated as it lies."""
+    inflated, rest = [], content
+    try:
+        while rest.startswith(_GZIP_MAGIC):
+            stream = isal_zlib.decompressobj(wbits=31)
+            inflated.append(stream.decompress(rest))
+            if not stream.eof:
+                raise EOFError
+            rest = stream.unused_data
+    except _BAD_GZIP:
+        yield Stretch(_in(place, "damaged gzip"), content, Texture.PACKED)
+    yield Stretch(_in(place, "gzip header"), content[:GZIP_HEADER_BYTES], Texture.PACKED)
+    yield Stretch(_in(place, "after the gzip stream"), rest, Texture.TEXT)
+    yield from stretches(b"".join(inflated), _in(place, "inflated"), depth + 1)
 
 
 def _zip(content: bytes, place: str, depth: int) -> Iterator[Stretch]:
-    yield Stretch(_in(place, "zip bytes"), content, Texture.PACKED)
-    with suppress(*_BAD_ARCHIVE), zipfile.ZipFile(io.BytesIO(content)) as archive:
-        yield Stretch(_in(place, "zip comment"), archive.comment, Texture.TEXT)
-        for number, member in enumerate(archive.infolist()):
-            named = member.filename.encode() + b"\n" + member.comment + b"\n" + member.extra
-            yield Stretch(_in(place, f"name of member {number}"), named, Texture.TEXT)
-            yield from stretches(archive.read(member), _in(place, f"member {number}"), depth + 1)
+    """What lies between the members, their names, and every member inflated; a damaged archive as it lies."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            yield Stretch(_in(place, "zip directory"), _between_members(content, archive), Texture.TEXT)
+            for number, member in enumerate(archive.infolist()):
+                named = member.filename.encode() + b"\n" + member.comment + b"\n" + member.extra
+                yield Stretch(_in(place, f"name of member {number}"), named, Texture.TEXT)
+                yield from stretches(archive.read(member), _in(place, f"member {number}"), depth + 1)
+    except _BAD_ARCHIVE:
+        yield Stretch(_in(place, "damaged zip"), content, Texture.PACKED)
+
+
+def _between_members(content: bytes, archive: zipfile.ZipFile) -> bytes:
+    """Everything of a zip that is not a member's data: headers, directory, comment, and what was slipped in between."""
+    parts, end = [], 0
+    for member in sorted(archive.infolist(), key=lambda one: one.header_offset):
+        name_bytes, extra_bytes = struct.unpack_from("<HH", content, member.header_offset + 26)
+        begin = member.header_offset + 30 + name_bytes + extra_bytes
+        parts.append(content[end:begin])
+        end = begin + member.compress_size
+    return b"\n".join([*parts, content[end:]])
 
 
 def _tar(content: bytes, place: str, depth: int) -> Iterator[Stretch]:

@@ -19,6 +19,9 @@ DAY_SECONDS = 86_400
 STUDY_STARTS_AT = DAY_SECONDS // 2
 """Every study begins at noon: times of day are gone, intervals within the study stay to the microsecond."""
 
+EARLIEST_YEAR = 1880
+"""Before X-rays there was nothing to image; such a date is a placeholder, or was moved before."""
+
 OLDEST_TOLD_YEARS = 89
 """Ages above are one class, "090Y" (45 CFR 164.514(b)(2)(i)(C))."""
 
@@ -32,14 +35,14 @@ class Subject:
         options: what the dataset asks to keep.
         patient_id: source id that stands for the patient. Private.
         name: what patient id and name become.
-        study_second: seconds from midnight at which the study began; None where unknown, then no time of day stays.
+        study_second: seconds from midnight at which the study began, or a secret number of them where it does not tell.
     """
 
     pseudonyms: Pseudonyms
     options: frozenset[DeidentificationOption]
     patient_id: str
     name: str
-    study_second: float | None = None
+    study_second: float = 0.0
 
 
 Rule = Callable[[object, Subject], object]
@@ -142,17 +145,14 @@ def moved_date(value: object, subject: Subject) -> object:
     second = parsed_time(time_text[0]) if time_text else None
     if day is None:
         return None
-    if second is None or subject.study_second is None:
-        return _shifted(day, 0, subject)
-    return _shifted(day, math.floor((second - subject.study_second + STUDY_STARTS_AT) / DAY_SECONDS), subject)
+    crossed = 0 if second is None else math.floor((second - subject.study_second + STUDY_STARTS_AT) / DAY_SECONDS)
+    return _shifted(day, crossed, subject)
 
 
 def moved_time(value: object, subject: Subject) -> object:
     """A time of day (PS3.5 TM) told from noon of the study's first day."""
     second = parsed_time(str(value))
-    if second is None or subject.study_second is None:
-        return None
-    return _time_text((second - subject.study_second + STUDY_STARTS_AT) % DAY_SECONDS)
+    return None if second is None else _time_text((second - subject.study_second + STUDY_STARTS_AT) % DAY_SECONDS)
 
 
 def moved_moment(value: object, subject: Subject) -> object:
@@ -163,21 +163,26 @@ def moved_moment(value: object, subject: Subject) -> object:
 
 
 def parsed_date(text: str) -> date | None:
-    """The day a DICOM date names, in the standard's or ACR-NEMA's spelling; None for anything else."""
+    """The day a DICOM date names, in the standard's or ACR-NEMA's spelling; None for anything else, or long ago."""
     found = re.fullmatch(r"(\d{4})\.?(\d{2})\.?(\d{2})", text.strip())
     try:
-        return date(*(int(part) for part in found.groups())) if found else None
+        day = date(*(int(part) for part in found.groups())) if found else None
     except ValueError:
         return None
+    return day if day and day.year >= EARLIEST_YEAR else None
 
 
 def parsed_time(text: str) -> float | None:
-    """Seconds from midnight that a DICOM time names; None for anything else."""
+    """Seconds from midnight that a DICOM time names; None for anything else.
+
+    Midnight itself is what exports write for "unknown": told like a time, it would tell how far all others moved.
+    """
     found = re.fullmatch(r"(\d{2}):?(\d{2})?:?(\d{2}(?:\.\d{1,6})?)?", re.split(r"[+-]", text.strip())[0].strip())
     if not found:
         return None
     hours, minutes, seconds = (float(part or 0) for part in found.groups())
-    return hours * 3600 + minutes * 60 + seconds if hours < 24 and minutes < 60 and seconds < 61 else None
+    second = hours * 3600 + minutes * 60 + seconds
+    return second if second and hours < 24 and minutes < 60 and seconds < 61 else None
 
 
 def parts_of(value: object) -> tuple[object, ...]:

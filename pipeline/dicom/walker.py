@@ -50,7 +50,7 @@ _WANTED: Final = _PRIVATE | set(words.TAGS)
 _CHARSET_TAG: Final = 0x00080005
 _SYNTAX_TAG: Final = 0x00020010
 _ESSENTIAL: Final = {"SOPClassUID", "SeriesInstanceUID"}
-"""Without these it is a directory, or the rest of a broken file: not for a fast look."""
+"""Without these and without pixels it is a directory, or the rest of a broken file: not for a fast look."""
 _WORTH_LEARNING: Final = 20
 """Elements read one by one above which learning from them pays: a known series needs about ten."""
 
@@ -106,7 +106,8 @@ class Walker:
             return Verdict.GIVE_UP
         except (_MoreError, struct.error):
             return Verdict.MORE if len(head) < size else Verdict.GIVE_UP
-        if not header.keys() >= _ESSENTIAL or header.get("NumberOfFrames", 1) != 1:
+        is_whole = words.PIXEL_OFFSET in header or header.keys() >= _ESSENTIAL
+        if not is_whole or header.get("NumberOfFrames", 1) != 1:
             return Verdict.GIVE_UP
         header[words.TRANSFER_SYNTAX] = syntax
         return header
@@ -191,7 +192,7 @@ class _Found:
             self.charset = charset_of(self.header)
 
     def finished(self) -> dict[str, object]:
-        if self.private and "DiffusionBValue" not in self.header:
+        if not self.private.keys().isdisjoint(words.PRIVATE_B_VALUES) and "DiffusionBValue" not in self.header:
             b_value = private_b_value(self.private, little_endian=True)
             if b_value is not None:
                 self.header["DiffusionBValue"] = b_value

@@ -98,7 +98,7 @@ def png_bytes(sheet: Sheet, colors: Sequence[Color]) -> bytes:
     palette = Image.new("P", (1, 1))
     palette.putpalette([part for color in (*greys, *kept) for part in color])
     indexed = Image.fromarray(sheet).quantize(palette=palette, dither=Image.Dither.NONE)
-    return _encoded(indexed, "PNG", optimize=True)
+    return _encoded(indexed, "PNG", compress_level=6)
 
 
 def jpeg_bytes(sheet: Sheet) -> bytes:

@@ -158,20 +158,20 @@ def _labelled(ws: Workspace, volume: Volume) -> tuple[LabelMap, dict[str, Any]]:
     from pipeline.segment.facts import label_facts
     from pipeline.segment.postprocess import postprocess
 
-    segmentation = _segmenter(ws.config.coarse, ws.root).segment(volume)
+    segmentation = segmenter_of(ws.config.coarse, ws.root).segment(volume)
     cleaned = postprocess(segmentation.labels, ws.config.coarse)
     hashes = {"image_sha256": content_sha256(volume), "label_sha256": content_sha256(cleaned.labels)}
     return cleaned.labels, {**hashes, **label_facts(segmentation, cleaned)}
 
 
-def _segmenter(coarse: CoarseConfig, root: Path) -> Segmenter:
+def segmenter_of(coarse: CoarseConfig, root: Path, *, allow_unpinned: bool = False) -> Segmenter:
     """One network a process for the same settings: loading it costs more than a small case."""
     from pipeline.segment.chain import open_segmenter
 
     with _loading:
         key = root, config_digest(coarse)
         if key not in _segmenters:
-            _segmenters[key] = open_segmenter(coarse, root)
+            _segmenters[key] = open_segmenter(coarse, root, allow_unpinned=allow_unpinned)
         return _segmenters[key]
 
 

@@ -34,7 +34,7 @@ RELEASE_PACKAGES = ("numpy", "pandas", "pyarrow", "deflate", "nnunetv2", "torch"
 NOT_SETTLED = "not-settled"
 
 QC_PAGE = "qc/index.html"
-SUMMARIES = ("plc_cect", "limt", "raters", "rater_pairs", "rater_groups")
+SUMMARIES = ("overall", "plc_cect", "limt", "raters", "rater_pairs", "rater_groups")
 
 
 def cut_release(ws: Workspace, version: str) -> Outcome:
@@ -106,6 +106,11 @@ def _tables(ws: Workspace, cases: Iterable[str]) -> dict[str, Any]:
 
 
 def _rated(ws: Workspace, case_id: str, phase: Phase) -> RatedVolume:
+    return rated_volume(ws, case_id, phase, read_json(ws.layout.agreement(case_id, phase)))
+
+
+def rated_volume(ws: Workspace, case_id: str, phase: Phase, agreement: Mapping[str, Any]) -> RatedVolume:
+    """A volume's agreement with what tables group it by: vendor and slice thickness, besides the phase."""
     from pipeline.agreement.summary import RatedVolume
 
     header = read_json(ws.layout.header(case_id, phase))["header"]
@@ -113,7 +118,7 @@ def _rated(ws: Workspace, case_id: str, phase: Phase) -> RatedVolume:
         "vendor": str(header.get("Manufacturer", "unknown")),
         "slice thickness": f"{header.get('SliceThickness', 'unknown')} mm",
     }
-    return RatedVolume(case_id, str(phase), read_json(ws.layout.agreement(case_id, phase)), groups)
+    return RatedVolume(case_id, str(phase), agreement, groups)
 
 
 def _summaries(ws: Workspace, cases: Sequence[str]) -> dict[str, list[dict[str, Any]]]:

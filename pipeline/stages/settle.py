@@ -98,7 +98,7 @@ def _measure(ws: Workspace, case_id: str | None) -> Work:
     from pipeline.lesions.measure import measure_lesions
 
     case, phases = phases_of(ws, case_id)
-    readings = {phase: PhaseReading(*_settled(ws, case, phase)) for phase in phases}
+    readings = {phase: PhaseReading(*settled_volume(ws, case, phase)) for phase in phases}
     for phase, reading in readings.items():
         lesions = [lesion.to_json() for lesion in measure_lesions(reading.labels, reading.image)]
         write_json(ws.layout.lesions(case, phase), {"case_id": case, "phase": phase, "lesions": finite(lesions)})
@@ -106,7 +106,7 @@ def _measure(ws: Workspace, case_id: str | None) -> Work:
     return Work((*(ws.layout.lesions(case, phase) for phase in phases), ws.layout.enhancement(case)))
 
 
-def _settled(ws: Workspace, case_id: str, phase: Phase) -> tuple[LabelMap, Volume]:
+def settled_volume(ws: Workspace, case_id: str, phase: Phase) -> tuple[LabelMap, Volume]:
     """The mask that counts and its image."""
     from pipeline.image.nifti import read_labels, read_volume
 
@@ -131,7 +131,7 @@ def _prepare_volume(ws: Workspace, case: str, phase: Phase) -> tuple[list[Path],
     from pipeline.image.window import apply_window
 
     layout, image_config = ws.layout, ws.config.image
-    labels, image = _settled(ws, case, phase)
+    labels, image = settled_volume(ws, case, phase)
     found = liver_slices(labels, image_config.slices.margin_mm)
     whole = slice(0, labels.geometry.shape[0])
     kept = found if found is not None and image_config.slices.keep == "liver" else whole

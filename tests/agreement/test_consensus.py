@@ -150,3 +150,14 @@ def test_staple_is_reported_beside_the_vote_and_knows_who_misses_lesions():
     check = vote(named([seen, seen, missed]), ConsensusConfig()).to_json()["staple_check"]["lesion"]
     assert (check["voxels"], check["dice_with_mask"]) == (9, 1.0)
     assert check["sensitivity"]["R1"] > 0.99 > 0.01 > check["sensitivity"]["R3"]
+
+
+def test_any_tie_goes_to_the_adjudicator_where_that_is_the_policy():
+    a, b = liver_with_lesion(), liver_with_lesion((1, 3, 3))
+    masks = named([a, a, b, b])
+    lenient = AdjudicateConfig(min_dice=0.0, max_tie_fraction=1.0, max_volume_difference_ml=1e6)
+    left = vote(masks, ConsensusConfig(ties="down", adjudicate=lenient))
+    asked = vote(masks, ConsensusConfig(ties="adjudicator", adjudicate=lenient))
+    assert "ties" not in {reason.rule for reason in left.needs_adjudication}
+    assert "ties" in {reason.rule for reason in asked.needs_adjudication}
+    np.testing.assert_array_equal(asked.labels.voxels, left.labels.voxels)

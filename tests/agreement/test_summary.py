@@ -105,12 +105,17 @@ def test_interval_of_single_values_is_scipys_percentile_bootstrap():
     assert found == pytest.approx((peer.low, peer.high), abs=0.002)
 
 
-def test_interval_is_wider_when_values_come_in_patients():
-    rng = np.random.default_rng(4)
-    patients = [[value] * 4 for value in rng.normal(0, 1, 15)]
-    low, high = bootstrap_interval(patients, np.random.default_rng(5))
-    alone = bootstrap_interval([[value] for values in patients for value in values], np.random.default_rng(5))
-    assert high - low > 1.5 * (alone[1] - alone[0])
+def test_alike_volumes_of_a_patient_count_as_one():
+    values = np.random.default_rng(4).normal(0, 1, 15).tolist()
+    fourfold = bootstrap_interval([[value] * 4 for value in values], np.random.default_rng(5))
+    assert fourfold == pytest.approx(bootstrap_interval([[value] for value in values], np.random.default_rng(5)))
+
+
+def test_a_patient_with_more_volumes_weighs_more():
+    low, high = bootstrap_interval([[0.0], [1.0, 1.0, 1.0]], np.random.default_rng(5))
+    assert (low, high) == (0.0, 1.0)
+    draws = [bootstrap_interval([[0.0], [1.0, 1.0, 1.0]], np.random.default_rng(n), samples=1)[0] for n in range(40)]
+    assert set(draws) == {0.0, 0.75, 1.0}
 
 
 def test_one_patient_has_no_interval():

@@ -114,3 +114,24 @@ def test_review_and_release_before_their_time_say_what_comes_first(dataset: Path
 
 def test_unknown_option_is_wrong_use(dataset: Path):
     assert liverset("build", dataset, "--colour").exit_code == 2
+
+
+def test_doctor_finds_nothing_wrong_with_the_pinned_installation():
+    result = liverset("doctor")
+    assert "BAD" not in told(result)
+    assert "demo model: there, as pinned" in told(result)
+
+
+def test_disk_that_refuses_is_one_line(dataset: Path, monkeypatch: pytest.MonkeyPatch):
+    import errno
+
+    from pipeline.workspace import Workspace as Opened
+
+    def refuse(root: Path) -> Opened:
+        raise OSError(errno.ENOSPC, "No space left on device", "/home/Mustermann/x")
+
+    monkeypatch.setattr(Opened, "open", staticmethod(refuse))
+    result = liverset("status", dataset)
+    assert result.exit_code == 1
+    assert "No space left on device" in told(result)
+    assert "Mustermann" not in told(result)

@@ -60,6 +60,8 @@ DRAWN = {
     "smooth over the body": ((60, 90), 16, 800, EVERY, True),
     "on one slice": ((5, 5), 12, 3071, {6}, False),
     "smooth on one slice": ((60, 90), 16, 1200, {6}, True),
+    "smooth on the first slice": ((60, 90), 16, 1200, {0}, True),
+    "smooth on the last slice": ((60, 90), 16, 1200, {11}, True),
 }
 
 
@@ -126,6 +128,13 @@ def test_unsigned_values_are_searched_alike():
     cover = letters("KOWALSKA 1954", (60, 90), 12)
     stored = [(values + 1024).clip(0).astype(np.uint16) for values in drawn(phantom(), cover, 2000, EVERY)]
     assert find_text(stored).is_suspect
+
+
+def test_fractional_intensities_are_searched_alike():
+    cover = letters("KOWALSKA 1954", (60, 90), 12)
+    intensities = [values.astype(np.float32) / 3 for values in drawn(phantom(), cover, 2400, EVERY)]
+    assert find_text(intensities).is_suspect
+    assert not find_text([values.astype(np.float32) / 3 for values in phantom()]).is_suspect
 
 
 def test_montage_shows_the_slices_in_question():

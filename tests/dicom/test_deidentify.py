@@ -111,6 +111,21 @@ def test_moments_of_a_study_keep_their_distance(image):
     assert (clean.AcquisitionTime, clean.AcquisitionDate) == ("014848.25", str(int(clean.StudyDate) + 1))
 
 
+def test_midnight_that_stands_for_unknown_does_not_tell_the_time_of_day(image):
+    image.StudyTime = "000000"
+    image.SeriesTime, image.AcquisitionTime = "101142", "101242.5"
+    clean = deidentify(image, KEYS, CONFIG).dataset
+    assert clean.StudyTime in (None, "")
+    series, acquired = (
+        int(text[:2]) * 3600 + int(text[2:4]) * 60 + float(text[4:])
+        for text in (clean.SeriesTime, clean.AcquisitionTime)
+    )
+    assert (acquired - series) % 86_400 == 60.5
+    assert not clean.AcquisitionTime.startswith(("1012", "2212"))
+    other = deidentify(image, Pseudonyms(bytes(range(1, 33))), CONFIG).dataset
+    assert other.AcquisitionTime != clean.AcquisitionTime
+
+
 def test_old_age_is_one_class(image):
     assert deidentify(image, KEYS, CONFIG).dataset.PatientAge == "090Y"
 

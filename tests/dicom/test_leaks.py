@@ -153,6 +153,10 @@ HIDING_PLACES = {
     "after the PNG": png(b"") + NAME,
     "base64 in JSON": json.dumps({"a": base64.b64encode(b"xy" + NAME + b"z").decode()}).encode(),
     "hexadecimal": NAME.hex().encode(),
+    "second gzip stream": gzip.compress(b"nothing") + gzip.compress(NAME * 9),
+    "after the gzip stream": gzip.compress(b"nothing") + NAME,
+    "between zip members": zipped("a.txt", b"nothing").replace(b"PK\x01\x02", NAME + b"PK\x01\x02", 1),
+    "in a cut zip": zipped("a.txt", b"")[:-30] + b"  by " + NAME + b" today",
     "in a cut gzip's raw bytes": b"\x1f\x8b\x08\x08\0\0\0\0\0\xff" + NAME + b"\0",
 }
 
@@ -245,6 +249,11 @@ def test_archives_and_tables_of_the_source_are_harvested(tmp_path):
     (tmp_path / "clinical.csv").write_text("patient_id,sex,birth_date\nHOSP99887,F,1961-02-03\n")
     texts = {text for _, text in harvest([tmp_path]).texts}
     assert {"Nowak", "HOSP99887", "03.02.1961"} <= texts
+
+
+def test_damaged_archive_of_the_source_is_counted_not_passed_over(tmp_path):
+    (tmp_path / "export.zip").write_bytes(zipped("IM1", b"anything" * 99)[:-40])
+    assert harvest([tmp_path]).unreadable == 1
 
 
 def test_standard_uids_and_the_writer_of_the_file_identify_nobody(tmp_path):

@@ -8,9 +8,9 @@ from types import MappingProxyType
 import pytest
 
 from pipeline.core.config import PhasesConfig
-from pipeline.core.records import Instance, Phase, Series, SourceFile
+from pipeline.core.records import Instance, Phase, PhaseGuess, Series, SourceFile
 from pipeline.dicom.header import decode_text
-from pipeline.dicom.phase import guess_phases
+from pipeline.dicom.phase import confirmed, from_image, guess_phases
 
 P, C1, C2, C3 = Phase.PLAIN, Phase.ARTERIAL, Phase.PORTAL_VENOUS, Phase.DELAYED
 RULES = PhasesConfig()
@@ -119,6 +119,28 @@ def test_names_in_the_wrong_order_of_time_go_to_a_person():
     assert guesses["a"].needs_person
     assert guesses["v"].needs_person
     assert guesses["p"].phase is P
+
+
+@pytest.mark.parametrize(
+    ("liver", "aorta", "phase"), [(55, 45, P), (70, 320, C1), (115, 160, C2), (90, 90, C3), (20, 40, P)]
+)
+def test_image_allows_the_phase_it_was_taken_in(liver, aorta, phase):
+    assert phase in from_image(liver, aorta).phases
+    assert confirmed(PhaseGuess(phase, 0.9), from_image(liver, aorta)).confidence > 0.9
+
+
+@pytest.mark.parametrize(("liver", "aorta", "named"), [(55, 45, C2), (110, 300, P), (110, None, P), (50, 40, C1)])
+def test_image_against_the_name_goes_to_a_person(liver, aorta, named):
+    found = confirmed(PhaseGuess(named, 0.9, ("text: words",)), from_image(liver, aorta))
+    assert found.phase is None
+    assert found.needs_person
+    assert len(found.evidence) == 2
+
+
+def test_image_alone_names_only_what_it_can_tell():
+    assert confirmed(PhaseGuess(None, 0.0), from_image(50, 45)).phase is P
+    assert confirmed(PhaseGuess(None, 0.0), from_image(90)).phase is None
+    assert confirmed(PhaseGuess(None, 0.0, needs_person=True), from_image(50, 45)).needs_person
 
 
 @pytest.mark.parametrize(

@@ -746,6 +746,30 @@ def step_and_shoot_in_slabs_stays_whole(folder: Path) -> Outcome:
 
 
 @situation
+def two_acquisitions_one_behind_the_other_are_flagged(folder: Path) -> Outcome:
+    scan_ = Scan(body(12))
+    blocks = stamped(AcquisitionNumber=lambda i: i // 6 + 1, AcquisitionTime=lambda i: f"1015{40 * (i // 6):02d}")
+    expose(folder, scan_, blocks)
+    return outcome(scan_, flags="two-acquisitions")
+
+
+@situation
+def lossy_jpeg(folder: Path) -> Outcome:
+    scan_ = Scan(np.full((4, 16, 16), 76))
+    encode = lambda image: imagecodecs.jpeg8_encode(image.astype(np.uint8), level=100)  # noqa: E731
+
+    def edit(ds: Dataset, index: int) -> None:
+        ds.BitsAllocated = ds.BitsStored = 8
+        ds.HighBit, ds.PixelRepresentation, ds.RescaleIntercept = 7, 0, 0
+        ds.file_meta.TransferSyntaxUID, ds.LossyImageCompression = "1.2.840.10008.1.2.4.50", "01"
+        ds.PixelData = encapsulate([encode(scan_.hu[index])])
+        ds["PixelData"].VR = "OB"
+
+    expose(folder, scan_, edit)
+    return outcome(scan_, flags="lossy")
+
+
+@situation
 def changing_exposure_stays_whole(folder: Path) -> Outcome:
     scan_ = Scan(body(8))
     expose(folder, scan_, stamped(XRayTubeCurrent=lambda i: 100 + i // 4, Exposure=lambda i: i, KVP=120))

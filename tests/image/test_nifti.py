@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import subprocess
+import zlib
 from pathlib import Path
 
 import nibabel
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 from pipeline.core.errors import GeometryError, LabelError, StorageError
 from pipeline.core.geometry import Geometry
 from pipeline.core.volume import LabelMap, Volume
-from pipeline.image.nifti import content_sha256, read_labels, read_volume, write_nifti
+from pipeline.image.nifti import content_sha256, nifti_bytes, read_labels, read_volume, write_nifti
 
 
 def oblique_geometry(seed: int) -> Geometry:
@@ -114,3 +116,55 @@ def test_content_hash_names_voxels_and_grid():
     assert content_sha256(mask) == content_sha256(moved)
     shifted = Geometry(geometry.shape, geometry.affine + np.eye(4)[:, [3, 3, 3, 0]] * 0.5)
     assert content_sha256(mask) != content_sha256(LabelMap(mask.voxels, shifted))
+
+
+def big_volume() -> Volume:
+    """Several blocks of voxels, not a whole number of them."""
+    rng = np.random.default_rng(8)
+    shape = (9, 300, 301)
+    geometry = Geometry.from_axes(shape, spacing_mm=(2, 1, 1))
+    return Volume(np.cumsum(rng.integers(-3, 4, shape), axis=2).astype(np.int16), geometry)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 7])
+def test_bytes_are_the_same_for_any_number_of_threads(tmp_path: Path, monkeypatch, threads):
+    volume = big_volume()
+    write_nifti(tmp_path / "reference.nii.gz", volume)
+    monkeypatch.setattr("pipeline.image.nifti._THREADS", threads)
+    write_nifti(tmp_path / "image.nii.gz", volume)
+    assert (tmp_path / "image.nii.gz").read_bytes() == (tmp_path / "reference.nii.gz").read_bytes()
+
+
+def test_blocks_are_one_gzip_member_that_everyone_reads(tmp_path: Path):
+    path, volume = tmp_path / "image.nii.gz", big_volume()
+    write_nifti(path, volume)
+    stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    content = stream.decompress(path.read_bytes())
+    assert stream.eof
+    assert stream.unused_data == b"", "one member, nothing after it"
+    assert content == nifti_bytes(volume)
+    assert subprocess.run(["gzip", "-t", path], check=False).returncode == 0
+    np.testing.assert_array_equal(np.asarray(nibabel.load(path).dataobj).T, volume.voxels)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), volume.voxels)
+    np.testing.assert_array_equal(read_volume(path).voxels, volume.voxels)
+
+
+def test_flipped_bit_inside_the_stream_is_found(tmp_path: Path):
+    path = tmp_path / "image.nii.gz"
+    write_nifti(path, big_volume())
+    raw = bytearray(path.read_bytes())
+    for place in (1000, len(raw) // 2, len(raw) - 5):
+        damaged = raw.copy()
+        damaged[place] ^= 0x10
+        path.write_bytes(damaged)
+        with pytest.raises((StorageError, GeometryError)):
+            read_volume(path)
+
+
+def test_header_that_claims_gigabytes_is_refused_at_once(tmp_path: Path):
+    content = bytearray(nifti_bytes(big_volume()))
+    content[40:56] = np.array([3, 32767, 32767, 32767, 1, 1, 1, 1], "<i2").tobytes()
+    for name, raw in (("a.nii", bytes(content)), ("a.nii.gz", gzip.compress(bytes(content)))):
+        (tmp_path / name).write_bytes(raw)
+        with pytest.raises(StorageError, match="cut short"):
+            read_volume(tmp_path / name)

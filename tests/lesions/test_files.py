@@ -60,6 +60,19 @@ def test_each_image_has_its_own_appearance(tmp_path):
     assert {name: look["contrast"] for name, look in looks.items()} == {"P.nii.gz": -60, "C1.nii.gz": -120}
 
 
+def test_an_image_with_more_slices_than_the_first_is_measured_at_the_same_place(tmp_path):
+    labels, image = a_case()
+    taller = Geometry.from_axes((8, 12, 14), spacing_mm=(5, 0.8, 0.7), origin_lps_mm=(-90, 12, -3))
+    hu = np.zeros(taller.shape, np.int16)
+    hu[2:] = image.voxels
+    write_nifti(tmp_path / "mask.nii.gz", labels)
+    write_nifti(tmp_path / "P.nii.gz", image)
+    write_nifti(tmp_path / "C1.nii.gz", Volume(hu, taller))
+    found = lesions_files([tmp_path / "P.nii.gz", tmp_path / "C1.nii.gz"], tmp_path / "mask.nii.gz")
+    looks = found["lesions"][0]["appearance"]
+    assert looks["C1.nii.gz"] == looks["P.nii.gz"]
+
+
 def test_a_mask_alone_gives_sizes(tmp_path):
     write_nifti(tmp_path / "mask.nii.gz", a_case()[0])
     found = lesions_files([], tmp_path / "mask.nii.gz")

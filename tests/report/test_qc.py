@@ -262,7 +262,8 @@ def test_tables_are_shown_with_short_numbers():
     )
     assert "<th>before vote</th>" in html
     assert "<td>88.46</td>" in html
-    assert "<h3>none</h3>" not in html
+    assert '<details class="table" open><summary>As LiMT prints it <small>1 rows</small></summary>' in html
+    assert "none <small>" not in html
 
 
 def test_stacked_bars_divide_each_category():

@@ -1,0 +1,57 @@
+"""`liverset train` and `liverset evaluate`: the settled masks teach the next round's network, and measure it."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import click
+
+from pipeline.cli.console import as_json_option, folder_argument, show, table_lines
+from pipeline.cli.release import version_option
+
+device_option = click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
+COLUMNS = ("group", "value", "structure", "measure", "volumes", "mean", "sd")
+
+
+@click.command()
+@folder_argument
+@version_option
+@click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="The new model.")
+@click.option("--pretrained", help="Name or folder of a model to go on from.")
+@click.option("--full", is_flag=True, help="nnU-Net's full plans, one network a fold: days on a GPU.")
+@device_option
+def train(folder: Path, version: str, out: Path, pretrained: str | None, *, full: bool, device: str) -> None:
+    """Teach a network with the training patients of a version: nnU-Net plans, trains, and the model is pinned."""
+    from pipeline.stages.learn import train_model
+    from pipeline.workspace import Workspace
+
+    with tempfile.TemporaryDirectory(dir=out.parent if out.parent.is_dir() else None) as work:
+        model = train_model(
+            Workspace.open(folder), version, out, Path(work), pretrained=pretrained, full=full, device=device
+        )
+    lines = [f"{out} is trained.", "Next: name it in dataset.toml:", "[coarse]", f'model = "{out.resolve()}"']
+    click.echo("\n".join([*lines, f'sha256 = "{model.sha256}"']))
+
+
+@click.command()
+@folder_argument
+@version_option
+@click.option("--model", default="demo", show_default=True, help="A registered model's name, or a folder.")
+@device_option
+@as_json_option
+def evaluate(folder: Path, version: str, model: str, device: str, *, as_json: bool) -> None:
+    """Measure a network on the settled masks of a version's test patients, by phase, vendor and slice thickness."""
+    from pipeline.stages.learn import evaluate_model
+    from pipeline.workspace import Workspace
+
+    rows = evaluate_model(Workspace.open(folder), version, model, device=device)
+    shown = [[_shown(row[column]) for column in COLUMNS] for row in rows]
+    show({"rows": rows}, table_lines(COLUMNS, shown), as_json=as_json)
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else "-" if value is None else str(value)
+
+
+COMMANDS = (train, evaluate)

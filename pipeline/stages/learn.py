@@ -1,0 +1,129 @@
+"""From settled masks back to the network: train the next round's model, and measure a model on cases held back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.core.config import CoarseConfig
+from pipeline.core.errors import ModelError, ReleaseError
+from pipeline.core.files import read_json
+from pipeline.core.records import Phase
+from pipeline.core.volume import LabelMap, Volume
+from pipeline.stages.intake import case_of
+from pipeline.stages.settle import settled_volume
+from pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pipeline.agreement.summary import RatedVolume
+    from pipeline.segment.models import Model
+    from pipeline.segment.trainset import LabelledVolume
+
+DATASET_NUMBER = 501
+"""nnU-Net's own datasets stay below 500."""
+
+REPORTED = ("dice", "jaccard", "assd_mm", "hd95_max_mm")
+"""What LiMT's Tables VIII and IX report."""
+
+
+def train_model(
+    ws: Workspace, version: str, out: Path, work: Path, *, pretrained: str | None, full: bool, device: str
+) -> Model:
+    """A network taught by the training patients of a release, ready to be named in `dataset.toml`.
+
+    Args:
+        ws: the dataset.
+        version: whose splits say who teaches; nobody of the test patients does.
+        out: where the model goes.
+        work: for nnU-Net's intermediate files; may be deleted afterwards.
+        pretrained: name or folder of a model to go on from; not with `full`.
+        full: nnU-Net's own full-size plans, one network a fold, instead of a small one.
+        device: "cpu" or "cuda".
+
+    Raises:
+        ModelError: when the pretrained model cannot be used, or there is nobody to learn from.
+        ReleaseError: when there is no such version.
+    """
+    from pipeline.segment.models import find_model
+    from pipeline.segment.training import train_full, train_small
+    from pipeline.segment.trainset import write_raw_dataset
+
+    if full and pretrained:
+        raise ModelError("--full plans anew and cannot go on from another model; leave one of the two out")
+    name = "".join(part.capitalize() for part in ws.config.dataset.name.split("-"))
+    raw = write_raw_dataset(work / "raw", f"Dataset{DATASET_NUMBER}_{name}", _lessons(ws, version))
+    if full:
+        folds = read_json(_release(ws, version).nnunet_splits)
+        train_full(raw, work, out, splits=folds, device=device)
+    else:
+        model = _named_model(ws, pretrained) if pretrained else None
+        train_small(raw, work, out, pretrained=model, device=device)
+    return find_model(CoarseConfig(model=str(out.resolve())), ws.root, allow_unpinned=True)
+
+
+def evaluate_model(ws: Workspace, version: str, name: str, *, device: str) -> list[dict[str, Any]]:
+    """How near a model comes to the settled masks of a release's test patients, as LiMT's Tables VIII and IX tell it.
+
+    One row a group (all, phase, vendor, slice thickness), structure and measure, with mean and standard deviation.
+
+    Raises:
+        ModelError: when the model cannot be used.
+        ReleaseError: when there is no such version, or it holds nobody back.
+    """
+    from pipeline.agreement.summary import summarise
+
+    config = CoarseConfig(model=name, device=device)
+    rated = [_against_model(ws, config, case_id, phase) for case_id, phase in _volumes(ws, version, is_test=True)]
+    if not rated:
+        raise ReleaseError(f"version {version} holds no test patients back; set [splits] test_fraction")
+    rows = (row.to_json() for row in summarise(rated))
+    return [row for row in rows if row["measure"] in REPORTED]
+
+
+def _release(ws: Workspace, version: str) -> Any:
+    from pipeline.dataset.layout import ReleaseLayout
+
+    folder = ws.layout.release(version)
+    if not folder.is_dir():
+        raise ReleaseError(f"there is no version {version}; cut one with `liverset release cut`")
+    return ReleaseLayout(folder)
+
+
+def _volumes(ws: Workspace, version: str, *, is_test: bool) -> Iterator[tuple[str, Phase]]:
+    """Volumes of the test patients of a version, or of all others."""
+    patients = read_json(_release(ws, version).splits)["patients"]
+    for case_id, place in sorted(patients.items()):
+        if (place["split"] != "train") == is_test:
+            yield from ((case_id, phase) for phase in case_of(ws, case_id).series)
+
+
+def _lessons(ws: Workspace, version: str) -> Iterator[LabelledVolume]:
+    from pipeline.review.assignment import item_id_of
+    from pipeline.segment.trainset import LabelledVolume, Origin
+
+    for case_id, phase in _volumes(ws, version, is_test=False):
+        labels, image = settled_volume(ws, case_id, phase)
+        yield LabelledVolume(item_id_of(case_id, phase), image, labels, Origin.REVIEWED)
+
+
+def _named_model(ws: Workspace, name: str) -> Model:
+    from pipeline.segment.models import find_model
+
+    return find_model(CoarseConfig(model=name), ws.root, allow_unpinned=True)
+
+
+def _against_model(ws: Workspace, config: CoarseConfig, case_id: str, phase: Phase) -> RatedVolume:
+    from pipeline.agreement.agree import agree
+    from pipeline.stages.publish import rated_volume
+
+    labels, image = settled_volume(ws, case_id, phase)
+    found = agree({"model": _labelled_by(ws, config, image), "reviewed": labels})
+    return rated_volume(ws, case_id, phase, found.to_json())
+
+
+def _labelled_by(ws: Workspace, config: CoarseConfig, image: Volume) -> LabelMap:
+    from pipeline.segment.postprocess import postprocess
+    from pipeline.stages.imaging import segmenter_of
+
+    return postprocess(segmenter_of(config, ws.root, allow_unpinned=True).segment(image).labels, config).labels
