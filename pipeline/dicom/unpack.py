@@ -159,8 +159,8 @@ def _png(content: bytes, place: str) -> Iterator[Stretch]:
 
 
 def _nifti(content: bytes, place: str) -> Iterator[Stretch]:
-    voxels_from = max(int(struct.unpack_from("<f", content, 108)[0]), _NIFTI_HEADER_BYTES)
-    voxels_from = min(voxels_from, len(content))
+    declared = struct.unpack_from("<f", content, 108)[0]
+    voxels_from = int(declared) if _NIFTI_HEADER_BYTES <= declared <= len(content) else _NIFTI_HEADER_BYTES
     yield Stretch(_in(place, "NIfTI header"), content[:voxels_from], Texture.TEXT)
     yield Stretch(_in(place, "voxels"), memoryview(content)[voxels_from:], Texture.VOXELS)
 

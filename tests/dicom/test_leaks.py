@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
@@ -177,6 +177,8 @@ def test_every_hiding_place_is_searched(source, tmp_path, hidden):
 @given(
     st.sampled_from(sorted(HIDING_PLACES)), st.lists(st.tuples(st.integers(0, 5_000), st.integers(0, 255)), max_size=12)
 )
+@example("in NIfTI descrip", [(110, 0x80), (111, 0x7F)])
+@example("in NIfTI descrip", [(110, 0xC0), (111, 0x7F)])
 @settings(max_examples=150, deadline=None)
 def test_damaged_files_of_every_kind_can_be_searched(hidden, changes):
     content = bytearray(HIDING_PLACES[hidden])
