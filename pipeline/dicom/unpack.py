@@ -37,11 +37,14 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _ISAL_ERROR = cast("type[Exception]", isal_zlib.IsalError)  # its stub calls the class an instance
 _BAD_GZIP: tuple[type[Exception], ...] = (EOFError, zlib.error, _ISAL_ERROR, gzip.BadGzipFile, OSError)
 _BAD_ARCHIVE: tuple[type[Exception], ...] = (
+    *_BAD_GZIP,
     zipfile.BadZipFile,
     tarfile.TarError,
-    *_BAD_GZIP,
+    struct.error,
     RuntimeError,
-    NotImplementedError,
+    ValueError,
+    LookupError,
+    AttributeError,
 )
 
 
