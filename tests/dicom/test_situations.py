@@ -519,6 +519,21 @@ def odd_trailing_bytes_after_pixels(folder: Path) -> Outcome:
 
 
 @situation
+def padding_element_after_the_pixels(folder: Path) -> Outcome:
+    scan_ = Scan(body())
+    expose(folder, scan_, lambda ds, i: ds.add_new(0xFFFCFFFC, "OB", bytes(100)))
+    return outcome(scan_)
+
+
+@situation
+def bytes_that_came_in_among_the_pixels(folder: Path) -> Outcome:
+    path = expose(folder, Scan(body()))[3]
+    raw = path.read_bytes()
+    path.write_bytes(raw[:-100] + b"\x12\x34" + raw[-100:])
+    return outcome(refusals="SliceError")
+
+
+@situation
 def long_header_with_icon_and_nested_geometry(folder: Path) -> Outcome:
     scan_ = Scan(body())
 
