@@ -62,7 +62,7 @@ def write_raw_dataset(folder: Path, name: str, cases: Iterable[LabelledVolume]) 
     """The folder written: `imagesTr`, `labelsTr`, `dataset.json`, and `origins.json` with the origin of each label.
 
     Args:
-        folder: nnU-Net's raw folder; the dataset becomes a folder in it.
+        folder: nnU-Net's raw folder; the dataset becomes a folder in it, and takes the place of one before.
         name: as nnU-Net wants it, "Dataset501_Liver".
         cases: taken one at a time.
 
@@ -70,6 +70,8 @@ def write_raw_dataset(folder: Path, name: str, cases: Iterable[LabelledVolume]) 
         ModelError: when there is no case, or two have the same name.
     """
     dataset = folder / name
+    for left_over in [*dataset.glob("imagesTr/*.nii.gz"), *dataset.glob("labelsTr/*.nii.gz")]:
+        left_over.unlink()
     origins: dict[str, Origin] = {}
     units: set[Unit] = set()
     partly = False

@@ -45,10 +45,18 @@ def one() -> Volume:
     return make_phantom(np.random.default_rng(5), shape=(30, 64, 64), spacing_mm=(6.5, 5.5, 5.5)).volume
 
 
-def test_liver_of_unseen_phantoms_is_found_in_every_phase(segmenter: NnunetSegmenter, unseen: list[Phantom]):
+def test_liver_and_lesions_of_unseen_phantoms_are_found_in_every_phase(
+    segmenter: NnunetSegmenter, unseen: list[Phantom]
+):
+    lesion_dice = []
     for phantom in unseen:
+        truth = phantom.labels.voxels
         found = postprocess(segmenter.segment(phantom.volume).labels, CoarseConfig()).labels.voxels
-        assert dice(found > 0, phantom.labels.voxels > 0) >= 0.95
+        assert dice(found > 0, truth > 0) >= 0.95
+        if (truth == Label.LESION).any():
+            lesion_dice.append(dice(found == Label.LESION, truth == Label.LESION))
+    assert len(lesion_dice) >= 3
+    assert np.mean(lesion_dice) >= 0.5
 
 
 def test_labels_equal_those_of_nnunets_own_predictor(

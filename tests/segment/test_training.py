@@ -64,6 +64,12 @@ def test_fully_reviewed_cases_need_no_ignore_label_and_keep_their_origin(tmp_pat
     assert json.loads((dataset / "origins.json").read_text()) == {"P0001_C1": "reviewed"}
 
 
+def test_cases_of_an_earlier_round_do_not_stay_behind(tmp_path: Path):
+    write_raw_dataset(tmp_path, "Dataset501_Liver", [replace(one_case(), name="withdrawn")])
+    dataset = write_raw_dataset(tmp_path, "Dataset501_Liver", [one_case()])
+    assert [path.name for path in sorted(dataset.rglob("*.nii.gz"))] == ["P0001_C1_0000.nii.gz", "P0001_C1.nii.gz"]
+
+
 def test_training_images_lie_as_the_network_expects_them(tmp_path: Path):
     case = one_case()
     turned = LabelledVolume("turned", reoriented(case.image, "LAI"), reoriented(case.labels, "LAI"), Origin.REVIEWED)
