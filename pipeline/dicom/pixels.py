@@ -109,6 +109,7 @@ class PixelReader:
         if values.shape != (rows, columns):
             message = f"its codestream holds {values.shape}, the header says {(rows, columns)}"
             raise SliceError(message, slice_.source)
+        _require_known_sign(values, slice_, precision, bits)
         return values.view(f"u{values.dtype.itemsize}"), min(bits, precision)
 
     def _native(self, slice_: Instance, count: int, allocated: int) -> NDArray[Any]:
@@ -162,6 +163,18 @@ def _meaning(stored: tuple[NDArray[Any], int], slice_: Instance) -> NDArray[Any]
         return values if bits == width else values & ((1 << bits) - 1)
     signed = values.view(f"i{values.dtype.itemsize}")
     return signed if bits == width else (signed << (width - bits)) >> (width - bits)
+
+
+def _require_known_sign(values: NDArray[Any], slice_: Instance, precision: int, bits: int) -> None:
+    """Raise where signed pixels came in a codestream of fewer bits than they have, and its top bit is used.
+
+    Some encoders shorten two's complement, others leave positive numbers as they are; decoders differ too. A codestream
+    that itself says "signed" leaves no doubt.
+    """
+    is_open = slice_.number("PixelRepresentation") and precision < bits and values.dtype.kind == "u"
+    if is_open and int(values.max()) >= 1 << (precision - 1):
+        message = f"signed pixels of {bits} bits in a codestream of {precision}: their sign cannot be told"
+        raise SliceError(message, slice_.source)
 
 
 def _whole(content: bytes) -> bytes:

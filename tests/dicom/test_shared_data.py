@@ -125,3 +125,9 @@ def test_one_slice_in_every_lossless_encoding_has_the_same_values():
     different = [name for name, image in values.items() if not np.array_equal(image, first)]
     assert len(values) >= 8
     assert not different
+
+
+def test_signed_jpeg_2000_of_14_bits_equals_its_uncompressed_twin():
+    slices = {one.source.path.name: one for one in scan([DATA / "odd_files"]).instances}
+    np.testing.assert_array_equal(read_slice(slices["693_J2KR.dcm"]), read_slice(slices["693_UNCR.dcm"]))
+    np.testing.assert_array_equal(read_slice(slices["693_J2KI.dcm"]), read_slice(slices["693_UNCI.dcm"]))
