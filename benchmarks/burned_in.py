@@ -15,6 +15,9 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 

@@ -126,7 +126,9 @@ def serve(folder: Path, cron: str) -> None:
     """Build on a schedule until stopped with Ctrl-C."""
     from pipeline.workspace import Workspace
 
-    load("serve")(Workspace.open(folder).root, cron=cron)
+    root = Workspace.open(folder).root
+    click.echo(f"building {folder} whenever {cron!r} says so; stop with Ctrl-C")
+    load("serve")(root, cron=cron)
 
 
 @click.command()

@@ -35,9 +35,8 @@ DEMO_SECRET = "5eed" * 16
 def demo(folder: Path, expect: Path | None) -> None:
     """Go the whole way on invented patients: DICOM in, verified release out, checked against the truth."""
     clock = _Clock()
-    with clock.step("invented patients written as DICOM"):
-        ws, truth = _make_dataset(folder)
-    problems = _run(ws, truth, clock)
+    ws = _make_dataset(folder)
+    problems, truth = _run(ws, clock)
     with clock.step("checked against the truth"):
         problems += _differences(ws, truth, expect)
     lines = [*clock.lines(), *problem_lines([p for p in problems if p.severity is not Severity.NOTE])]
@@ -67,9 +66,9 @@ class _Clock:
         return [*told, f"{total:7.1f} s  in all, of which {self.overhead_seconds:.1f} s were Prefect's own"]
 
 
-def _make_dataset(folder: Path) -> tuple[Workspace, CohortTruth]:
+def _make_dataset(folder: Path) -> Workspace:
+    """The demo's settings and its secret; the cohort comes later."""
     from pipeline.dataset.layout import Layout
-    from pipeline.synth.cohort import make_cohort
     from pipeline.synth.demo import demo_config
     from pipeline.workspace import Workspace
 
@@ -79,18 +78,23 @@ def _make_dataset(folder: Path) -> tuple[Workspace, CohortTruth]:
     write_text(layout.config, demo_config())
     make_private_folder(layout.private)
     write_text(layout.secret, DEMO_SECRET + "\n", mode=PRIVATE_FILE_MODE)
-    truth = make_cohort(layout.root)
-    return Workspace.open(layout.root), truth
+    return Workspace.open(layout.root)
 
 
-def _run(ws: Workspace, truth: CohortTruth, clock: _Clock) -> list[Problem]:
-    """The three flows in turn on one server, and the simulated raters between them."""
+def _run(ws: Workspace, clock: _Clock) -> tuple[list[Problem], CohortTruth]:
+    """The cohort, the three flows in turn on one server, and the simulated raters between them.
+
+    The cohort is written while the server comes up.
+    """
     from pipeline import stages
     from pipeline.dataset.layout import ADJUDICATION
+    from pipeline.synth.cohort import make_cohort
     from pipeline.synth.raters import answer_adjudication, answer_packages
 
     outcomes: list[Outcome] = []
     with progress(quiet=False) as report, open_flows(ws, report) as flows:
+        with clock.step("invented patients written as DICOM"):
+            truth = make_cohort(ws.root)
         with clock.step("built: converted, de-identified, labelled by nnU-Net"):
             outcomes += flows.build()
         with clock.step("packed for three raters"):
@@ -106,7 +110,8 @@ def _run(ws: Workspace, truth: CohortTruth, clock: _Clock) -> list[Problem]:
         with clock.step("release cut and verified"):
             outcomes += flows.publish_release(DEMO_VERSION)
     clock.overhead_seconds = flows.overhead_seconds
-    return [*(problem for outcome in outcomes for problem in outcome.problems), *stages.open_votes(ws)]
+    noticed = (problem for outcome in outcomes for problem in outcome.problems)
+    return [*noticed, *stages.open_votes(ws)], truth
 
 
 def _differences(ws: Workspace, truth: CohortTruth, expect: Path | None) -> list[Problem]:

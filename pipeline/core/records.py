@@ -6,6 +6,7 @@ that need them, and neither is ever logged or written outside `private/`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -104,13 +105,14 @@ class Instance:
         return "\\".join(str(part) for part in value) if isinstance(value, tuple) else str(value)
 
     def number(self, keyword: str) -> float | None:
-        """An attribute as a number; None where absent or not a number."""
+        """An attribute as a number; None where absent, no number, or not finite."""
         value = self.header.get(keyword)
         first = value[0] if isinstance(value, tuple) and value else value
         try:
-            return float(first)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
+            number = float(first)  # type: ignore[arg-type]
+        except (TypeError, ValueError, OverflowError):
             return None
+        return number if math.isfinite(number) else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

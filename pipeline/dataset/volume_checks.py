@@ -19,6 +19,7 @@ from pipeline.dataset.release_inputs import Row
 from pipeline.dataset.tasks import HEALTHY, lesion_boxes
 from pipeline.image.components import component_count
 from pipeline.image.nifti import content_sha256, read_labels, read_volume
+from pipeline.image.second_reader import read_with_itk
 
 VOLUME_TOLERANCE_ML = 0.01
 """Tables are rounded to a thousandth; a mask that is off by one voxel differs by more on any clinical grid."""
@@ -73,11 +74,24 @@ def check_volume(release: Path, row: ManifestRow) -> VolumeCheck:
         *_label_faults(content),
         *_figure_faults(row, content),
         *_content_faults(row, content),
+        *_second_reader_faults(paths[0], content.image),
+        *_second_reader_faults(paths[-1], content.labels),
     ]
     problems = [refused(code, f"{row_name(row)}: {message}") for code, message in messages]
     problems += _worth_a_look(row, content)
     voxels_sha256 = hashlib.sha256(content.image.voxels.tobytes()).hexdigest()
     return VolumeCheck(row, tuple(problems), voxels_sha256, tuple(lesion_boxes(content.labels)))
+
+
+def _second_reader_faults(path: Path, ours: Volume | LabelMap) -> Iterator[tuple[str, str]]:
+    """What ITK, which most users read with, sees elsewhere or otherwise than we do."""
+    try:
+        voxels, geometry = read_with_itk(path)
+    except PipelineError as error:
+        yield "second-reader", str(error)
+        return
+    if not geometry.same_space(ours.geometry) or not np.array_equal(voxels, ours.voxels):
+        yield "second-reader", f"ITK reads {path.name} otherwise than we wrote it"
 
 
 def _header_faults(path: Path) -> Iterator[tuple[str, str]]:

@@ -121,7 +121,7 @@ def _rescale(slice_: Instance) -> _Rescale:
     values = []
     for keyword, absent in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0)):
         value = slice_.number(keyword) if keyword in slice_.header else absent
-        if value is None or not np.isfinite(value):
+        if value is None:
             raise SliceError(f"{keyword} is no usable number", slice_.source)
         values.append(value)
     if values[0] == 0:
@@ -152,7 +152,7 @@ def _filled(
 def _room_for(geometry: Geometry, dtype: np.dtype[Any]) -> NDArray[Any]:
     try:
         return np.empty(geometry.shape, dtype)
-    except MemoryError:
+    except (MemoryError, ValueError):
         raise DicomError(f"a volume of shape {geometry.shape} does not fit into memory") from None
 
 

@@ -45,6 +45,9 @@ MAX_EARLY_SECONDS = 3_600
 UTF_8 = "ISO_IR 192"
 """Character set of everything written (PS3.3 C.12.1.1.2), whatever the source's was."""
 
+LOSSY_SYNTAXES = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 81, 91, 203))
+"""Encodings that alter pixels (PS3.5 A.4); once decoded, only LossyImageCompression tells of it."""
+
 MAX_DS_CHARACTERS = 16
 _DATE_PARTNERS = {f"{event}Date": f"{event}Time" for event in ("Study", "Series", "Acquisition", "Content")}
 PROFILE_CODE = ("113100", "Basic Application Confidentiality Profile")
@@ -169,6 +172,8 @@ def _reader(dataset: Dataset) -> _Read:
     replaced["StudyInstanceUID"] = _plain_of(dataset, "StudyInstanceUID") or (series and f"study of {series}")
     patient = _plain_of(dataset, "PatientID") or f"patient of {replaced['StudyInstanceUID']}"
     replaced["PatientID"] = replaced["PatientName"] = patient
+    if _plain_of(meta, "TransferSyntaxUID") in LOSSY_SYNTAXES:
+        replaced["LossyImageCompression"] = "01"
     return lambda keyword: replaced[keyword] if keyword in replaced else _plain_of(dataset, keyword)
 
 
@@ -266,6 +271,7 @@ _TAGS = {
         "CodeValue",
         "CodingSchemeDesignator",
         "CodeMeaning",
+        "TransferSyntaxUID",
         "MediaStorageSOPClassUID",
         "MediaStorageSOPInstanceUID",
         "PixelData",

@@ -159,7 +159,7 @@ def _step(
 
 def _single_step(normal: NDArray[np.float64], only: Instance) -> tuple[NDArray[np.float64], tuple[Problem, ...]]:
     thickness = only.number("SliceThickness") or only.number("SpacingBetweenSlices") or 0.0
-    if not (np.isfinite(thickness) and thickness > 0):
+    if thickness <= 0:
         thickness = NOMINAL_THICKNESS_MM
     message = f"a single slice; its extent along the normal, {thickness:g} mm, is a thickness, not a measured spacing"
     return normal * thickness, (Problem("single-slice", Severity.FLAG, message),)

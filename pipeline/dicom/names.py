@@ -1,16 +1,16 @@
 """Names of source files that may stand in a table: relative paths in which nothing tells of a patient.
 
 Folders and files are often named after patients. A part of a path stays only when it holds no identifier of any header
-found, no long number (a patient number, a date) and no UID; else a digest takes its place, by which whoever has the
-source can find the file again (`printf %s NAME | sha256sum`).
+found, no long number (a patient number, a date) and no UID; else "~" and a running number take its place. No digest:
+patient numbers are few enough to try them all. The table of files is in order of the true paths, so whoever has the
+source finds a file by its row.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pipeline.core.records import Instance, SourceFile
@@ -18,11 +18,9 @@ from pipeline.core.records import Instance, SourceFile
 MIN_LETTERS = 3
 """Parts of a name shorter than this stand in too many words to tell anything."""
 
-_IDENTIFYING = (
-    *("PatientName", "PatientID", "PatientBirthDate", "AccessionNumber", "StudyID", "StudyDate", "SeriesDate"),
-    *("AcquisitionDate", "ContentDate", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"),
-    *("InstitutionName", "StationName", "FrameOfReferenceUID"),
-)
+_IDENTIFYING = ("PatientName", "PatientID", "AccessionNumber", "StudyID", "InstitutionName", "StationName")
+"""What is looked for in names; dates and UIDs are known by their looks."""
+
 _HARMLESS = re.compile(r"(?:i|im|img|image|ct|mr|se|st|slice|series|file|instance|z)[-_]?\d{1,6}", re.IGNORECASE)
 """What scanners and archives call files; six digits and no more, for a date has eight."""
 
@@ -36,9 +34,11 @@ class SafeNames:
     def __init__(self, roots: Sequence[Path], instances: Iterable[Instance]) -> None:
         self._roots = tuple(roots)
         self._whole, self._words = _identifiers(instances)
+        self._known: dict[str, str] = {}
+        self._hidden = 0
 
     def of(self, source: SourceFile) -> str:
-        """A file's path below its root, its member after "!", suspicious parts as digests."""
+        """A file's path below its root, its member after "!", suspicious parts as numbers."""
         parts = [self._safe(part) for part in self._relative(source.path).parts]
         name = "/".join(parts) or self._safe(source.path.name)
         if source.member is None:
@@ -52,16 +52,22 @@ class SafeNames:
         return Path(path.name)
 
     def _safe(self, part: str) -> str:
+        if part not in self._known:
+            self._known[part] = self._judged(part)
+        return self._known[part]
+
+    def _judged(self, part: str) -> str:
         stem, suffix = _split(part)
+        if not self._tells(stem):
+            return part
+        self._hidden += 1
+        return f"~{self._hidden}{suffix}"
+
+    def _tells(self, stem: str) -> bool:
+        if _SUSPICIOUS.search(stem) and not _HARMLESS.fullmatch(stem):
+            return True
         folded = _folded(stem)
-        tells = _SUSPICIOUS.search(stem) and not _HARMLESS.fullmatch(stem)
-        if (
-            tells
-            or any(word in self._words for word in _words(folded))
-            or any(whole in folded for whole in self._whole)
-        ):
-            return f"~{hashlib.sha256(part.encode('utf-8', 'surrogateescape')).hexdigest()[:10]}{suffix}"
-        return part
+        return not self._words.isdisjoint(_words(folded)) or any(whole in folded for whole in self._whole)
 
 
 def _split(part: str) -> tuple[str, str]:
@@ -79,13 +85,7 @@ def _words(text: str) -> list[str]:
 
 def _identifiers(instances: Iterable[Instance]) -> tuple[frozenset[str], frozenset[str]]:
     """Whole values to look for anywhere in a name, and single words of patients' names."""
-    values = {folded for instance in instances for folded in _values(instance)}
+    texts = {instance.text(keyword) for instance in instances for keyword in _IDENTIFYING}
+    values = {_folded(text).strip() for text in texts}
     whole = frozenset(value for value in values if len(value) > MIN_LETTERS)
     return whole, frozenset(word for value in values for word in _words(value) if not word.isdecimal())
-
-
-def _values(instance: Instance) -> Iterator[str]:
-    for keyword in _IDENTIFYING:
-        value = _folded(instance.text(keyword)).strip()
-        if value:
-            yield value

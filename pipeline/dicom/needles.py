@@ -7,10 +7,12 @@ all at once by numpy, so that the time hardly depends on the number of patterns;
 from __future__ import annotations
 
 import base64
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,10 +139,18 @@ def _byte_forms(kind: Kind, text: str) -> Iterator[tuple[bytes, bool]]:
         except UnicodeEncodeError:
             continue
     plain = text.encode()
+    yield from ((escaped.encode(), False) for escaped in {quote(text), *_escapes(text)} - {text})
     if kind in _IN_CODED_FORMS and len(plain) >= LONG_BYTES - 2:
         yield plain.hex().encode(), False
         for spelling in {text, text.lower()}:
             yield from ((coded, False) for coded in _base64_forms(spelling.encode()))
+
+
+def _escapes(text: str) -> Iterator[str]:
+    """A text with its letters beyond ASCII escaped as JSON, HTML and XML do."""
+    yield json.dumps(text)[1:-1]
+    for number in ("&#{:d};", "&#x{:x};"):
+        yield "".join(letter if letter.isascii() else number.format(ord(letter)) for letter in text)
 
 
 def _charsets_for(text: str) -> Iterable[str]:

@@ -201,9 +201,10 @@ def _may_belong(few: Series, series: Series) -> bool:
     """True for a slice or two that may have lost the name of their series: broken ones, or the same but for the UID."""
     if _folder(few.first.source) != _folder(series.first.source):
         return False
-    other_uid = few.first.text("SeriesInstanceUID") != series.first.text("SeriesInstanceUID")
-    same = all(few.first.text(word) in ("", series.first.text(word)) for word in _OF_ONE_SERIES)
-    return (same and other_uid) or any(problem.code in _BROKEN_SLICE for problem in few.problems)
+    unlike = [word for word in _OF_ONE_SERIES if few.first.text(word) not in ("", series.first.text(word))]
+    if any(problem.code in _BROKEN_SLICE for problem in few.problems):
+        return not {"StudyInstanceUID", "Rows", "Columns"} & set(unlike)
+    return not unlike and few.first.text("SeriesInstanceUID") != series.first.text("SeriesInstanceUID")
 
 
 def _folder(source: SourceFile) -> tuple[Path, str]:

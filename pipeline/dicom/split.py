@@ -8,6 +8,7 @@ part of the body: a scan goes along the patient once.
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.records import Instance, Problem, Severity
-from pipeline.dicom.grid import RESIDUAL_TOLERANCE_MM, SAME_PLACE_MM, axes, in_plane, vector
+from pipeline.dicom.grid import SAME_PLACE_MM, axes, in_plane, vector
 
 MIN_SLICES = 3
 """Fewer slices show no spacing: what splits off less than this is an oddity of one slice, not a volume."""
@@ -30,9 +31,14 @@ PAUSE_S = 3.0
 LONG_PAUSE_S = 15.0
 """A pause between two blocks that lie one behind the other, too long for one breath-held scan."""
 
+PLACE_TOLERANCE_MM = 0.05
+"""Positions of one place in two phases differ by rounding, less than this; slices are at least 0.2 mm apart."""
+
 ORIENTATION_TOLERANCE = 1e-3
 PIXEL_SPACING_TOLERANCE = 1e-3
 """Slices of one volume agree in direction cosines, and in pixel spacing (relative), up to rounding."""
+
+_CLOCK = re.compile(r"(\d\d)(?:(\d\d)(?:(\d\d(?:\.\d+)?))?)?(?:[+-]\d{4})?$", re.ASCII)
 
 Part = list[Instance]
 Discriminator = Callable[[Sequence[Instance]], list[str]]
@@ -113,8 +119,8 @@ def at_one_place(slices: Part) -> list[Part]:
     if any(vector(slice_, "ImagePositionPatient", 3) is None for slice_ in slices) or axes(slices[0]) is None:
         return []
     places: dict[int, Part] = defaultdict(list)
-    for slice_, height in zip(slices, _heights(slices).tolist(), strict=True):
-        places[_place_of(height)].append(slice_)
+    for slice_, place in zip(slices, _places(_heights(slices)).tolist(), strict=True):
+        places[place].append(slice_)
     return [group for group in places.values() if len(group) > 1]
 
 
@@ -172,7 +178,7 @@ def _share_coverage(one: NDArray[np.float64], other: NDArray[np.float64]) -> boo
 def _by_number(slices: Part, heights: NDArray[np.float64]) -> list[tuple[Part, tuple[Problem, ...]]]:
     """What only InstanceNumber can tell apart; always flagged."""
     times = _repeats(heights)
-    if times > 1 and len(slices) == times * len(_places(heights)):
+    if times > 1 and len(slices) == times * len(set(_places(heights).tolist())):
         parts = _by_occurrence(slices, heights)
         message = f"{times} volumes at the same positions, told apart by InstanceNumber alone"
         return [(part, (Problem("told-apart-by-number", Severity.FLAG, message),)) for part in parts]
@@ -180,17 +186,19 @@ def _by_number(slices: Part, heights: NDArray[np.float64]) -> list[tuple[Part, t
     if len(runs) > 1 and _tell_apart(runs, heights, slices):
         message = f"{len(runs)} passes along the patient, told apart by InstanceNumber alone"
         return [(part, (Problem("told-apart-by-number", Severity.FLAG, message),)) for part in runs]
-    return [(slices, _doubts(slices, heights))]
+    return [(slices, _doubts(slices))]
 
 
 def _by_occurrence(slices: Part, heights: NDArray[np.float64]) -> list[Part]:
-    order = sorted(range(len(slices)), key=lambda i: (_place_of(float(heights[i])), _instance_number(slices[i]), i))
-    places = Counter[int]()
+    """The first slice of each position, the second of each, and so on, by InstanceNumber."""
+    places = _places(heights)
+    order = sorted(range(len(slices)), key=lambda index: (_instance_number(slices[index]), index))
+    seen = Counter[int]()
     parts: dict[int, Part] = defaultdict(list)
     for index in order:
-        place = _place_of(float(heights[index]))
-        parts[places[place]].append(slices[index])
-        places[place] += 1
+        place = int(places[index])
+        parts[seen[place]].append(slices[index])
+        seen[place] += 1
     return list(parts.values())
 
 
@@ -211,7 +219,7 @@ def _sweeps(slices: Part, heights: NDArray[np.float64]) -> list[Part]:
     return runs
 
 
-def _doubts(slices: Part, heights: NDArray[np.float64]) -> tuple[Problem, ...]:
+def _doubts(slices: Part) -> tuple[Problem, ...]:
     """Two blocks one behind the other that look like two scans, although nothing solid says so."""
     classes = _classes(slices, _named("AcquisitionNumber")(slices))
     if len(classes) != 2 or slices[0].text("Modality") != "CT" or min(map(len, classes)) < MIN_SLICES:
@@ -248,11 +256,10 @@ def time_s(slice_: Instance) -> float | None:
 
 def clock_s(text: str) -> float | None:
     """Seconds into the day of a DICOM time (TM); None when it is none."""
-    digits = text.replace(":", "").split("+")[0].split("-")[0].strip()
-    try:
-        hours, minutes, seconds = int(digits[:2]), int(digits[2:4] or 0), float(digits[4:] or 0)
-    except ValueError:
+    match = _CLOCK.match(text.replace(":", "").strip())
+    if match is None:
         return None
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
     return hours * 3600 + minutes * 60 + seconds
 
 
@@ -280,17 +287,17 @@ def _heights(slices: Sequence[Instance]) -> NDArray[np.float64]:
     return heights
 
 
-def _place_of(height: float) -> int:
-    return round(height / RESIDUAL_TOLERANCE_MM)
-
-
-def _places(heights: NDArray[np.float64]) -> Counter[int]:
-    return Counter(map(_place_of, heights.tolist()))
+def _places(heights: NDArray[np.float64]) -> NDArray[np.int_]:
+    """Number of each slice's position, lowest first; slices nearer than rounding share one."""
+    order = np.argsort(heights, kind="stable")
+    places = np.empty(len(heights), dtype=np.int_)
+    places[order] = np.cumsum(np.diff(heights[order], prepend=heights[order[0]]) > PLACE_TOLERANCE_MM)
+    return places
 
 
 def _repeats(heights: NDArray[np.float64]) -> int:
     """How many slices share the most crowded position."""
-    return max(_places(heights).values())
+    return int(np.bincount(_places(heights)).max())
 
 
 def _instance_number(slice_: Instance) -> float:

@@ -6,26 +6,30 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.core.config import PhasesConfig
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import write_text
-from pipeline.core.records import Fate, FileFate, PhaseGuess, Problem, Series, Severity, SourceFile
+from pipeline.core.records import Fate, Instance, PhaseGuess, Problem, Series, Severity, SourceFile
 from pipeline.core.volume import Volume
 from pipeline.dicom.convert import Conversion, read_series, series_facts
 from pipeline.dicom.names import SafeNames
 from pipeline.dicom.phase import guess_phases
 from pipeline.dicom.pixels import SliceError
 from pipeline.dicom.scan import ScanResult, scan
-from pipeline.dicom.series import group_series, slice_faults
+from pipeline.dicom.series import Grouping, group_series, slice_faults
 
 SERIES_TABLE = "series.csv"
 FILES_TABLE = "files.csv"
+SLICES_TABLE = "slices.csv"
 KEY_DIGITS = 12
 """Hexadecimal digits of a volume's name: two of a million series share one with a chance of 1 in 500."""
+
+MAX_MODALITY = 8
+"""Letters of the longest modality (RTSTRUCT)."""
 
 _NAMED_FILES = 3
 """How many of the files that broke a series its row names; the table of files names them all."""
@@ -37,6 +41,10 @@ SERIES_COLUMNS = (
     *("vendor", "model", "thickness", "kernel", "content_sha256"),
 )
 FILE_COLUMNS = ("file", "fate", "reason", "series")
+SLICE_COLUMNS = (
+    *("series", "slice", "file", "frame", "sop_instance_sha256", "position_lps_mm", "slope", "intercept"),
+    "padded_pixels",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +54,12 @@ class ConvertReport:
     Attributes:
         series: rows of `series.csv`, by column.
         files: rows of `files.csv`, by column.
+        slices: rows of `slices.csv`, by column: where each slice of each volume came from.
     """
 
     series: tuple[Mapping[str, str], ...]
     files: tuple[Mapping[str, str], ...]
+    slices: tuple[Mapping[str, str], ...]
 
     @property
     def is_clean(self) -> bool:
@@ -73,7 +83,7 @@ def convert_tree(
     index: Path | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> ConvertReport:
-    """Every volume below some paths as `.nii.gz`, with `series.csv` and `files.csv` beside them.
+    """Every volume below some paths as `.nii.gz`, with `series.csv`, `files.csv` and `slices.csv` beside them.
 
     Args:
         src: folders, files or archives.
@@ -92,20 +102,32 @@ def convert_tree(
     grouping = group_series(found.instances, found.set_aside)
     names = SafeNames(src, found.instances)
     guesses = _phases(grouping.series, phases)
-    rows: list[dict[str, str]] = []
-    broken: dict[SourceFile, str] = {}
+    for instance in found.instances:
+        names.of(instance.source)  # in order of path, so that the same tree gives the same numbers
+    results: list[_Result] = []
     for number, series in enumerate(grouping.series, start=1):
-        row, culprits = _converted(series, out, guesses[series.key], write, content_sha256, allow_tilt=allow_tilt)
-        if culprits:
-            broken.update(dict.fromkeys(culprits, row["reason"]))
-            row["reason"] = f"{', '.join(map(names.of, culprits[:_NAMED_FILES]))}: {row['reason']}"
-        rows.append(row)
+        results.append(
+            _converted(series, guesses[series.key], names, out, write, content_sha256, allow_tilt=allow_tilt)
+        )
         progress(number, len(grouping.series))
-    files = _file_rows(found, grouping.series, grouping.set_aside, rows, names, broken)
-    report = ConvertReport(tuple(rows), tuple(files))
+    files = _file_rows(found, grouping, results, names)
+    rows = [*(result.row for result in results), *_excluded_rows(found.instances, grouping)]
+    slices = [row for result in results for row in result.slices]
+    report = ConvertReport(tuple(rows), tuple(files), tuple(slices))
     write_text(out / SERIES_TABLE, _csv(SERIES_COLUMNS, report.series))
     write_text(out / FILES_TABLE, _csv(FILE_COLUMNS, report.files))
+    write_text(out / SLICES_TABLE, _csv(SLICE_COLUMNS, report.slices))
     return report
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What became of one series: its row, its files, those that broke it, and rows of its slices."""
+
+    row: dict[str, str]
+    sources: tuple[SourceFile, ...]
+    culprits: tuple[SourceFile, ...] = ()
+    slices: tuple[dict[str, str], ...] = ()
 
 
 def _phases(series: Sequence[Series], rules: PhasesConfig) -> dict[str, PhaseGuess]:
@@ -117,25 +139,50 @@ def _phases(series: Sequence[Series], rules: PhasesConfig) -> dict[str, PhaseGue
 
 def _converted(
     series: Series,
-    out: Path,
     guess: PhaseGuess,
+    names: SafeNames,
+    out: Path,
     write: Callable[[Path, Volume], None],
     content_sha256: Callable[[Volume], str],
     *,
     allow_tilt: bool,
-) -> tuple[dict[str, str], list[SourceFile]]:
-    """The row of a series, its volume written; and the files that broke it, if any did."""
+) -> _Result:
+    """A series with its volume written, or why it was refused."""
     row = _described(series, guess)
+    sources = tuple(dict.fromkeys(slice_.source for slice_ in series.instances))
     try:
         conversion = read_series(series, allow_tilt=allow_tilt)
-    except SliceError as error:
-        return {**row, "status": "refused", "reason": str(error)}, [error.source]
     except PipelineError as error:
-        culprits = dict.fromkeys(slice_.source for slice_ in series.instances if slice_faults(slice_))
-        return {**row, "status": "refused", "reason": str(error)}, list(culprits)
+        culprits = _culprits(series, error)
+        named = ", ".join(map(names.of, culprits[:_NAMED_FILES]))
+        row.update(status="refused", reason=f"{named}: {error}" if named else str(error))
+        return _Result(row, sources, culprits)
     path = out / f"{row['series']}.nii.gz"
     write(path, conversion.volume)
-    return {**row, **_outcome(conversion, path.name, content_sha256(conversion.volume))}, []
+    row.update(_outcome(conversion, path.name, content_sha256(conversion.volume)))
+    return _Result(row, sources, slices=tuple(_slice_rows(row["series"], conversion, names)))
+
+
+def _culprits(series: Series, error: PipelineError) -> tuple[SourceFile, ...]:
+    """The files that an error, or a fault of their own, makes unreadable."""
+    if isinstance(error, SliceError):
+        return (error.source,)
+    return tuple(dict.fromkeys(slice_.source for slice_ in series.instances if slice_faults(slice_)))
+
+
+def _slice_rows(series: str, conversion: Conversion, names: SafeNames) -> Iterator[dict[str, str]]:
+    for number, record in enumerate(conversion.slices):
+        yield {
+            "series": series,
+            "slice": str(number),
+            "file": names.of(record.source),
+            "frame": "" if record.frame is None else str(record.frame),
+            "sop_instance_sha256": record.sop_instance_sha256,
+            "position_lps_mm": " ".join(f"{part:.6g}" for part in record.position_lps_mm),
+            "slope": f"{record.slope:.12g}",
+            "intercept": f"{record.intercept:.12g}",
+            "padded_pixels": str(record.padded_pixels),
+        }
 
 
 def _outcome(conversion: Conversion, name: str, content: str) -> dict[str, str]:
@@ -159,14 +206,13 @@ def _messages(problems: Iterable[Problem], severity: Severity) -> str:
 
 def _described(series: Series, guess: PhaseGuess) -> dict[str, str]:
     facts = series_facts(series)
-    phase = guess.phase.value if guess.phase else ""
+    phase = guess.phase.value if guess.phase else "?" if guess.needs_person else ""
+    modality = _safe_modality(facts.modality)
     row = dict.fromkeys(SERIES_COLUMNS, "")
-    modality = facts.modality if facts.modality.isalnum() and len(facts.modality) <= 4 else "XX"
-    digest = hashlib.sha256(series.key.encode("utf-8", "surrogatepass")).hexdigest()[:KEY_DIGITS]
     row.update(
-        series="_".join(filter(None, (modality, phase, digest))),
-        modality=facts.modality,
-        phase=phase or ("?" if guess.needs_person else ""),
+        series=f"{modality}_{_digest(series.key)}",
+        modality=modality,
+        phase=phase,
         vendor=facts.manufacturer,
         model=facts.model,
         thickness="" if facts.slice_thickness_mm is None else f"{facts.slice_thickness_mm:g}",
@@ -175,34 +221,49 @@ def _described(series: Series, guess: PhaseGuess) -> dict[str, str]:
     return row
 
 
+def _safe_modality(text: str) -> str:
+    """A modality's two letters, "XX" where there is something else."""
+    return text if text.isascii() and text.isalpha() and text.isupper() and len(text) <= MAX_MODALITY else "XX"
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:KEY_DIGITS]
+
+
+def _excluded_rows(instances: Sequence[Instance], grouping: Grouping) -> list[dict[str, str]]:
+    """One row a SeriesInstanceUID of which nothing is a slice: localizers, reports, captures."""
+    with_slices = {slice_.text("SeriesInstanceUID") for series in grouping.series for slice_ in series.instances}
+    codes = {fate.source: fate for fate in grouping.set_aside if fate.fate is Fate.EXCLUDED}
+    rows: dict[str, dict[str, str]] = {}
+    for instance in instances:
+        fate, uid = codes.get(instance.source), instance.text("SeriesInstanceUID")
+        if fate is not None and uid not in with_slices:
+            modality = _safe_modality(instance.text("Modality"))
+            row = dict.fromkeys(SERIES_COLUMNS, "")
+            row.update(series=f"{modality}_{_digest(uid)}", status="excluded", modality=modality)
+            row.update(reason=f"{fate.code}: {fate.reason}")
+            rows.setdefault(uid, row)
+    return list(rows.values())
+
+
 def _file_rows(
-    found: ScanResult,
-    series: Sequence[Series],
-    set_aside: Sequence[FileFate],
-    rows: Sequence[Mapping[str, str]],
-    names: SafeNames,
-    broken: Mapping[SourceFile, str],
+    found: ScanResult, grouping: Grouping, results: Sequence[_Result], names: SafeNames
 ) -> list[dict[str, str]]:
     """One row a file found: what it was used for, or why it was not."""
-    files = {}
-    for one, row in zip(series, rows, strict=True):
-        for source in dict.fromkeys(slice_.source for slice_ in one.instances):
-            files[source] = _file_row(source, row, names, broken)
-    for fate in (*found.set_aside, *set_aside):
-        reason = f"{fate.code}: {fate.reason}"
-        files[fate.source] = {"file": names.of(fate.source), "fate": fate.fate.value, "reason": reason, "series": ""}
-    return [files[source] for source in sorted(files, key=lambda one: (str(one.path), one.member or ""))]
+    rows = {}
+    for result in results:
+        refused = result.row["status"] == "refused"
+        for source in result.sources:
+            fate = Fate.UNREADABLE if source in result.culprits else Fate.EXCLUDED if refused else Fate.USED
+            reason = f"its series is refused: {result.row['reason']}" if refused else ""
+            rows[source] = _file_row(names.of(source), fate, reason, result.row["series"])
+    for aside in (*found.set_aside, *grouping.set_aside):
+        rows[aside.source] = _file_row(names.of(aside.source), aside.fate, f"{aside.code}: {aside.reason}")
+    return [rows[source] for source in sorted(rows, key=lambda one: (str(one.path), one.member or ""))]
 
 
-def _file_row(
-    source: SourceFile, row: Mapping[str, str], names: SafeNames, broken: Mapping[SourceFile, str]
-) -> dict[str, str]:
-    fate, reason = Fate.USED, ""
-    if source in broken:
-        fate, reason = Fate.UNREADABLE, broken[source]
-    elif row["status"] == "refused":
-        fate, reason = Fate.EXCLUDED, f"its series is refused: {row['reason']}"
-    return {"file": names.of(source), "fate": fate.value, "reason": reason, "series": row["series"]}
+def _file_row(file: str, fate: Fate, reason: str, series: str = "") -> dict[str, str]:
+    return {"file": file, "fate": fate.value, "reason": reason, "series": series}
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> str:

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-import contourpy
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -19,6 +18,7 @@ from PIL import Image
 from pipeline.core.geometry import Geometry
 from pipeline.core.labels import Label
 from pipeline.core.volume import LabelMap, Unit, Volume
+from pipeline.image.outlines import outline_of
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
@@ -193,9 +193,8 @@ def _tile(plane: NDArray[np.float32], frame: Frame, low: float, high: float) -> 
 def _edge_lines(mask: NDArray[np.bool_], frame: Frame, left: int) -> list[str]:
     """Closed SVG paths halfway between the voxel centres inside and outside."""
     row_px, column_px = frame.pixels_per_voxel(mask.shape)
-    found = contourpy.contour_generator(z=np.pad(mask, 1).astype(np.float64)).lines(0.5)
     scale = np.array([column_px, row_px]) * PATH_UNITS
-    return [_path((np.asarray(line) - 0.5) * scale + (left, 0)) for line in found]
+    return [_path((polygon[:, ::-1] + 0.5) * scale + (left, 0)) for polygon in outline_of(mask)]
 
 
 def _path(points: NDArray[np.float64]) -> str:

@@ -23,6 +23,7 @@ from pipeline.workspace import Outcome, Stage, Status, Waiting, Work, Workspace
 
 if TYPE_CHECKING:
     from pipeline.agreement.summary import RatedVolume
+    from pipeline.dataset.manifest import ManifestRow
     from pipeline.dataset.release_inputs import ReleaseInputs, ReleaseVolume, ReviewFacts, ScanFacts
     from pipeline.report.qc import QcVolume
 
@@ -70,7 +71,7 @@ def release_inputs(ws: Workspace, version: str) -> tuple[ReleaseInputs, tuple[Pr
         agreement=[row for case_id in settled for row in agreement_rows(ws, case_id)],
         enhancement=[row for case_id in settled for row in _enhancement_rows(ws, case_id)],
         summaries=_summaries(ws, settled),
-        pages={QC_PAGE: _released_page(ws, settled, version)},
+        pages={QC_PAGE: lambda rows: _released_page(ws, settled, version, rows)},
         provenance={"packages": package_versions(*RELEASE_PACKAGES)},
     )
     notes = tuple(
@@ -143,7 +144,9 @@ def _cut(ws: Workspace, version: str) -> tuple[tuple[Problem, ...], str]:
     from pipeline.dataset.release import cut
 
     inputs, notes = release_inputs(ws, version)
-    folder = cut(inputs, ws.layout.releases, leak_check=lambda path: places_of_leaks(ws, [path]))
+    folder = cut(
+        inputs, ws.layout.releases, leak_check=lambda path: places_of_leaks(ws, [path]), jobs=ws.config.run.jobs
+    )
     write_text(ws.layout.manifest, ReleaseLayout(folder).manifest.read_text(encoding="utf-8"))
     return notes, f"version {version}: {len(inputs.patients)} patients, {len(inputs.volumes)} volumes"
 
@@ -155,7 +158,7 @@ def _verify(ws: Workspace, version: str) -> tuple[tuple[Problem, ...], str]:
     if not folder.is_dir():
         there = ", ".join(sorted(path.name for path in ws.layout.releases.glob("[0-9]*"))) or "none"
         raise ReleaseError(f"there is no version {version}; there are: {there}")
-    problems = verify(folder)
+    problems = verify(folder, jobs=ws.config.run.jobs)
     return problems, f"version {version} is sound" if not problems else f"version {version} must not be used"
 
 
@@ -269,7 +272,7 @@ def _page(ws: Workspace, cases: Sequence[str]) -> str:
     )
 
 
-def _released_page(ws: Workspace, cases: Sequence[str], version: str) -> str:
+def _released_page(ws: Workspace, cases: Sequence[str], version: str, rows: Sequence[ManifestRow]) -> str:
     """The quality page of a version: its own images and masks, nothing of what stayed at home."""
     from pipeline.agreement.tables import page_tables
     from pipeline.report.qc import qc_page
@@ -281,6 +284,7 @@ def _released_page(ws: Workspace, cases: Sequence[str], version: str) -> str:
         version=version,
         tables=page_tables(_tables(ws, cases)) if cases else {},
         flow=read_consort(ws),
+        rows=rows,
     )
 
 
@@ -370,7 +374,7 @@ def _disputed(agreement: Mapping[str, Any]) -> dict[int, int]:
 REPORT = Stage(
     name="report",
     code=("core", "report", "dataset", "agreement", "stages/publish.py"),
-    packages=("matplotlib", "jinja2", "numpy", "pillow"),
+    packages=("jinja2", "numpy", "pillow", "scikit-image"),
     sections=lambda config: (config.dataset, config.image),
     inputs=_report_inputs,
     work=_report,

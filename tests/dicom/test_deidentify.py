@@ -10,7 +10,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import JPEG2000, ExplicitVRLittleEndian
 
 from pipeline.core.config import DeidentificationConfig
 from pipeline.core.config import DeidentificationOption as Option
@@ -182,6 +182,13 @@ def test_institution_and_device_stay_only_on_request(image):
     asked = DeidentificationConfig(options=frozenset({Option.INSTITUTION, Option.DEVICE_IDENTITY}))
     clean = deidentify(image, KEYS, asked).dataset
     assert (clean.InstitutionName, clean.StationName) == ("St. Mary's Hospital", "CT99")
+
+
+def test_pixels_that_were_altered_by_their_encoding_are_marked(image):
+    assert "LossyImageCompression" not in deidentify(image, KEYS, CONFIG).dataset
+    image.file_meta.TransferSyntaxUID = JPEG2000
+    decoded = np.zeros((4, 4), "<u2")
+    assert deidentify(image, KEYS, CONFIG, pixels=decoded).dataset.LossyImageCompression == "01"
 
 
 def test_source_dataset_is_not_changed(image):

@@ -378,6 +378,13 @@ def intercept_that_is_no_number(folder: Path) -> Outcome:
 
 
 @situation
+def rows_that_are_no_number(folder: Path) -> Outcome:
+    for path in expose(folder, Scan(body())):
+        path.write_bytes(path.read_bytes().replace(b"\x28\0\x10\0US\2\0\x0c\0", b"\x28\0\x10\0DS\4\0nan "))
+    return outcome(refusals="no-pixel-spacing")
+
+
+@situation
 def slope_of_zero(folder: Path) -> Outcome:
     expose(folder, Scan(body()), stamped(RescaleSlope=0))
     return outcome(refusals="SliceError")
@@ -727,6 +734,15 @@ def private_b_values(folder: Path) -> Outcome:
             ds.private_block(0x0019, "SIEMENS MR HEADER", create=True).add_new(0x0C, "IS", b_value)
 
         expose(folder / str(b_value), scan_, edit)
+    return outcome(one, other)
+
+
+@situation
+def phases_coincide_up_to_rounding_noise(folder: Path) -> Outcome:
+    one = Scan(body(8), spacing=(1.25, 0.7, 0.8), origin=(0.0, 0.0, 0.05))
+    other = raised(one, 1e-5)
+    expose(folder, one, stamped(AcquisitionNumber=1))
+    expose(folder / "more", other, stamped(AcquisitionNumber=2))
     return outcome(one, other)
 
 

@@ -54,7 +54,7 @@ def test_every_file_has_one_fate_and_every_series_one_row(export, tmp_path):
     assert fates == ["duplicate"] + ["excluded"] * (2 + 4 + 4) + ["unreadable"] + ["used"] * 5
     assert all(row["reason"] for row in files if row["fate"] != "used")
     series = rows(tmp_path / "out" / "series.csv")
-    assert sorted(row["status"] for row in series) == ["converted", "refused", "refused"]
+    assert sorted(row["status"] for row in series) == ["converted", "excluded", "refused", "refused"]
     assert {row["series"] for row in series} >= {row["series"] for row in files} - {""}
     assert not report.is_clean
     assert [dict(row) for row in report.series] == series
@@ -80,6 +80,21 @@ def test_nothing_of_a_patient_comes_out(export, tmp_path):
         if path.suffix == ".csv":
             text = path.read_text(encoding="utf-8")
             assert not [secret for secret in SECRETS if secret.casefold() in text.casefold()]
+
+
+def test_each_slice_of_a_volume_tells_where_it_came_from(export, tmp_path):
+    convert(export, tmp_path / "out")
+    (row,) = [row for row in rows(tmp_path / "out" / "series.csv") if row["status"] == "converted"]
+    slices = rows(tmp_path / "out" / "slices.csv")
+    assert [one["slice"] for one in slices] == ["0", "1", "2", "3", "4"]
+    assert {one["series"] for one in slices} == {row["series"]}
+    truth = Scan(body(5))
+    for index, one in enumerate(slices):
+        assert [float(x) for x in one["position_lps_mm"].split()] == pytest.approx(truth.position(index))
+        assert (one["slope"], one["intercept"], one["padded_pixels"]) == ("1", "-1024", "0")
+        assert len(one["sop_instance_sha256"]) == 64
+    used = {one["file"] for one in rows(tmp_path / "out" / "files.csv") if one["fate"] == "used"}
+    assert {one["file"] for one in slices} == used
 
 
 def test_harmless_names_stay_readable(export, tmp_path):
