@@ -297,3 +297,14 @@ def test_real_scan_from_dicom_goes_through_without_a_special_case(segmenter: Nnu
     done = segmenter.segment(volume)
     assert done.labels.geometry is volume.geometry
     assert postprocess(done.labels, CoarseConfig()).labels.voxels.shape == volume.voxels.shape
+
+
+@pytest.mark.gpu
+def test_labels_of_a_gpu_agree_with_the_cpus(demo_model: Model, segmenter: NnunetSegmenter, unseen: list[Phantom]):
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("this machine has no CUDA device")
+    on_gpu = NnunetSegmenter(demo_model, "cuda").segment(unseen[0].volume)
+    assert on_gpu.device == "cuda:0"
+    assert dice(on_gpu.labels.voxels > 0, segmenter.segment(unseen[0].volume).labels.voxels > 0) >= 0.99
