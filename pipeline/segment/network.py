@@ -55,7 +55,7 @@ class Network:
         """How many voxels of the network's grid a grid of the image takes, in the network's order of axes."""
         spacing = self._forward(spacing_mm)
         slices, rows, columns = compute_new_shape(self._forward(shape), spacing, self._spacing_mm(spacing))
-        return int(slices), int(rows), int(columns)
+        return max(1, int(slices)), max(1, int(rows)), max(1, int(columns))
 
     def preprocessed(self, image: Volume, box: Box) -> torch.Tensor:
         """The boxed part of an image, normalised and on the network's grid: (1, slices, rows, columns)."""

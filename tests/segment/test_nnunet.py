@@ -25,6 +25,7 @@ from pipeline.synth.phantom import Phantom, make_phantom
 from pipeline.synth.training_set import phantoms
 
 UNSEEN_SEED = 20_261_120
+REAL_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
 
 def dice(first: np.ndarray, second: np.ndarray) -> float:
@@ -280,3 +281,30 @@ def test_checkpoint_as_nnunet_itself_saves_it_is_read(tmp_path: Path):
     content = {"network_weights": {"w": torch.ones(2)}, "init_args": {"configuration": "3d"}, "logging": log}
     torch.save(content, tmp_path / "checkpoint_final.pth")
     assert read_checkpoint(tmp_path / "checkpoint_final.pth")["init_args"] == {"configuration": "3d"}
+
+
+@pytest.mark.parametrize("folder", ["body_ct/example_ct_dicom", "liver_ct_dicomseg/ct-3slice"])
+def test_real_scan_from_dicom_goes_through_without_a_special_case(segmenter: NnunetSegmenter, folder: str):
+    from pipeline.dicom.convert import read_series
+    from pipeline.dicom.scan import scan
+    from pipeline.dicom.series import group_series
+
+    path = REAL_DATA / folder
+    if not path.is_dir():
+        pytest.skip("the real scans are not on this machine")
+    (series,) = group_series(scan([path]).instances).series
+    volume = read_series(series).volume
+    done = segmenter.segment(volume)
+    assert done.labels.geometry is volume.geometry
+    assert postprocess(done.labels, CoarseConfig()).labels.voxels.shape == volume.voxels.shape
+
+
+@pytest.mark.gpu
+def test_labels_of_a_gpu_agree_with_the_cpus(demo_model: Model, segmenter: NnunetSegmenter, unseen: list[Phantom]):
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("this machine has no CUDA device")
+    on_gpu = NnunetSegmenter(demo_model, "cuda").segment(unseen[0].volume)
+    assert on_gpu.device == "cuda:0"
+    assert dice(on_gpu.labels.voxels > 0, segmenter.segment(unseen[0].volume).labels.voxels > 0) >= 0.99
