@@ -77,7 +77,7 @@ def write_series(folder: Path, volume: np.ndarray) -> None:
 def ours(ending: str) -> Tool:
     def convert(source: Path, out: Path) -> None:
         (series,) = group_series(scan([source]).instances).series
-        write_nifti(out / f"volume{ending}", read_series(series).volume)
+        write_nifti(out / f"volume{ending}", read_series(series).volume, durable=False)  # as the peers do
 
     return convert
 

@@ -83,25 +83,27 @@ def content_sha256(image: Volume | LabelMap) -> str:
     return content.hexdigest()
 
 
-def write_nifti(path: Path, image: Volume | LabelMap, *, for_release: bool = False) -> None:
+def write_nifti(path: Path, image: Volume | LabelMap, *, for_release: bool = False, durable: bool = True) -> None:
     """Write `.nii`, or `.nii.gz` by the name's ending.
 
     Args:
         path: where to.
         image: what to write.
         for_release: compress the same on every CPU, instead of fastest.
+        durable: wait until the disk has it; False for what can be made again at will, as by `convert`.
 
     Raises:
         StorageError: when the disk is full or the folder cannot be written.
     """
     if not path.name.endswith(".gz"):
-        with atomic_writer(path) as file:
+        with atomic_writer(path, durable=durable) as file:
             file.write(_header(image.geometry, image.voxels.dtype))
             file.write(_voxel_bytes(image))
     elif for_release:
-        write_atomically(path, gzipped_nifti(image, for_release=True))
+        write_atomically(path, gzipped_nifti(image, for_release=True), durable=durable)
     else:
-        write_atomically(path, _gzip_blocks(_header(image.geometry, image.voxels.dtype), _voxel_bytes(image)))
+        blocks = _gzip_blocks(_header(image.geometry, image.voxels.dtype), _voxel_bytes(image))
+        write_atomically(path, blocks, durable=durable)
 
 
 def gzipped_nifti(image: Volume | LabelMap, *, for_release: bool = False) -> bytes:
