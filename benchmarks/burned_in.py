@@ -29,7 +29,9 @@ from pipeline.dicom.scan import scan
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 SIZES = (8, 10, 12, 16, 24)
-BRIGHTNESS = {"saturated": None, "+1000": 1000, "+300": 300, "+150": 150}
+BRIGHTNESS = {"saturated": None, "+1000": 1000, "+300": 300, "+150": 150, "dark": -700}
+"""Stored values above the body's median, which is HU but for an offset."""
+
 CASES = int(sys.argv[1]) if len(sys.argv) > 1 else 320
 PLACES = ("corner", "body")
 TEXTS = ("KOWALSKA, M 1954-03-12", "ID 00776655", "王伟 CT-4471", "Zhang Wei")
@@ -70,7 +72,8 @@ def with_text(stack: Stack, cover: NDArray[np.float64], brightness: int | None, 
     changed = list(stack)
     for number in slices:
         values = stack[number].astype(np.float64)
-        level = values.max() if brightness is None else np.percentile(values, 60) + brightness
+        body = np.median(values[values > np.percentile(values, 30) + 700])
+        level = values.max() if brightness is None else body + brightness
         changed[number] = np.round(values * (1 - cover) + level * cover).astype(stack[number].dtype)
     return changed
 

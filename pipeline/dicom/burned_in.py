@@ -210,14 +210,19 @@ def _has_static_strokes(slices: Sequence[NDArray[np.integer]]) -> bool:
 
 
 def _has_odd_strokes(slices: Sequence[NDArray[np.integer]], number: int) -> bool:
-    """True when strokes of one slice that neither of the nearest two has form a line of letters."""
+    """True when strokes of one slice, brighter or darker than in the nearest two, form a line of letters."""
     first = min(max(number - 1, 0), len(slices) - 3)
-    beside = [slices[other] for other in range(first, first + 3) if other != number]
-    residual = slices[number].astype(np.int32) - np.maximum(*beside)
-    sample = residual[::4, ::4]
+    beside = [slices[other].astype(np.int32) for other in range(first, first + 3) if other != number]
+    values = slices[number].astype(np.int32)
+    return _stands_out(values - np.maximum(*beside)) or _stands_out(np.minimum(*beside) - values)
+
+
+def _stands_out(contrast: NDArray[np.integer]) -> bool:
+    """True when a line of letters exceeds the noise of a contrast."""
+    sample = contrast[::4, ::4]
     spread = float(np.median(np.abs(sample - np.median(sample)))) * SPREAD_OF_NOISE
-    strokes = residual > max(MIN_ODD_CONTRAST, ODD_SPREADS * spread)
-    return bool(strokes.sum() >= MIN_PAIRS) and _has_text_line(strokes, brightness=residual)
+    strokes = contrast > max(MIN_ODD_CONTRAST, ODD_SPREADS * spread)
+    return bool(strokes.sum() >= MIN_PAIRS) and _has_text_line(strokes, brightness=contrast)
 
 
 def _has_text_line(strokes: NDArray[np.bool_], brightness: NDArray[np.integer] | None = None) -> bool:

@@ -8,7 +8,6 @@ Standard: DICOM PS3.15 Annex E, Basic Application Level Confidentiality Profile.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -31,6 +30,7 @@ from pipeline.core.pseudonyms import Pseudonyms
 from pipeline.core.records import Instance, Series
 from pipeline.dicom.allowlist import ALLOWED, CODES, EMPTIED, TOP_LEVEL, Attribute
 from pipeline.dicom.header import plain_value
+from pipeline.dicom.slow import READ_FAULTS
 from pipeline.dicom.value_rules import DAY_SECONDS, Subject, parsed_date, parsed_time, parts_of
 
 JSON: TypeAlias = str | int | float | bool | list["JSON"] | dict[str, "JSON"] | None
@@ -38,7 +38,7 @@ JSON: TypeAlias = str | int | float | bool | list["JSON"] | dict[str, "JSON"] | 
 IMPLEMENTATION_UID = UID("2.25.212894516190216874325893621604137871001")
 """Names this software in group 0002 (PS3.10 7.1); a fixed random UUID."""
 
-METHOD = "liverset: rebuilt from an allow-list, keyed pseudonyms, moved dates"
+METHOD = "liverset: rebuilt from an allow-list, keyed pseudonyms"
 MAX_EARLY_SECONDS = 3_600
 """Up to an hour before the study's own time a slice is early; beyond, it was taken after midnight."""
 
@@ -61,16 +61,30 @@ OPTION_CODES = {
 }
 """Code and meaning of the profile and of each option (PS3.16 CID 7050)."""
 
-_UNREADABLE = (
-    ValueError,
-    TypeError,
-    KeyError,
-    AttributeError,
-    OverflowError,
-    NotImplementedError,
-    EOFError,
-    struct.error,
-)
+_ENCODED_VRS = frozenset(("LO", "LT", "PN", "SH", "ST", "UT"))
+_PLAIN_VRS = _ENCODED_VRS | {"AE", "AS", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "SL", "SS", "TM", "UI", "UL", "US"}
+
+_TAGS = {
+    keyword: Tag(tag)
+    for keyword in (
+        *ALLOWED,
+        *EMPTIED,
+        "CodeValue",
+        "CodingSchemeDesignator",
+        "CodeMeaning",
+        "TransferSyntaxUID",
+        "MediaStorageSOPClassUID",
+        "MediaStorageSOPInstanceUID",
+        "PixelData",
+        "SpecificCharacterSet",
+        "PatientIdentityRemoved",
+        "DeidentificationMethod",
+        "DeidentificationMethodCodeSequence",
+        "LongitudinalTemporalInformationModified",
+    )
+    if (tag := tag_for_keyword(keyword)) is not None
+}
+_VRS = {keyword: dictionary_VR(tag) for keyword, tag in _TAGS.items()}
 _Read: TypeAlias = Callable[[str], object]
 
 
@@ -240,7 +254,7 @@ def _plain_of(dataset: Dataset, keyword: str) -> object:
             charset = _charset_of(dataset) if vr in _ENCODED_VRS else ""
             return plain_value(element.value or b"", vr, little_endian=element.is_little_endian, charset=charset)
         return _plain(dataset[tag].value)
-    except _UNREADABLE:
+    except READ_FAULTS:
         return None
 
 
@@ -258,32 +272,6 @@ def _plain(value: object) -> object:
     if isinstance(value, float | int):
         return value
     return (str(value).strip("\0 ") or None) if value is not None else None
-
-
-_ENCODED_VRS = frozenset(("LO", "LT", "PN", "SH", "ST", "UT"))
-_PLAIN_VRS = _ENCODED_VRS | {"AE", "AS", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "SL", "SS", "TM", "UI", "UL", "US"}
-
-_TAGS = {
-    keyword: Tag(tag)
-    for keyword in (
-        *ALLOWED,
-        *EMPTIED,
-        "CodeValue",
-        "CodingSchemeDesignator",
-        "CodeMeaning",
-        "TransferSyntaxUID",
-        "MediaStorageSOPClassUID",
-        "MediaStorageSOPInstanceUID",
-        "PixelData",
-        "SpecificCharacterSet",
-        "PatientIdentityRemoved",
-        "DeidentificationMethod",
-        "DeidentificationMethodCodeSequence",
-        "LongitudinalTemporalInformationModified",
-    )
-    if (tag := tag_for_keyword(keyword)) is not None
-}
-_VRS = {keyword: dictionary_VR(tag) for keyword, tag in _TAGS.items()}
 
 
 def _put(dataset: Dataset, keyword: str, value: object) -> None:
@@ -335,8 +323,10 @@ def pixels_of(dataset: Dataset) -> NDArray[np.integer]:
         bits, high = int(dataset.BitsStored), int(dataset.HighBit)
         is_signed = bool(dataset.PixelRepresentation)
         decoded = _decoded(dataset, is_signed=is_signed)
-    except (*_UNREADABLE, ImportError):
-        raise PrivacyError("its pixels cannot be decoded, so they cannot be cleaned") from None
+    except (RuntimeError, ImportError) as error:
+        raise PrivacyError(f"its pixels cannot be decoded here ({type(error).__name__})") from None
+    except READ_FAULTS:
+        raise PrivacyError("its pixels are damaged or cut short, so they cannot be cleaned") from None
     if decoded.dtype.itemsize > 2 or not 1 <= bits <= decoded.dtype.itemsize * 8 or int(dataset.SamplesPerPixel) != 1:
         raise PrivacyError("its pixels are not gray values of 8 or 16 bits")
     below = max(high + 1 - bits, 0)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -26,7 +27,7 @@ from typing import BinaryIO
 from pydicom import dcmread
 from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 
 
 class Kind(StrEnum):
@@ -102,7 +103,10 @@ _INNER_SIGNS = re.compile(r"[\s'’`.-]+")
 _NAME_PARTS = re.compile(r"[\s^=,.;_/\\-]+")
 _STANDARD_UIDS = "1.2.840.10008."
 _ABOUT_THE_WRITER = frozenset({0x00020010, 0x00020012, 0x00020002, 0x00080016})
-_UNREADABLE = (InvalidDicomError, ValueError, TypeError, LookupError, AttributeError, OSError, EOFError, RuntimeError)
+_UNREADABLE = (
+    *(InvalidDicomError, BytesLengthException, struct.error, ValueError, TypeError, LookupError, AttributeError),
+    *(OSError, EOFError, RuntimeError, ArithmeticError, AssertionError, MemoryError),
+)
 _BAD_ARCHIVE = (zipfile.BadZipFile, tarfile.TarError, OSError, EOFError, RuntimeError, NotImplementedError, zlib.error)
 _TAR_ENDINGS = (".tar", ".tgz", ".tar.gz", ".tar.xz", ".tar.bz2")
 _TEXT_VRS = frozenset({"LT", "ST", "UT", "UC"})

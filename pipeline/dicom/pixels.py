@@ -30,6 +30,7 @@ MAX_SLICE_PIXELS = 1 << 26
 LOSSY_SYNTAXES = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})
 """JPEG baseline and extended; JPEG-LS and JPEG 2000 may be either, LossyImageCompression tells."""
 
+_PIXEL_ELEMENT = (words.PIXEL_TAG >> 16, words.PIXEL_TAG & 0xFFFF)
 _NATIVE = frozenset({IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED})
 _RLE = "1.2.840.10008.1.2.5"
 _JPEG = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70))
@@ -82,6 +83,7 @@ class PixelReader:
         self._file = file
         self._codestreams: list[bytes] | None = None
         self._inflated: bytes | None = None
+        self._has_sound_end = False
 
     def read(self, slice_: Instance) -> NDArray[Any]:
         """Stored values of a slice in this file, as `read_slice`."""
@@ -107,6 +109,7 @@ class PixelReader:
         if values.shape != (rows, columns):
             message = f"its codestream holds {values.shape}, the header says {(rows, columns)}"
             raise SliceError(message, slice_.source)
+        _require_known_sign(values, slice_, precision, bits)
         return values.view(f"u{values.dtype.itemsize}"), min(bits, precision)
 
     def _native(self, slice_: Instance, count: int, allocated: int) -> NDArray[Any]:
@@ -117,8 +120,21 @@ class PixelReader:
         content = self._bytes(slice_, int(slice_.number(words.FRAME_INDEX) or 0) * size, size)
         if len(content) < size:
             raise SliceError("it is cut short: pixels are missing", slice_.source)
+        self._require_sound_end(slice_)
         kind = f"u{allocated // 8}"
         return np.frombuffer(content, f">{kind}" if big_endian else f"<{kind}").astype(kind, copy=False)
+
+    def _require_sound_end(self, slice_: Instance) -> None:
+        """Raise when bytes follow the pixels that are no element: bytes that came in between push some past the end."""
+        length = slice_.number(words.PIXEL_LENGTH)
+        if length is None or self._has_sound_end:
+            return
+        self._file.seek(int(slice_.number(words.PIXEL_OFFSET) or 0) + int(length))
+        rest = self._file.read(8)
+        order = ">" if slice_.text(words.TRANSFER_SYNTAX) == BIG_ENDIAN else "<"
+        if rest and (len(rest) < 8 or struct.unpack_from(f"{order}HH", rest) <= _PIXEL_ELEMENT):
+            raise SliceError("what follows its pixels is no DICOM element: the file is damaged", slice_.source)
+        self._has_sound_end = True
 
     def _bytes(self, slice_: Instance, start: int, size: int) -> bytes:
         if slice_.text(words.TRANSFER_SYNTAX) != DEFLATED:
@@ -147,6 +163,18 @@ def _meaning(stored: tuple[NDArray[Any], int], slice_: Instance) -> NDArray[Any]
         return values if bits == width else values & ((1 << bits) - 1)
     signed = values.view(f"i{values.dtype.itemsize}")
     return signed if bits == width else (signed << (width - bits)) >> (width - bits)
+
+
+def _require_known_sign(values: NDArray[Any], slice_: Instance, precision: int, bits: int) -> None:
+    """Raise where signed pixels came in a codestream of fewer bits than they have, and its top bit is used.
+
+    Some encoders shorten two's complement, others leave positive numbers as they are; decoders differ too. A codestream
+    that itself says "signed" leaves no doubt.
+    """
+    is_open = slice_.number("PixelRepresentation") and precision < bits and values.dtype.kind == "u"
+    if is_open and int(values.max()) >= 1 << (precision - 1):
+        message = f"signed pixels of {bits} bits in a codestream of {precision}: their sign cannot be told"
+        raise SliceError(message, slice_.source)
 
 
 def _whole(content: bytes) -> bytes:

@@ -198,13 +198,14 @@ def _beside_broken_files(series: Sequence[Series], unread: Sequence[FileFate]) -
 
 
 def _may_belong(few: Series, series: Series) -> bool:
-    """True for a slice or two that may have lost the name of their series: broken ones, or the same but for the UID."""
+    """True for a slice or two that may have lost the name of their series: broken, or alike in all but one word."""
     if _folder(few.first.source) != _folder(series.first.source):
         return False
     unlike = [word for word in _OF_ONE_SERIES if few.first.text(word) not in ("", series.first.text(word))]
+    same_uid = few.first.text("SeriesInstanceUID") == series.first.text("SeriesInstanceUID")
     if any(problem.code in _BROKEN_SLICE for problem in few.problems):
-        return not {"StudyInstanceUID", "Rows", "Columns"} & set(unlike)
-    return not unlike and few.first.text("SeriesInstanceUID") != series.first.text("SeriesInstanceUID")
+        return same_uid or not {"Rows", "Columns"} & set(unlike)
+    return len(unlike) <= 1 and not same_uid
 
 
 def _folder(source: SourceFile) -> tuple[Path, str]:

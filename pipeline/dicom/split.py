@@ -73,22 +73,22 @@ _OF_THE_SWEEP = ("AcquisitionNumber", "TriggerTime")
 def by_geometry(slices: Sequence[Instance]) -> list[Part]:
     """Slices by matrix, pixel spacing, orientation, frame of reference and modality.
 
-    A slice without orientation or spacing joins the slices of its matrix (without a matrix, the largest group), so that
-    they are refused together instead of silently lacking it.
+    A slice without orientation, spacing or modality joins the slices of its matrix (without a matrix, the largest
+    group), so that they are refused together instead of silently lacking it.
     """
     groups: dict[tuple[object, ...], Part] = {}
     incomplete: Part = []
     planes: list[tuple[NDArray[np.float64], float, float]] = []
     for slice_ in slices:
         directions, plane = axes(slice_), in_plane(slice_)
-        if directions is None or plane is None:
+        if directions is None or plane is None or not slice_.text("Modality"):
             incomplete.append(slice_)
             continue
         key = (*_matrix(slice_), slice_.text("FrameOfReferenceUID"), _plane_class(planes, directions, plane[2:]))
         groups.setdefault(key, []).append(slice_)
     for slice_ in incomplete:
         known = slice_.number("Rows") is not None
-        same = [group for key, group in groups.items() if key[:3] == _matrix(slice_) or not known]
+        same = [group for key, group in groups.items() if key[1:3] == _matrix(slice_)[1:] or not known]
         home = max(same, key=len, default=None)
         if home is None:
             home = groups.setdefault((*_matrix(slice_), "", -1), [])

@@ -132,6 +132,8 @@ def _between_members(content: bytes, archive: zipfile.ZipFile) -> bytes:
 
 
 def _tar(content: bytes, place: str, depth: int) -> Iterator[Stretch]:
+    """The tape as it lies, since nothing of it is compressed, and every member by itself."""
+    yield Stretch(_in(place, "tape"), content, Texture.PACKED)
     with suppress(*_BAD_ARCHIVE), tarfile.open(fileobj=io.BytesIO(content)) as archive:
         for number, member in enumerate(archive):
             named = "\n".join((member.name, member.uname, member.gname, member.linkname)).encode(errors="replace")

@@ -60,6 +60,8 @@ DRAWN = {
     "smooth over the body": ((60, 90), 16, 800, EVERY, True),
     "on one slice": ((5, 5), 12, 3071, {6}, False),
     "smooth on one slice": ((60, 90), 16, 1200, {6}, True),
+    "dark over the body": ((60, 90), 12, -800, EVERY, False),
+    "dark on one slice": ((60, 90), 16, -800, {6}, True),
     "smooth on the first slice": ((60, 90), 16, 1200, {0}, True),
     "smooth on the last slice": ((60, 90), 16, 1200, {11}, True),
 }

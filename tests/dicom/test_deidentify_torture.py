@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import random
 from pathlib import Path
 
 import numpy as np
@@ -100,3 +101,22 @@ def test_clean_images_keep_what_an_image_needs(torture):
         assert dataset.pixel_array.shape == (128, 128)
         assert dataset.PatientIdentityRemoved == "YES"
         assert dataset.file_meta.MediaStorageSOPInstanceUID == dataset.SOPInstanceUID
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_damaged_headers_stop_nothing_and_let_nothing_out(tmp_path, seed):
+    made = make_torture(tmp_path / "whole", seed)
+    files = [file for file in sorted(made.folder.rglob("*")) if file.is_file() and file.stat().st_size > 4_000]
+    rng = random.Random(seed)
+    (tmp_path / "damaged").mkdir()
+    for number in range(150):
+        content = bytearray(rng.choice(files).read_bytes())
+        for _ in range(rng.choice((1, 3, 10, 40))):
+            content[rng.randrange(130, 4_000)] = rng.randrange(256)
+        (tmp_path / "damaged" / f"{number:04d}").write_bytes(content)
+    report = deidentify_tree([tmp_path / "damaged"], tmp_path / "out", KEYS, DeidentificationConfig())
+    assert len(report.files) >= 150
+    assert harvest([tmp_path / "damaged"]).files > 0
+    written = b"".join(file.read_bytes() for file in sorted((tmp_path / "out").rglob("*.dcm"))).lower()
+    assert not [category for text, category in made.plants.items() if text.lower().encode() in written]

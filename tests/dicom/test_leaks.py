@@ -25,6 +25,7 @@ from pipeline.core.errors import StorageError
 from pipeline.core.geometry import Geometry
 from pipeline.core.volume import Volume
 from pipeline.dicom.leaks import Identifiers, Kind, Leak, harvest, search
+from pipeline.dicom.unpack import stretches
 
 
 def dicom_file(path: Path, **values: object) -> Path:
@@ -171,6 +172,17 @@ def test_every_hiding_place_is_searched(source, tmp_path, hidden):
     out.mkdir()
     (out / "file.bin").write_bytes(HIDING_PLACES[hidden])
     assert Kind.NAME in {leak.kind for leak in search(source, [out])}
+
+
+@given(
+    st.sampled_from(sorted(HIDING_PLACES)), st.lists(st.tuples(st.integers(0, 5_000), st.integers(0, 255)), max_size=12)
+)
+@settings(max_examples=150, deadline=None)
+def test_damaged_files_of_every_kind_can_be_searched(hidden, changes):
+    content = bytearray(HIDING_PLACES[hidden])
+    for place, byte in changes:
+        content[place % len(content)] = byte
+    assert all(stretch.place for stretch in stretches(bytes(content)))
 
 
 def test_deflated_and_trailing_parts_of_dicom_are_searched(source, tmp_path):

@@ -485,6 +485,29 @@ def signed_jpeg_2000(folder: Path) -> Outcome:
     return outcome(scan_)
 
 
+def short_codestream(top: int, refusals: str) -> Situation:
+    """Signed pixels of 16 bits, positive up to `top`, in codestreams of 12."""
+
+    def build(folder: Path) -> Outcome:
+        scan_ = Scan(np.abs(body()) * top // 1500)
+
+        def edit(ds: Dataset, index: int) -> None:
+            ds.RescaleIntercept, ds.file_meta.TransferSyntaxUID = 0, JPEGLosslessSV1
+            ds.PixelData = encapsulate([lossless(1)(scan_.hu[index].astype(np.uint16))])
+            ds["PixelData"].VR = "OB"
+
+        expose(folder, scan_, edit)
+        return outcome(refusals=refusals) if refusals else outcome(scan_)
+
+    return build
+
+
+SITUATIONS |= {
+    "signed_pixels_in_a_shorter_codestream": short_codestream(1400, ""),
+    "signed_pixels_whose_sign_cannot_be_told": short_codestream(4000, "SliceError"),
+}
+
+
 def headless(syntax: str) -> Situation:
     def build(folder: Path) -> Outcome:
         truth = encoded(syntax)(folder)
@@ -516,6 +539,21 @@ def odd_trailing_bytes_after_pixels(folder: Path) -> Outcome:
     scan_ = Scan(body(6, 11, 15))
     expose(folder, scan_, lambda ds, i: setattr(ds, "PixelData", ds.PixelData + b"\0\0\0\0"))
     return outcome(scan_)
+
+
+@situation
+def padding_element_after_the_pixels(folder: Path) -> Outcome:
+    scan_ = Scan(body())
+    expose(folder, scan_, lambda ds, i: ds.add_new(0xFFFCFFFC, "OB", bytes(100)))
+    return outcome(scan_)
+
+
+@situation
+def bytes_that_came_in_among_the_pixels(folder: Path) -> Outcome:
+    path = expose(folder, Scan(body()))[3]
+    raw = path.read_bytes()
+    path.write_bytes(raw[:-100] + b"\x12\x34" + raw[-100:])
+    return outcome(refusals="SliceError")
 
 
 @situation
