@@ -70,7 +70,7 @@ FROM_SCRATCH = (Lesson(100, 1e-2, patch=(24, 40, 40)), Lesson(28, 4e-3))
 """First small patches, most of them around lesions: four steps for the price of one, and more lesion in each. Then the
 patch that predictions use, since what instance normalisation sees hangs on the patch's size."""
 
-FINE_TUNING = (Lesson(40, 3e-3),)
+FINE_TUNING = (Lesson(20, 3e-3),)
 """Enough to take up a round of reviewed cases, little enough to keep what was learned before."""
 
 
