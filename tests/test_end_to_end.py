@@ -69,8 +69,9 @@ def test_demo_meets_the_planted_truth_and_the_manifest_of_this_repository(run):
     assert "Next: look at" in run.stdout
 
 
-def test_demo_is_quiet_about_what_is_not_the_users_business(run, demo: Path):
+def test_demo_is_quiet_about_what_is_not_the_users_business(run, demo: Path, truth: CohortTruth):
     noise = run.stdout + run.stderr
+    assert not [secret for secret in truth.secrets if secret in noise]
     assert "Traceback" not in noise
     assert "Warning" not in noise
     assert not (demo.parent / ".prefect").exists(), "Prefect's home lies inside the dataset"

@@ -35,7 +35,7 @@ def convert(source: Path, out: Path, config_path: Path | None, *, keep_tilt: boo
     from pipeline.dicom.tree import convert_tree
     from pipeline.image.nifti import content_sha256, write_nifti
 
-    phases = _config(config_path).phases if config_path else Config.model_fields["phases"].default
+    phases = load_config(config_path).phases if config_path else Config.model_fields["phases"].default
     report = convert_tree(
         [source], out, write=write_nifti, content_sha256=content_sha256, phases=phases, allow_tilt=keep_tilt
     )
@@ -58,9 +58,11 @@ def deidentify(source: Path, out: Path, key: Path | None, config_path: Path | No
     """Write a clean, renamed copy of every image below SOURCE that may enter a dataset."""
     from pipeline.dicom.clean_tree import deidentify_tree
 
-    options = _config(config_path).deidentification if config_path else DeidentificationConfig()
+    config = load_config(config_path) if config_path else None
+    options = config.deidentification if config else DeidentificationConfig()
+    modality = config.dataset.modality if config else Modality.CT
     home = out.with_name(f"{out.name}-private")
-    report = deidentify_tree([source], out, _pseudonyms(key, home), options, private=home)
+    report = deidentify_tree([source], out, _pseudonyms(key, home), options, modality=modality, private=home)
     counts = ", ".join(f"{count} {word}" for word, count in report.counts().items()) or "no files"
     lines = [counts, f"Next: `liverset leaks {source} {out}` searches the copy for what the source holds"]
     show({"counts": report.counts()}, lines, as_json=as_json)
@@ -181,10 +183,6 @@ def window(image: Path, out: Path, level: float, width: float) -> None:
 
     write_nifti(out, apply_window(read_volume(image), _checked(WindowConfig, level_hu=level, width_hu=width)))
     click.echo(f"{out} holds {level - width / 2:g} to {level + width / 2:g} HU")
-
-
-def _config(path: Path) -> Config:
-    return load_config(path)
 
 
 def _checked(section: type[Any], **settings: Any) -> Any:

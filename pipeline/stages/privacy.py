@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.core.errors import LeakError
+from pipeline.core.records import Problem, Severity
 from pipeline.stages.intake import source_fingerprint, source_folders
 from pipeline.workspace import Workspace
 
@@ -22,6 +23,13 @@ def places_of_leaks(ws: Workspace, paths: Sequence[Path]) -> tuple[str, ...]:
     from pipeline.dicom.leaks import search
 
     return tuple(f"{leak.where} ({leak.kind})" for leak in search(_identifiers(ws), paths))
+
+
+def unsearched(ws: Workspace) -> tuple[Problem, ...]:
+    """A note when source files could not be read, since what they hold was not sought."""
+    count = _identifiers(ws).unreadable
+    message = f"{count} source files could not be read, so what they hold was not sought in what goes out"
+    return (Problem("unsearched-sources", Severity.NOTE, message, "see files.csv"),) if count else ()
 
 
 def require_clean(ws: Workspace, paths: Sequence[Path], *, what: str) -> None:

@@ -16,7 +16,7 @@ from pipeline.core.records import Patient, Phase, Problem, Severity
 from pipeline.stages.handout import PACK
 from pipeline.stages.imaging import CONVERT, LABEL
 from pipeline.stages.intake import SCAN, SCREEN, case_ids, case_of, read_consort, site_of
-from pipeline.stages.privacy import places_of_leaks
+from pipeline.stages.privacy import places_of_leaks, unsearched
 from pipeline.stages.returns import COLLECT, adjudicated_mask
 from pipeline.stages.settle import AGREE, MEASURE, PREPARE, VOTE, final_mask, open_votes
 from pipeline.workspace import Outcome, Stage, Status, Waiting, Work, Workspace
@@ -148,7 +148,10 @@ def _cut(ws: Workspace, version: str) -> tuple[tuple[Problem, ...], str]:
         inputs, ws.layout.releases, leak_check=lambda path: places_of_leaks(ws, [path]), jobs=ws.config.run.jobs
     )
     write_text(ws.layout.manifest, ReleaseLayout(folder).manifest.read_text(encoding="utf-8"))
-    return notes, f"version {version}: {len(inputs.patients)} patients, {len(inputs.volumes)} volumes"
+    return (
+        *notes,
+        *unsearched(ws),
+    ), f"version {version}: {len(inputs.patients)} patients, {len(inputs.volumes)} volumes"
 
 
 def _verify(ws: Workspace, version: str) -> tuple[tuple[Problem, ...], str]:
