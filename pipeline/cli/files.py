@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipeline.cli.console import EXIT_PROBLEMS, as_json_option, show, table_lines
-from pipeline.core.config import CONFIG_NAME, CoarseConfig, Config, ConsensusConfig, DeidentificationConfig, load_config
+from pipeline.core.config import CONFIG_NAME, CoarseConfig, Config, DeidentificationConfig, Modality, load_config
 from pipeline.core.errors import ConfigError, DicomError
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ any_path = click.Path(path_type=Path)
 config_option = click.option(
     "--config", "config_path", type=existing_path, help=f"A {CONFIG_NAME} whose settings apply."
 )
-masks_argument = click.argument("masks", type=existing_path, nargs=-1, required=True)
 
 SHOWN_COLUMNS = ("series", "status", "modality", "phase", "shape", "path", "reason")
 
@@ -37,12 +37,21 @@ def convert(source: Path, out: Path, config_path: Path | None, *, keep_tilt: boo
 
     phases = load_config(config_path).phases if config_path else Config.model_fields["phases"].default
     report = convert_tree(
-        [source], out, write=write_nifti, content_sha256=content_sha256, phases=phases, allow_tilt=keep_tilt
+        [source],
+        out,
+        write=partial(write_nifti, durable=False),
+        content_sha256=content_sha256,
+        phases=phases,
+        allow_tilt=keep_tilt,
     )
     rows = [[row[column] for column in SHOWN_COLUMNS] for row in report.series]
     counts = ", ".join(f"{count} {word}" for word, count in report.counts().items()) or "no files"
-    lines = [*table_lines(SHOWN_COLUMNS, rows), counts, f"Next: look at {out / 'series.csv'} and {out / 'files.csv'}"]
-    show({"series": report.series, "files": report.files, "counts": report.counts()}, lines, as_json=as_json)
+    lines = [*table_lines(SHOWN_COLUMNS, rows), counts, f"Next: look at {out / 'series.csv'}, files.csv and slices.csv"]
+    show(
+        {"series": report.series, "files": report.files, "slices": report.slices, "counts": report.counts()},
+        lines,
+        as_json=as_json,
+    )
     if not report.series:
         raise DicomError(f"{len(report.files)} files, none of them a DICOM image; expected a hospital's export")
     _exit(ok=report.is_clean)
@@ -92,82 +101,32 @@ def leaks(source: Path, out: Path, *, as_json: bool) -> None:
 @click.option("-o", "--out", type=any_path, required=True, help="Folder for the labels.")
 @click.option("--model", default="demo", show_default=True, help="A registered model's name, or a folder.")
 @click.option("--sha256", help="Pin of a model that is not registered.")
+@click.option("--allow-unpinned", is_flag=True, help="Take a folder without a pin, this once.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @as_json_option
-def segment(images: tuple[Path, ...], out: Path, model: str, sha256: str | None, device: str, *, as_json: bool) -> None:
+def segment(
+    images: tuple[Path, ...],
+    out: Path,
+    model: str,
+    sha256: str | None,
+    device: str,
+    *,
+    allow_unpinned: bool,
+    as_json: bool,
+) -> None:
     """Label liver and lesions in NIfTI images with nnU-Net."""
     from pipeline.segment.batch import segment_files
     from pipeline.segment.models import find_model
 
     settings = _checked(CoarseConfig, model=model, sha256=sha256, device=device)
-    report = segment_files(images, out, find_model(settings, Path.cwd()), device, config=settings)
+    found = find_model(settings, Path.cwd(), allow_unpinned=allow_unpinned)
+    report = segment_files(images, out, found, device, config=settings)
     lines = [f"{image.name}: {image.outcome} {image.reason}".rstrip() for image in report.images]
     lines.append(
         f"{len(report.images) - len(report.failed)} of {len(report.images)} labelled in {report.seconds:.1f} s"
     )
     show(report.to_json(), lines, as_json=as_json)
     _exit(ok=not report.failed)
-
-
-@click.command()
-@masks_argument
-@click.option("--nsd-mm", default=2.0, show_default=True, help="Surface distance that still counts as touching.")
-@as_json_option
-def agree(masks: tuple[Path, ...], nsd_mm: float, *, as_json: bool) -> None:
-    """Measure how far raters' masks of one image agree."""
-    from pipeline.agreement.files import agree_files
-
-    result = agree_files(masks, tolerance_mm=nsd_mm)
-    columns = ("structure", "raters", "dice", "jaccard", "hd95_mm", "assd_mm", "nsd", "volume_difference_ml")
-    rows = [[_cell(pair.get(column)) for column in columns] for pair in result["pairs"]]
-    show(result, table_lines(columns, rows), as_json=as_json)
-
-
-@click.command()
-@masks_argument
-@click.option("-o", "--out", type=any_path, required=True, help="The voted mask; ties and entropy go beside it.")
-@click.option("--tie", type=click.Choice(("down", "up", "undecided")), default="down", show_default=True)
-@click.option(
-    "--method",
-    type=click.Choice(("nested-majority", "plurality", "staple")),
-    default="nested-majority",
-    show_default=True,
-)
-@as_json_option
-def consensus(masks: tuple[Path, ...], out: Path, tie: str, method: str, *, as_json: bool) -> None:
-    """Vote one mask from several, with its explanation."""
-    from pipeline.agreement.files import consensus_files
-
-    result = consensus_files(masks, out, config=_checked(ConsensusConfig, method=method, ties=tie))
-    reasons = [f"  {reason['rule']}: {reason['message']}" for reason in result["needs_adjudication"]]
-    lines = [
-        f"{result['kind']} of {', '.join(result['raters'])}: {result['rule']}",
-        f"tied voxels: {result['tied_voxels']}",
-    ]
-    lines += ["a person must settle:", *reasons] if reasons else ["nothing is left to settle"]
-    show(result, lines, as_json=as_json)
-    _exit(ok=not reasons)
-
-
-@click.command()
-@click.argument("image", type=existing_path)
-@click.argument("mask", type=existing_path)
-@as_json_option
-def lesions(image: Path, mask: Path, *, as_json: bool) -> None:
-    """Measure each lesion of a MASK on its IMAGE: volume, diameters, HU, contrast to the liver."""
-    from pipeline.core.labels import LabelScheme
-    from pipeline.image.masks import place, read_labels_of, read_mask
-    from pipeline.image.nifti import read_volume
-    from pipeline.lesions.measure import measure_lesions
-
-    volume = read_volume(image)
-    labels = place(
-        read_labels_of(read_mask(mask), LabelScheme(), what=mask.name).labels, volume.geometry, what=mask.name
-    )
-    found = [lesion.to_json() for lesion in measure_lesions(labels.labels, volume)]
-    columns = ("number", "volume_ml", "max_diameter_mm", "axial_diameter_mm", "slices")
-    rows = [[_cell(lesion[column]) for column in columns] for lesion in found]
-    show({"lesions": found}, table_lines(columns, rows) or ["no lesion"], as_json=as_json)
 
 
 @click.command()
@@ -210,15 +169,9 @@ def _pseudonyms(key: Path | None, home: Path) -> Pseudonyms:
     return Pseudonyms(secret_of(make_private_folder(home) / "project.key"))
 
 
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3f}"
-    return " ".join(map(str, value)) if isinstance(value, list | tuple) else "" if value is None else str(value)
-
-
 def _exit(*, ok: bool) -> None:
     if not ok:
         click.get_current_context().exit(EXIT_PROBLEMS)
 
 
-COMMANDS = (convert, deidentify, leaks, segment, agree, consensus, lesions, window)
+COMMANDS = (convert, deidentify, leaks, segment, window)
