@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,9 @@ import numpy as np
 from pipeline.core.config import CoarseConfig, DeidentificationOption, config_digest
 from pipeline.core.errors import PipelineError, PrivacyError
 from pipeline.core.files import PRIVATE_FILE_MODE, finite, write_atomically, write_json
-from pipeline.core.records import Phase, Problem, Series
+from pipeline.core.records import Phase, Problem, Series, Severity
 from pipeline.core.series_file import load_series
-from pipeline.core.volume import LabelMap, Volume
+from pipeline.core.volume import LabelMap, Unit, Volume
 from pipeline.stages.intake import case_of, first_study_of, phase_guess, was_looked_at
 from pipeline.workspace import Stage, Work, Workspace
 
@@ -142,7 +143,8 @@ def _label(ws: Workspace, case_id: str | None) -> Work:
         volume = read_volume(ws.layout.image(case, phase), ws.unit)
         labels[phase], facts[phase] = _labelled(ws, volume)
         write_nifti(ws.layout.coarse(case, phase), labels[phase])
-        found = quality_problems(measure_quality(volume, labels[phase]), ws.unit)
+        quality = measure_quality(volume, labels[phase])
+        found = (*quality_problems(quality, ws.unit), *_phase_problems(ws, case, phase, quality.liver_hu))
         problems += [_named(problem, f"{case} {phase}") for problem in found]
     apart = phase_disagreement(labels)
     for phase in phases:
@@ -150,6 +152,19 @@ def _label(ws: Workspace, case_id: str | None) -> Work:
         write_json(ws.layout.coarse_provenance(case, phase), finite(content))
     outputs = [file(case, phase) for phase in phases for file in (ws.layout.coarse, ws.layout.coarse_provenance)]
     return Work(tuple(outputs), tuple(problems))
+
+
+def _phase_problems(ws: Workspace, case: str, phase: Phase, liver_hu: float) -> tuple[Problem, ...]:
+    """A flag where the liver is not as bright as the phase that text and timing tell."""
+    from pipeline.dicom.phase import confirmed, from_image
+
+    if ws.unit is not Unit.HU or math.isnan(liver_hu):
+        return ()
+    guess = confirmed(phase_guess(ws, case, phase), from_image(liver_hu))
+    if not guess.needs_person:
+        return ()
+    message = f"the image contradicts the phase ({'; '.join(guess.evidence)})"
+    return (Problem("phase-conflict", Severity.FLAG, message, "look at it, and decide in decisions.csv"),)
 
 
 def _labelled(ws: Workspace, volume: Volume) -> tuple[LabelMap, dict[str, Any]]:
@@ -186,7 +201,7 @@ CONVERT = Stage(
 
 LABEL = Stage(
     name="label",
-    code=("core", "segment", "image", "dataset/image_quality.py", "stages/imaging.py"),
+    code=("core", "segment", "image", "dataset/image_quality.py", "dicom/phase.py", "stages/imaging.py"),
     packages=("nnunetv2", "torch", "numpy", "connected-components-3d"),
     sections=lambda config: (config.coarse,),
     inputs=_label_inputs,
