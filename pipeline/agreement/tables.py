@@ -57,6 +57,7 @@ PAGE_HEADINGS = {
     "raters": "Each rater against the vote",
     "rater_pairs": "Volumes of each pair of raters: bias, limits of agreement, ICC",
     "rater_groups": "Volumes of all raters who read the same cases: ICC",
+    "repeats": "Each rater against himself, on hidden repeats",
 }
 
 
@@ -65,6 +66,7 @@ def page_tables(tables: Mapping[str, Any]) -> dict[str, list[dict[str, str]]]:
     return {
         heading: [{column: _shown(value) for column, value in row.items()} for row in tables[name]]
         for name, heading in PAGE_HEADINGS.items()
+        if name in tables
     }
 
 

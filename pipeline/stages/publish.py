@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from pipeline.core.errors import PipelineError, ReleaseError
 from pipeline.core.files import digest, read_json, write_text
 from pipeline.core.receipts import package_versions, read_receipt
 from pipeline.core.records import Patient, Phase, Problem, Severity
-from pipeline.stages.handout import PACK
+from pipeline.stages.handout import PACK, assigned_raters
 from pipeline.stages.imaging import CONVERT, LABEL
 from pipeline.stages.intake import SCAN, SCREEN, case_ids, case_of, read_consort, site_of
 from pipeline.stages.privacy import places_of_leaks, unsearched
@@ -35,7 +35,7 @@ RELEASE_PACKAGES = ("numpy", "pandas", "pyarrow", "deflate", "nnunetv2", "torch"
 NOT_SETTLED = "not-settled"
 
 QC_PAGE = "qc/index.html"
-SUMMARIES = ("overall", "plc_cect", "limt", "raters", "rater_pairs", "rater_groups")
+SUMMARIES = ("overall", "plc_cect", "limt", "raters", "rater_pairs", "rater_groups", "repeats")
 
 
 def cut_release(ws: Workspace, version: str) -> Outcome:
@@ -100,10 +100,26 @@ def _enhancement_rows(ws: Workspace, case_id: str) -> list[dict[str, Any]]:
 
 
 def _tables(ws: Workspace, cases: Iterable[str]) -> dict[str, Any]:
-    """Agreement over the dataset, as PLC-CECT and LiMT print it and by rater."""
-    from pipeline.agreement.tables import dataset_tables
+    """Agreement over the dataset, as PLC-CECT and LiMT print it, by rater, and of raters with themselves."""
+    from pipeline.agreement.tables import dataset_tables, repeat_table
 
-    return dataset_tables([_rated(ws, case, phase) for case in cases for phase in case_of(ws, case).series])
+    volumes = [(case, phase) for case in cases for phase in case_of(ws, case).series]
+    repeats = [repeat for volume in volumes for repeat in _repeats(ws, *volume)]
+    tables = dataset_tables([_rated(ws, *volume) for volume in volumes])
+    return {**tables, "repeats": repeat_table(repeats)} if repeats else tables
+
+
+def _repeats(ws: Workspace, case_id: str, phase: Phase) -> Iterator[RatedVolume]:
+    """Both readings of each rater who read a volume twice without knowing."""
+    from pipeline.agreement.agree import agree
+    from pipeline.agreement.summary import RatedVolume
+    from pipeline.image.nifti import read_labels
+
+    for rater in assigned_raters(ws, case_id, phase):
+        first, again = ws.layout.rating(case_id, phase, rater), ws.layout.repeat_rating(case_id, phase, rater)
+        if again.is_file():
+            both = agree({"first": read_labels(first), "again": read_labels(again)})
+            yield RatedVolume(case_id, str(phase), both.to_json(), {"rater": rater})
 
 
 def _rated(ws: Workspace, case_id: str, phase: Phase) -> RatedVolume:
