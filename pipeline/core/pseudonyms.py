@@ -50,11 +50,6 @@ class Pseudonyms:
         """A patient's name outside a dataset: "S" and twelve hexadecimal digits, one for all spellings of the id."""
         return "S" + self.token("patient", normalised_patient_id(patient_id))
 
-    @property
-    def key_id(self) -> str:
-        """Eight hexadecimal digits that name the secret without telling anything of it."""
-        return self.token("key", "id", digits=8)
-
     def date_shift_days(self, patient_id: str) -> int:
         """How many days all dates of a patient move, always back and the same for all of them."""
         low, high = DATE_SHIFT_WEEKS

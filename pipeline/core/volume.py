@@ -65,6 +65,25 @@ class LabelMap:
         object.__setattr__(self, "voxels", _read_only(self.voxels))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ColorImage:
+    """A colour picture with a place, such as a fused or colour-coded map: to look at, with nothing to measure in it.
+
+    Attributes:
+        voxels: (slices, rows, columns, 3), uint8, red, green, blue; read-only.
+        geometry: the grid the voxels lie on.
+    """
+
+    voxels: NDArray[np.uint8]
+    geometry: Geometry
+
+    def __post_init__(self) -> None:
+        if self.voxels.dtype != np.uint8 or self.voxels.shape[3:] != (3,):
+            raise GeometryError(f"a colour image is uint8 RGB, not {self.voxels.dtype} of shape {self.voxels.shape}")
+        _require_shape(self.voxels.shape[:3], self.geometry, "colour image")
+        object.__setattr__(self, "voxels", _read_only(self.voxels))
+
+
 def _require_shape(shape: tuple[int, ...], geometry: Geometry, what: str) -> None:
     if shape != geometry.shape:
         raise GeometryError(f"{what} has shape {shape}, its grid {geometry.shape}")

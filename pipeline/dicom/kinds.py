@@ -58,7 +58,12 @@ REASONS = {
 
 
 def why_no_slice(instance: Instance) -> str | None:
-    """Code of why an object is no slice of a volume; None for a slice."""
+    """Code of why an object is no slice of a volume; None for a slice.
+
+    A colour picture with a place is a slice too, of a colour image; what only shows a screen has none.
+    """
+    if is_colour(instance) and _has_place(instance):
+        return None
     sop_class = instance.text("SOPClassUID")
     code = _CLASSES.get(sop_class)
     if code is None:
@@ -67,7 +72,7 @@ def why_no_slice(instance: Instance) -> str | None:
         code = _by_image_type(instance)
     if code is None and not instance.number("Rows") and not sop_class.startswith(_IMAGE_CLASSES):
         code = "not-an-image"
-    return code or ("colour" if _is_colour(instance) else None)
+    return code or ("colour" if is_colour(instance) else None)
 
 
 def _by_image_type(instance: Instance) -> str | None:
@@ -75,7 +80,12 @@ def _by_image_type(instance: Instance) -> str | None:
     return next((_IMAGE_TYPES[word.strip()] for word in words if word.strip() in _IMAGE_TYPES), None)
 
 
-def _is_colour(instance: Instance) -> bool:
+def _has_place(instance: Instance) -> bool:
+    return all(keyword in instance.header for keyword in ("ImagePositionPatient", "PixelSpacing", "Rows"))
+
+
+def is_colour(instance: Instance) -> bool:
+    """True for red, green and blue, or another kind of colour, as far as the header tells."""
     meaning = instance.text("PhotometricInterpretation").upper()
     return instance.number("SamplesPerPixel") in (3.0, 4.0) or meaning.startswith(_COLOURS)
 

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from pipeline.core.records import Fate, FileFate, Instance, Problem, Series, Severity, SourceFile
 from pipeline.dicom import header as words
 from pipeline.dicom.grid import stack, vector
-from pipeline.dicom.kinds import REASONS, is_monochrome, why_no_slice
+from pipeline.dicom.kinds import REASONS, is_colour, is_monochrome, why_no_slice
 from pipeline.dicom.pixels import same_pixels
 from pipeline.dicom.split import MIN_SLICES, Part, at_one_place, by_geometry, into_volumes, time_s
 
@@ -30,6 +30,9 @@ _BROKEN_SLICE = frozenset(
     {"no-pixel-data", "truncated", "no-position", "no-orientation", "no-pixel-spacing", "not-monochrome"}
 )
 """Codes of what breaks single slices."""
+
+COLOUR = "colour"
+"""Code of a series of colour pictures: no dataset takes it, `convert` writes it as a colour image."""
 
 _OF_THE_COPY = _WHERE_NOT_WHAT | {"SOPInstanceUID", "InstanceNumber", "ContentDate", "ContentTime", words.FRAME_INDEX}
 """Header keys that may differ when one image was sent twice under two UIDs."""
@@ -309,7 +312,11 @@ _SLICE_CHECKS: Mapping[str, tuple[Callable[[Instance], bool], str]] = {
     "no-position": (lambda one: vector(one, "ImagePositionPatient", 3) is None, "have no position"),
     "no-pixel-data": (_has_no_pixels, "have no PixelData"),
     "truncated": (_is_truncated, "are cut short: PixelData holds fewer bytes than Rows x Columns"),
-    "not-monochrome": (lambda one: not is_monochrome(one), "are neither monochrome nor any known kind of colour"),
+    COLOUR: (is_colour, "are colour pictures, without HU or MR intensity"),
+    "not-monochrome": (
+        lambda one: not is_monochrome(one) and not is_colour(one),
+        "are neither monochrome nor any known kind of colour",
+    ),
     "frame-count": (_miscounts_frames, "belong to an object that describes another number of frames than it holds"),
     "frames-without-place": (_has_loose_frames, "hold several frames without a position of their own"),
 }

@@ -6,7 +6,6 @@ missing meta header, values in odd places.
 
 from __future__ import annotations
 
-import logging
 import struct
 import warnings
 import zlib
@@ -14,7 +13,6 @@ from collections.abc import Iterator
 from io import BytesIO
 from typing import Any, BinaryIO
 
-import pydicom.config
 from pydicom import Dataset
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
@@ -60,10 +58,6 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
 IMPLICIT = "1.2.840.10008.1.2"
-
-logging.getLogger("pydicom").setLevel(logging.CRITICAL)
-pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
-"""pydicom's warnings and log lines quote the values they complain of; we judge ourselves what is wrong."""
 
 _FRAME_NAMES = {
     "ImagePositionPatient": "ImagePositionPatient",

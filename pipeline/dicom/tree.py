@@ -13,8 +13,10 @@ from pathlib import Path
 from pipeline.core.config import PhasesConfig
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import write_text
+from pipeline.core.geometry import Geometry
 from pipeline.core.records import Fate, Instance, PhaseGuess, Problem, Series, Severity, SourceFile
-from pipeline.core.volume import Volume
+from pipeline.core.volume import ColorImage, Volume
+from pipeline.dicom.colour import is_colour_image, read_colour
 from pipeline.dicom.convert import Conversion, read_series, series_facts
 from pipeline.dicom.names import SafeNames
 from pipeline.dicom.phase import guess_phases
@@ -76,8 +78,8 @@ def convert_tree(
     src: Sequence[Path],
     out: Path,
     *,
-    write: Callable[[Path, Volume], None],
-    content_sha256: Callable[[Volume], str],
+    write: Callable[[Path, Volume | ColorImage], None],
+    content_sha256: Callable[[Volume | ColorImage], str],
     phases: PhasesConfig = _NO_SITES,
     allow_tilt: bool = False,
     index: Path | None = None,
@@ -142,8 +144,8 @@ def _converted(
     guess: PhaseGuess,
     names: SafeNames,
     out: Path,
-    write: Callable[[Path, Volume], None],
-    content_sha256: Callable[[Volume], str],
+    write: Callable[[Path, Volume | ColorImage], None],
+    content_sha256: Callable[[Volume | ColorImage], str],
     *,
     allow_tilt: bool,
 ) -> _Result:
@@ -151,6 +153,10 @@ def _converted(
     row = _described(series, guess)
     sources = tuple(dict.fromkeys(slice_.source for slice_ in series.instances))
     try:
+        if is_colour_image(series):
+            return _Result(
+                row | _written_colour(read_colour(series), row["series"], out, write, content_sha256), sources
+            )
         conversion = read_series(series, allow_tilt=allow_tilt)
     except PipelineError as error:
         culprits = _culprits(series, error)
@@ -161,6 +167,19 @@ def _converted(
     write(path, conversion.volume)
     row.update(_outcome(conversion, path.name, content_sha256(conversion.volume)))
     return _Result(row, sources, slices=tuple(_slice_rows(row["series"], conversion, names)))
+
+
+def _written_colour(
+    image: ColorImage,
+    name: str,
+    out: Path,
+    write: Callable[[Path, Volume | ColorImage], None],
+    content_sha256: Callable[[Volume | ColorImage], str],
+) -> dict[str, str]:
+    path = out / f"{name}.nii.gz"
+    write(path, image)
+    note = "colour: red, green and blue, without HU or MR intensity"
+    return _facts(image.geometry, path.name, content_sha256(image)) | {"status": "converted", "warnings": note}
 
 
 def _culprits(series: Series, error: PipelineError) -> tuple[SourceFile, ...]:
@@ -186,13 +205,18 @@ def _slice_rows(series: str, conversion: Conversion, names: SafeNames) -> Iterat
 
 
 def _outcome(conversion: Conversion, name: str, content: str) -> dict[str, str]:
-    geometry = conversion.volume.geometry
     flags = _messages(conversion.problems, Severity.FLAG)
-    return {
+    return _facts(conversion.volume.geometry, name, content) | {
         "status": "flagged" if flags else "converted",
-        "path": name,
         "reason": flags,
         "warnings": _messages(conversion.problems, Severity.NOTE),
+    }
+
+
+def _facts(geometry: Geometry, name: str, content: str) -> dict[str, str]:
+    """What a row tells of a file that was written."""
+    return {
+        "path": name,
         "shape": "x".join(map(str, geometry.shape)),
         "spacing": " ".join(f"{spacing:.6g}" for spacing in geometry.spacing_mm),
         "affine": json.dumps([[round(float(value), 6) + 0.0 for value in row] for row in geometry.affine]),

@@ -109,11 +109,6 @@ def pattern(expression: str) -> Rule:
     return rule
 
 
-def fixed(text: str) -> Rule:
-    """A rule that writes the same text whatever stood there."""
-    return lambda _value, _subject: text
-
-
 def uid(value: object, subject: Subject) -> object:
     """The pseudonym of each UID."""
     return joined([subject.pseudonyms.uid(str(part)) for part in parts_of(value)])

@@ -19,7 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any, BinaryIO, Literal, TypeAlias, cast
 
 import deflate
 import numpy as np
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from pipeline.core.errors import GeometryError, LabelError, StorageError
 from pipeline.core.files import atomic_writer, write_atomically
 from pipeline.core.geometry import Geometry
-from pipeline.core.volume import LabelMap, Unit, Volume
+from pipeline.core.volume import ColorImage, LabelMap, Unit, Volume
 
 HEADER_BYTES = 352
 """348 of header and 4 that say: no extensions."""
@@ -56,6 +56,7 @@ _ISAL_ERROR = cast("type[Exception]", isal_zlib.IsalError)  # its stub calls the
 _DAMAGED_GZIP = (EOFError, zlib.error, _ISAL_ERROR, gzip.BadGzipFile)
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_HEADER = _GZIP_MAGIC + b"\x08\x00\x00\x00\x00\x00\x00\xff"
+_RGB24 = 128
 _TYPE_CODES = {
     "uint8": 2,
     "int16": 4,
@@ -71,19 +72,23 @@ _TYPE_CODES = {
 _TYPES = {code: np.dtype(name) for name, code in _TYPE_CODES.items()}
 
 
-def nifti_bytes(image: Volume | LabelMap) -> bytes:
+Image: TypeAlias = Volume | LabelMap | ColorImage
+"""What can be written."""
+
+
+def nifti_bytes(image: Image) -> bytes:
     """The whole uncompressed `.nii` file of an image; the same image always gives the same bytes."""
-    return _header(image.geometry, image.voxels.dtype) + np.ascontiguousarray(image.voxels).tobytes()
+    return _header(image) + np.ascontiguousarray(image.voxels).tobytes()
 
 
-def content_sha256(image: Volume | LabelMap) -> str:
+def content_sha256(image: Image) -> str:
     """SHA-256 of the uncompressed file: names voxels and grid, whatever the compression."""
-    content = hashlib.sha256(_header(image.geometry, image.voxels.dtype))
+    content = hashlib.sha256(_header(image))
     content.update(_voxel_bytes(image))
     return content.hexdigest()
 
 
-def write_nifti(path: Path, image: Volume | LabelMap, *, for_release: bool = False, durable: bool = True) -> None:
+def write_nifti(path: Path, image: Image, *, for_release: bool = False, durable: bool = True) -> None:
     """Write `.nii`, or `.nii.gz` by the name's ending.
 
     Args:
@@ -97,16 +102,16 @@ def write_nifti(path: Path, image: Volume | LabelMap, *, for_release: bool = Fal
     """
     if not path.name.endswith(".gz"):
         with atomic_writer(path, durable=durable) as file:
-            file.write(_header(image.geometry, image.voxels.dtype))
+            file.write(_header(image))
             file.write(_voxel_bytes(image))
     elif for_release:
         write_atomically(path, gzipped_nifti(image, for_release=True), durable=durable)
     else:
-        blocks = _gzip_blocks(_header(image.geometry, image.voxels.dtype), _voxel_bytes(image))
+        blocks = _gzip_blocks(_header(image), _voxel_bytes(image))
         write_atomically(path, blocks, durable=durable)
 
 
-def gzipped_nifti(image: Volume | LabelMap, *, for_release: bool = False) -> bytes:
+def gzipped_nifti(image: Image, *, for_release: bool = False) -> bytes:
     """The whole `.nii.gz` file of an image.
 
     Args:
@@ -115,7 +120,7 @@ def gzipped_nifti(image: Volume | LabelMap, *, for_release: bool = False) -> byt
     """
     if for_release:
         return bytes(deflate.gzip_compress(nifti_bytes(image), RELEASE_LEVEL))
-    return b"".join(_gzip_blocks(_header(image.geometry, image.voxels.dtype), _voxel_bytes(image)))
+    return b"".join(_gzip_blocks(_header(image), _voxel_bytes(image)))
 
 
 def read_volume(path: Path, unit: Unit = Unit.HU) -> Volume:
@@ -198,7 +203,9 @@ def _dtype(header: bytes, order: Literal["<", ">"], name: str) -> np.dtype[Any]:
     return _TYPES[code].newbyteorder(order)
 
 
-def _header(geometry: Geometry, dtype: np.dtype[Any]) -> bytes:
+def _header(image: Image) -> bytes:
+    geometry, dtype = image.geometry, image.voxels.dtype
+    code, bits = (_RGB24, 24) if isinstance(image, ColorImage) else (_TYPE_CODES[dtype.name], dtype.itemsize * 8)
     header = bytearray(HEADER_BYTES)
     slices, rows, columns = geometry.shape
     slice_mm, row_mm, column_mm = geometry.spacing_mm
@@ -207,7 +214,7 @@ def _header(geometry: Geometry, dtype: np.dtype[Any]) -> bytes:
     struct.pack_into("<i", header, 0, 348)
     struct.pack_into("<c", header, 38, b"r")
     struct.pack_into("<8h", header, 40, 3, columns, rows, slices, 1, 1, 1, 1)
-    struct.pack_into("<hh", header, 70, _TYPE_CODES[dtype.name], dtype.itemsize * 8)
+    struct.pack_into("<hh", header, 70, code, bits)
     struct.pack_into("<8f", header, 76, handedness, column_mm, row_mm, slice_mm, 0, 0, 0, 0)
     struct.pack_into("<fff", header, 108, HEADER_BYTES, 1, 0)
     struct.pack_into("<B", header, 123, 2)  # millimetres
@@ -261,7 +268,7 @@ def _quaternion(affine: NDArray[np.float64]) -> tuple[tuple[float, float, float]
     ), handedness
 
 
-def _voxel_bytes(image: Volume | LabelMap) -> memoryview:
+def _voxel_bytes(image: Image) -> memoryview:
     """An image's voxels as they lie in the file, without a copy."""
     return np.ascontiguousarray(image.voxels).reshape(-1).view(np.uint8).data
 

@@ -12,10 +12,12 @@ import SimpleITK as sitk
 from pipeline.core.errors import PipelineError
 from pipeline.core.records import Series
 from pipeline.core.volume import Volume
+from pipeline.dicom.colour import read_colour
 from pipeline.dicom.convert import read_series
 from pipeline.dicom.pixels import read_slice
 from pipeline.dicom.scan import scan
 from pipeline.dicom.series import group_series
+from pipeline.image.nifti import write_nifti
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 REFERENCES = DATA / "series_with_reference_nifti"
@@ -73,10 +75,18 @@ def test_unsound_series_is_refused_with_its_reason(name, reason):
         read_series(series)
 
 
-def test_colour_series_is_set_aside_as_a_capture():
-    grouping = group_series(scan([REFERENCES / "generic" / "rgb"]).instances)
-    assert not grouping.series
-    assert {fate.code for fate in grouping.set_aside} == {"secondary-capture"}
+def test_colour_series_equals_its_reference_and_no_dataset_takes_it(tmp_path):
+    folder = REFERENCES / "generic" / "rgb"
+    (series,) = group_series(scan([folder / "001"]).instances).series
+    assert not series.is_usable
+    write_nifti(tmp_path / "colour.nii.gz", read_colour(series))
+    ours, reference = nibabel.load(tmp_path / "colour.nii.gz"), nibabel.load(folder / "001_ground_truth.nii.gz")
+    from_ours = np.linalg.inv(reference.affine) @ ours.affine
+    colours, expected = np.asarray(ours.dataobj), np.asarray(reference.dataobj)
+    assert colours.size == expected.size
+    for index in np.ndindex(colours.shape):
+        there = tuple(np.rint(from_ours @ [*index, 1])[:3].astype(int))
+        assert [colours[index][name] for name in "RGB"] == [expected[there][name] for name in "RGB"]
 
 
 def test_liver_of_a_jpeg_2000_series_has_its_published_density():
