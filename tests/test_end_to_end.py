@@ -69,6 +69,12 @@ def test_demo_meets_the_planted_truth_and_the_manifest_of_this_repository(run):
     assert "Next: look at" in run.stdout
 
 
+def test_network_is_better_after_one_round_of_review_on_patients_it_never_saw(run):
+    learned = re.findall(r"^(\w+): Dice ([\d.]+) of the first network, ([\d.]+) after one round$", run.stdout, re.M)
+    assert {structure for structure, _, _ in learned} == {"whole_liver", "parenchyma", "lesion"}
+    assert all(float(after) > float(before) for _, before, after in learned)
+
+
 def test_demo_is_quiet_about_what_is_not_the_users_business(run, demo: Path, truth: CohortTruth):
     noise = run.stdout + run.stderr
     assert not [secret for secret in truth.secrets if secret in noise]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -39,7 +40,9 @@ def demo(folder: Path, expect: Path | None) -> None:
     problems, truth = _run(ws, clock)
     with clock.step("checked against the truth"):
         problems += _differences(ws, truth, expect)
-    lines = [*clock.lines(), *problem_lines([p for p in problems if p.severity is not Severity.NOTE])]
+    with clock.step("next round's network taught, both measured on patients held back"):
+        learned = _next_round(ws) if not any(problem.severity is Severity.REFUSE for problem in problems) else []
+    lines = [*clock.lines(), *learned, *problem_lines([p for p in problems if p.severity is not Severity.NOTE])]
     release = ws.layout.release(DEMO_VERSION)
     lines.append(f"Next: look at {ws.layout.qc_page} in a browser, and at {release}")
     click.echo("\n".join(lines))
@@ -112,6 +115,26 @@ def _run(ws: Workspace, clock: _Clock) -> tuple[list[Problem], CohortTruth]:
     clock.overhead_seconds = flows.overhead_seconds
     noticed = (problem for outcome in outcomes for problem in outcome.problems)
     return [*noticed, *stages.open_votes(ws)], truth
+
+
+def _next_round(ws: Workspace) -> list[str]:
+    """The network taught by the release's training patients, beside the first one, on its test patients."""
+    from pipeline.stages.learn import evaluate_model, train_model
+
+    out = ws.root / "models" / "round-2"
+    with tempfile.TemporaryDirectory() as work:
+        train_model(ws, DEMO_VERSION, out, Path(work), pretrained="demo", full=False, device="cpu")
+    dice = {name: _dice(evaluate_model(ws, DEMO_VERSION, name, device="cpu")) for name in ("demo", str(out))}
+    first, second = dice.values()
+    return [
+        f"{structure}: Dice {first[structure]:.3f} of the first network, {second[structure]:.3f} after one round"
+        for structure in first
+    ]
+
+
+def _dice(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Mean Dice of each structure over all volumes."""
+    return {row["structure"]: row["mean"] for row in rows if (row["group"], row["measure"]) == ("all", "dice")}
 
 
 def _differences(ws: Workspace, truth: CohortTruth, expect: Path | None) -> list[Problem]:
