@@ -123,7 +123,7 @@ def _next_round(ws: Workspace) -> list[str]:
 
     out = ws.root / "models" / "round-2"
     with tempfile.TemporaryDirectory() as work:
-        train_model(ws, DEMO_VERSION, out, Path(work), pretrained="demo", full=False, device="cpu")
+        train_model(ws, DEMO_VERSION, out, Path(work), device="cpu", pretrained="demo")
     dice = {name: _dice(evaluate_model(ws, DEMO_VERSION, name, device="cpu")) for name in ("demo", str(out))}
     first, second = dice.values()
     return [

@@ -20,15 +20,25 @@ COLUMNS = ("group", "value", "structure", "measure", "volumes", "mean", "sd")
 @click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="The new model.")
 @click.option("--pretrained", help="Name or folder of a model to go on from.")
 @click.option("--full", is_flag=True, help="nnU-Net's full plans, one network a fold: days on a GPU.")
+@click.option("--with-coarse", is_flag=True, help="Learn from coarse labels too, of cases not in the version.")
 @device_option
-def train(folder: Path, version: str, out: Path, pretrained: str | None, *, full: bool, device: str) -> None:
+def train(
+    folder: Path, version: str, out: Path, pretrained: str | None, *, full: bool, with_coarse: bool, device: str
+) -> None:
     """Teach a network with the training patients of a version: nnU-Net plans, trains, and the model is pinned."""
     from pipeline.stages.learn import train_model
     from pipeline.workspace import Workspace
 
     with tempfile.TemporaryDirectory(dir=out.parent if out.parent.is_dir() else None) as work:
         model = train_model(
-            Workspace.open(folder), version, out, Path(work), pretrained=pretrained, full=full, device=device
+            Workspace.open(folder),
+            version,
+            out,
+            Path(work),
+            device=device,
+            pretrained=pretrained,
+            full=full,
+            with_coarse=with_coarse,
         )
     lines = [f"{out} is trained.", "Next: name it in dataset.toml:", "[coarse]", f'model = "{out.resolve()}"']
     click.echo("\n".join([*lines, f'sha256 = "{model.sha256}"']))

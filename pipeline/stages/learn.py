@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from pipeline.core.errors import ModelError, ReleaseError
 from pipeline.core.files import read_json
 from pipeline.core.records import Phase
 from pipeline.core.volume import LabelMap, Volume
-from pipeline.stages.intake import case_of
+from pipeline.stages.intake import case_ids, case_of
 from pipeline.stages.settle import settled_volume
 from pipeline.workspace import Workspace
 
@@ -28,7 +29,15 @@ REPORTED = ("dice", "jaccard", "assd_mm", "hd95_max_mm")
 
 
 def train_model(
-    ws: Workspace, version: str, out: Path, work: Path, *, pretrained: str | None, full: bool, device: str
+    ws: Workspace,
+    version: str,
+    out: Path,
+    work: Path,
+    *,
+    device: str,
+    pretrained: str | None = None,
+    full: bool = False,
+    with_coarse: bool = False,
 ) -> Model:
     """A network taught by the training patients of a release, ready to be named in `dataset.toml`.
 
@@ -37,9 +46,11 @@ def train_model(
         version: whose splits say who teaches; nobody of the test patients does.
         out: where the model goes.
         work: for nnU-Net's intermediate files; may be deleted afterwards.
-        pretrained: name or folder of a model to go on from; not with `full`.
-        full: nnU-Net's own full-size plans, one network a fold, instead of a small one.
         device: "cpu" or "cuda".
+        pretrained: name or folder of a model to go on from; not with `full`.
+        full: nnU-Net's own full-size plans, one network a fold, from settled masks alone, instead of a small one.
+        with_coarse: learn from coarse labels too, of cases that are not in the release, as LiQA's winner did; each
+            label's origin stays recorded beside the training set.
 
     Raises:
         ModelError: when the pretrained model cannot be used, or there is nobody to learn from.
@@ -49,10 +60,11 @@ def train_model(
     from pipeline.segment.training import train_full, train_small
     from pipeline.segment.trainset import write_raw_dataset
 
-    if full and pretrained:
-        raise ModelError("--full plans anew and cannot go on from another model; leave one of the two out")
+    if full and (pretrained or with_coarse):
+        raise ModelError("--full plans anew from settled masks alone; leave --pretrained and --with-coarse out")
     name = "".join(part.capitalize() for part in ws.config.dataset.name.split("-"))
-    raw = write_raw_dataset(work / "raw", f"Dataset{DATASET_NUMBER}_{name}", _lessons(ws, version))
+    lessons = chain(_lessons(ws, version), _coarse_lessons(ws, version) if with_coarse else ())
+    raw = write_raw_dataset(work / "raw", f"Dataset{DATASET_NUMBER}_{name}", lessons)
     if full:
         folds = read_json(_release(ws, version).nnunet_splits)
         train_full(raw, work, out, splits=folds, device=device)
@@ -105,6 +117,21 @@ def _lessons(ws: Workspace, version: str) -> Iterator[LabelledVolume]:
     for case_id, phase in _volumes(ws, version, is_test=False):
         labels, image = settled_volume(ws, case_id, phase)
         yield LabelledVolume(item_id_of(case_id, phase), image, labels, Origin.REVIEWED)
+
+
+def _coarse_lessons(ws: Workspace, version: str) -> Iterator[LabelledVolume]:
+    """Network labels of cases that nobody settled by this version."""
+    from pipeline.image.nifti import read_labels, read_volume
+    from pipeline.review.assignment import item_id_of
+    from pipeline.segment.trainset import LabelledVolume, Origin
+
+    settled = read_json(_release(ws, version).splits)["patients"]
+    for case_id in (case_id for case_id in case_ids(ws) if case_id not in settled):
+        for phase in case_of(ws, case_id).series:
+            image, coarse = ws.layout.image(case_id, phase), ws.layout.coarse(case_id, phase)
+            if coarse.is_file():
+                volume, labels = read_volume(image, ws.unit), read_labels(coarse)
+                yield LabelledVolume(item_id_of(case_id, phase), volume, labels, Origin.PSEUDO)
 
 
 def _named_model(ws: Workspace, name: str) -> Model:
