@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 FILES_COLUMNS = ("fate", "code", "reason", "files")
 SERIES_COLUMNS = (
-    "series", "patient", "phase", "confidence", "kept", "reasons", "modality", "manufacturer", "model", "kernel",
-    "slices", "rows", "columns", "slice_thickness_mm", "slice_spacing_mm", "row_spacing_mm", "column_spacing_mm",
+    "series", "patient", "phase", "confidence", "kept", "reasons", "chosen_for", "modality", "manufacturer", "model",
+    "kernel", "slices", "rows", "columns", "slice_thickness_mm", "slice_spacing_mm", "row_spacing_mm", "column_spacing_mm",
     "evidence",
 )  # fmt: skip
 EXCLUSION_COLUMNS = ("patient", "series", "phase", "rule", "message")
@@ -298,6 +298,7 @@ def _write_series_table(
     numbers = {key: case.case_id for case in cases for key in case.series.values()}
     rows = [
         _series_row(ws, candidate, screening.kept, [reason.rule for reason in screening.reasons], numbers)
+        | {"chosen_for": inclusion.won.get(candidate.key)}
         for candidate, screening in zip(candidates, inclusion.screenings, strict=True)
     ]
     write_text(
