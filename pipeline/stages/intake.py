@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 FILES_COLUMNS = ("fate", "code", "reason", "files")
 SERIES_COLUMNS = (
     "series", "patient", "phase", "confidence", "kept", "reasons", "chosen_for", "modality", "manufacturer", "model",
-    "kernel", "slices", "rows", "columns", "slice_thickness_mm", "slice_spacing_mm", "row_spacing_mm", "column_spacing_mm",
-    "evidence",
+    "kernel", "slices", "rows", "columns", "slice_thickness_mm", "slice_spacing_mm", "row_spacing_mm",
+    "column_spacing_mm", "evidence",
 )  # fmt: skip
 EXCLUSION_COLUMNS = ("patient", "series", "phase", "rule", "message")
 
