@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import stages
-from pipeline.core.files import write_text
+from pipeline.cli.demo import DEMO_SECRET
+from pipeline.core.files import PRIVATE_FILE_MODE, make_private_folder, write_text
 from pipeline.dataset.difference import diff
 from pipeline.dataset.layout import ADJUDICATION
 from pipeline.synth.cohort import make_cohort
@@ -52,6 +53,8 @@ def test_new_patients_cost_only_their_own_work_and_make_the_next_version(tmp_pat
     root = tmp_path / "dataset"
     truth = make_cohort(root)
     write_text(root / "dataset.toml", demo_config())
+    make_private_folder(root / "private")
+    write_text(root / "private" / "project.key", DEMO_SECRET + "\n", mode=PRIVATE_FILE_MODE)
     held_back = sorted((root / "dicom" / "site-b").iterdir())[:2]  # one patient to keep, one to refuse
     for folder in held_back:
         shutil.move(folder, tmp_path / folder.name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.core.files import read_json
+from pipeline.core.files import read_csv, read_json
 from pipeline.core.labels import Structure, structure_mask
 from pipeline.dataset.layout import image_name, liver_mask_name, mask_name
 
@@ -35,8 +34,8 @@ def differences(ws: Workspace, truth: CohortTruth, version: str) -> Iterator[str
 
 def manifest_differences(expected: Path, found: Path) -> Iterator[str]:
     """Each cell in which a manifest is not the expected one; a content hash tells which file changed."""
-    before = {(row["patient_id"], row["phase"]): row for row in table(expected)}
-    now = {(row["patient_id"], row["phase"]): row for row in table(found)}
+    before = {(row["patient_id"], row["phase"]): row for row in read_csv(expected)}
+    now = {(row["patient_id"], row["phase"]): row for row in read_csv(found)}
     for name in sorted(before.keys() ^ now.keys()):
         yield f"{' '.join(name)}: {'no longer' if name in before else 'newly'} in the manifest"
     for name in sorted(before.keys() & now.keys()):
@@ -46,14 +45,8 @@ def manifest_differences(expected: Path, found: Path) -> Iterator[str]:
             yield f"{' '.join(name)}: {', '.join(changed)} changed against {expected.name}"
 
 
-def table(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV of ours."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def _files(ws: Workspace, truth: CohortTruth) -> Iterator[str]:
-    rows = table(ws.layout.files_table)
+    rows = read_csv(ws.layout.files_table)
     found = Counter({row["code"]: 0 for row in rows if row["fate"] != "used"})
     for row in rows:
         if row["fate"] != "used":
@@ -67,7 +60,7 @@ def _files(ws: Workspace, truth: CohortTruth) -> Iterator[str]:
 
 
 def _series(ws: Workspace, truth: CohortTruth) -> Iterator[str]:
-    rows = {row["series"]: row for row in table(ws.layout.series_table)}
+    rows = {row["series"]: row for row in read_csv(ws.layout.series_table)}
     against = {patient.patient_id: set(patient.rules) for patient in truth.patients}
     for number, series in enumerate(truth.series, start=1):
         row = rows.pop(ws.crosswalk.pseudonyms.token("series", series.series_uid), None)

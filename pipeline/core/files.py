@@ -6,6 +6,7 @@ Bytes go to a temporary name in the same folder, are flushed to the disk, and ta
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
 import json
@@ -146,6 +147,21 @@ def read_json(path: Path) -> Any:
         raise _explained(error, path) from error
     except ValueError as error:
         raise StorageError(f"{path.name} is not readable JSON ({error}); delete it and run again") from error
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a table of ours, by column; none before it was written.
+
+    Raises:
+        StorageError: when the file is unreadable.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise _explained(error, path) from error
 
 
 def sha256_of(path: Path) -> str:

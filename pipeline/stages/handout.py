@@ -10,7 +10,7 @@ from pipeline.core.files import read_json, write_json
 from pipeline.core.labels import LabelScheme
 from pipeline.core.records import Phase, Reason
 from pipeline.dataset.layout import ADJUDICATION, ROUND
-from pipeline.stages.intake import case_ids, case_of
+from pipeline.stages.intake import every_case
 from pipeline.stages.privacy import require_clean
 from pipeline.workspace import Stage, Waiting, Work, Workspace
 
@@ -58,7 +58,7 @@ def assigned_raters(ws: Workspace, case_id: str, phase: Phase) -> tuple[str, ...
 
 def volumes(ws: Workspace) -> list[Volume]:
     """Every volume of every case, in order."""
-    return [(case_id, phase) for case_id in case_ids(ws) for phase in case_of(ws, case_id).series]
+    return [(case.case_id, phase) for case in every_case(ws) for phase in case.series]
 
 
 def _hashes(ws: Workspace, files: Iterable[tuple[str, Path]]) -> dict[str, str]:

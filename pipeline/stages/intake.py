@@ -42,7 +42,7 @@ EXCLUSION_COLUMNS = ("patient", "series", "phase", "rule", "message")
 
 def case_ids(ws: Workspace) -> tuple[str, ...]:
     """The cases that passed screening, in order; none before the first build."""
-    return tuple(sorted(_screening(ws)["cases"])) if ws.layout.screening.exists() else ()
+    return tuple(case.case_id for case in every_case(ws))
 
 
 def case_of(ws: Workspace, case_id: str) -> Case:
@@ -54,7 +54,16 @@ def case_of(ws: Workspace, case_id: str) -> Case:
     cases = _screening(ws)["cases"]
     if case_id not in cases:
         raise ConfigError(f"{case_id} is no case of this dataset; `liverset status` lists them")
-    entry = cases[case_id]
+    return _case(case_id, cases[case_id])
+
+
+def every_case(ws: Workspace) -> tuple[Case, ...]:
+    """All cases that passed screening, in order; none before the first build."""
+    cases = _screening(ws)["cases"] if ws.layout.screening.exists() else {}
+    return tuple(_case(case_id, cases[case_id]) for case_id in sorted(cases))
+
+
+def _case(case_id: str, entry: Mapping[str, Any]) -> Case:
     series = {Phase(phase): key for phase, key in entry["series"].items()}
     return Case(case_id, series, Patient(**entry["patient"]))
 

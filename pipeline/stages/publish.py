@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core.errors import PipelineError, ReleaseError
-from pipeline.core.files import digest, read_json, write_text
+from pipeline.core.files import digest, read_csv, read_json, write_text
 from pipeline.core.receipts import package_versions, read_receipt
 from pipeline.core.records import Patient, Phase, Problem, Severity
 from pipeline.stages.handout import PACK, assigned_raters
@@ -18,7 +16,7 @@ from pipeline.stages.imaging import CONVERT, LABEL
 from pipeline.stages.intake import SCAN, SCREEN, case_ids, case_of, read_consort, site_of
 from pipeline.stages.privacy import places_of_leaks, unsearched
 from pipeline.stages.returns import COLLECT, adjudicated_mask
-from pipeline.stages.settle import AGREE, MEASURE, PREPARE, VOTE, final_mask, open_votes
+from pipeline.stages.settle import AGREE, MEASURE, PREPARE, VOTE, final_mask, open_vote, open_votes
 from pipeline.workspace import Outcome, Stage, Status, Waiting, Work, Workspace
 
 if TYPE_CHECKING:
@@ -61,6 +59,7 @@ def release_inputs(ws: Workspace, version: str) -> tuple[ReleaseInputs, tuple[Pr
     open_points = {case_id: point for case_id in case_ids(ws) if (point := _open_point(ws, case_id))}
     settled = [case_id for case_id in case_ids(ws) if case_id not in open_points]
     volumes = [_volume(ws, case_id, phase) for case_id in settled for phase in case_of(ws, case_id).series]
+    tables = _tables(ws, settled) if settled else {}
     inputs = ReleaseInputs(
         version=version,
         config=ws.config,
@@ -70,8 +69,8 @@ def release_inputs(ws: Workspace, version: str) -> tuple[ReleaseInputs, tuple[Pr
         flow=read_consort(ws),
         agreement=[row for case_id in settled for row in agreement_rows(ws, case_id)],
         enhancement=[row for case_id in settled for row in _enhancement_rows(ws, case_id)],
-        summaries=_summaries(ws, settled),
-        pages={QC_PAGE: lambda rows: _released_page(ws, settled, version, rows)},
+        summaries={name: tables[name] for name in SUMMARIES if tables.get(name)},
+        pages={QC_PAGE: lambda rows: _released_page(ws, settled, version, rows, tables)},
         provenance={"packages": package_versions(*RELEASE_PACKAGES)},
     )
     notes = tuple(
@@ -138,11 +137,6 @@ def rated_volume(ws: Workspace, case_id: str, phase: Phase, agreement: Mapping[s
     return RatedVolume(case_id, str(phase), agreement, groups)
 
 
-def _summaries(ws: Workspace, cases: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    tables = _tables(ws, cases) if cases else {}
-    return {name: tables[name] for name in SUMMARIES if tables.get(name)}
-
-
 def _timed(name: str, step: Callable[[], tuple[tuple[Problem, ...], str]]) -> Outcome:
     started = time.monotonic()
     try:
@@ -164,10 +158,8 @@ def _cut(ws: Workspace, version: str) -> tuple[tuple[Problem, ...], str]:
         inputs, ws.layout.releases, leak_check=lambda path: places_of_leaks(ws, [path]), jobs=ws.config.run.jobs
     )
     write_text(ws.layout.manifest, ReleaseLayout(folder).manifest.read_text(encoding="utf-8"))
-    return (
-        *notes,
-        *unsearched(ws),
-    ), f"version {version}: {len(inputs.patients)} patients, {len(inputs.volumes)} volumes"
+    note = f"version {version}: {len(inputs.patients)} patients, {len(inputs.volumes)} volumes"
+    return (*notes, *unsearched(ws)), note
 
 
 def _verify(ws: Workspace, version: str) -> tuple[tuple[Problem, ...], str]:
@@ -193,8 +185,8 @@ def _open_point(ws: Workspace, case_id: str) -> str | None:
             return str(waiting)
         if reason is not None:
             return f"{stage.name} must run again ({reason})"
-    left = {problem.message.split(":")[0] for problem in open_votes(ws) if problem.message.startswith(f"{case_id} ")}
-    return f"{', '.join(sorted(left))} must go to the lead radiologist" if left else None
+    left = sorted(f"{case_id} {phase}" for phase in case_of(ws, case_id).series if open_vote(ws, case_id, phase))
+    return f"{', '.join(left)} must go to the lead radiologist" if left else None
 
 
 def _patient(ws: Workspace, case_id: str) -> Patient:
@@ -286,12 +278,14 @@ def _page(ws: Workspace, cases: Sequence[str]) -> str:
         (_qc_volume(ws, case, phase) for case, phase in shown),
         tables=page_tables(_tables(ws, rated)) if rated else {},
         flow=read_consort(ws),
-        exclusions=_rows(ws.layout.exclusions_table),
+        exclusions=read_csv(ws.layout.exclusions_table),
         problems=_noticed(ws, (SCAN, SCREEN, PACK, COLLECT), None),
     )
 
 
-def _released_page(ws: Workspace, cases: Sequence[str], version: str, rows: Sequence[ManifestRow]) -> str:
+def _released_page(
+    ws: Workspace, cases: Sequence[str], version: str, rows: Sequence[ManifestRow], tables: Mapping[str, Any]
+) -> str:
     """The quality page of a version: its own images and masks, nothing of what stayed at home."""
     from pipeline.agreement.tables import page_tables
     from pipeline.report.qc import qc_page
@@ -301,7 +295,7 @@ def _released_page(ws: Workspace, cases: Sequence[str], version: str, rows: Sequ
         ws.config.dataset.name,
         (_as_released(ws, _qc_volume(ws, case, phase)) for case, phase in volumes),
         version=version,
-        tables=page_tables(_tables(ws, cases)) if cases else {},
+        tables=page_tables(tables),
         flow=read_consort(ws),
         rows=rows,
     )
@@ -325,14 +319,6 @@ def _problems_text(ws: Workspace) -> str:
 
     rows = [asdict(problem) for problem in standing_problems(ws)]
     return csv_text(("severity", "code", "message", "cure"), rows)
-
-
-def _rows(table: Path) -> list[dict[str, str]]:
-    """The rows of a table of ours; none before it was written."""
-    if not table.exists():
-        return []
-    with table.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def _has_labels(ws: Workspace, case_id: str, phase: Phase) -> bool:
@@ -368,13 +354,12 @@ def _qc_volume(ws: Workspace, case_id: str, phase: Phase) -> QcVolume:
 def _label_status(ws: Workspace, case_id: str, phase: Phase) -> str:
     if adjudicated_mask(ws, case_id, phase) is not None:
         return "adjudicated"
-    waits = any(problem.message.startswith(f"{case_id} {phase}:") for problem in open_votes(ws))
-    return "voted, waits for the lead" if waits else "voted"
+    return "voted, waits for the lead" if open_vote(ws, case_id, phase) else "voted"
 
 
 def _of_volume(ws: Workspace, case_id: str, phase: Phase) -> tuple[Problem, ...]:
-    noticed = (*_noticed(ws, TO_SETTLE, case_id), *open_votes(ws))
-    return tuple(p for p in noticed if p.severity is not Severity.NOTE and p.message.startswith(f"{case_id} {phase}:"))
+    noticed = (p for p in _noticed(ws, TO_SETTLE, case_id) if p.message.startswith(f"{case_id} {phase}:"))
+    return (*(p for p in noticed if p.severity is not Severity.NOTE), *open_vote(ws, case_id, phase))
 
 
 def _dice_by_pair(agreement: Mapping[str, Any], structure: str) -> dict[str, float | None]:

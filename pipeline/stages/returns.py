@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core.errors import ReviewError
-from pipeline.core.files import digest, read_json, write_json, write_text
+from pipeline.core.files import digest, read_csv, read_json, write_json, write_text
 from pipeline.core.records import Phase, Problem, Severity
 from pipeline.dataset.layout import ADJUDICATION, ROUND
 from pipeline.stages.handout import adjudications, assignments, scheme_of
@@ -21,10 +20,7 @@ RETURN_COLUMNS = ("kind", "round", "rater", "item", "verdict", "message", "cure"
 
 def returned(ws: Workspace) -> list[dict[str, str]]:
     """The verdict on every mask that came back, as `returns.csv` tells it; none before the first check."""
-    if not ws.layout.returns_table.exists():
-        return []
-    with ws.layout.returns_table.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return read_csv(ws.layout.returns_table)
 
 
 def review_status(ws: Workspace) -> list[dict[str, Any]]:
@@ -135,9 +131,10 @@ def _checked_parcel(ws: Workspace, kind: str, number: int, parcel: Path) -> dict
     log = ws.layout.review_log(number, kind)
     entries = from_lines(log.read_text(encoding="utf-8")) if log.exists() else ()
     sent = _sent(ws, number) if kind == ROUND else _asked(ws, number)
+    accepted = _accepted(ws)
     rows, kept = [], []
     for check in check_each(parcel, sent, scheme_of(ws)):
-        is_used = check.is_usable or (check.labels is not None and _key(check) in _accepted(ws))
+        is_used = check.is_usable or (check.labels is not None and _key(check) in accepted)
         rows.append(_row(kind, number, check) | {"used": is_used})
         kept += _keep(ws, kind, number, check) if is_used else []
         entries = with_checks(entries, [check])

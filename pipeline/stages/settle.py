@@ -69,13 +69,18 @@ def _vote(ws: Workspace, case_id: str | None) -> Work:
 
 def open_votes(ws: Workspace) -> tuple[Problem, ...]:
     """What the votes leave to settle and the lead has not settled yet; one problem a reason."""
+    return tuple(problem for case_id, phase in volumes(ws) for problem in open_vote(ws, case_id, phase))
+
+
+def open_vote(ws: Workspace, case_id: str, phase: Phase) -> tuple[Problem, ...]:
+    """What the vote of one volume leaves to settle; nothing before the vote, or once the lead has settled it."""
+    explanation = ws.layout.consensus_explanation(case_id, phase)
+    if not explanation.is_file() or adjudicated_mask(ws, case_id, phase) is not None:
+        return ()
+    reasons = ((reason["rule"], reason["message"]) for reason in read_json(explanation)["needs_adjudication"])
     return tuple(
-        Problem(
-            f"adjudicate-{reason['rule']}", Severity.FLAG, f"{case} {phase}: {reason['message']}", ADJUDICATION_CURE
-        )
-        for case, phase in volumes(ws)
-        if ws.layout.consensus_explanation(case, phase).is_file() and adjudicated_mask(ws, case, phase) is None
-        for reason in read_json(ws.layout.consensus_explanation(case, phase))["needs_adjudication"]
+        Problem(f"adjudicate-{rule}", Severity.FLAG, f"{case_id} {phase}: {message}", ADJUDICATION_CURE)
+        for rule, message in reasons
     )
 
 
