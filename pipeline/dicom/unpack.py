@@ -6,8 +6,11 @@ identifiers mean something there.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import gzip
 import io
+import re
 import struct
 import tarfile
 import zipfile
@@ -28,6 +31,9 @@ SMALL_BYTES = 1 << 20
 
 GZIP_HEADER_BYTES = 1 << 16
 """Within so many a gzip header ends, with its longest extra field; a name longer still is found as it lies."""
+
+_EMBEDDED = re.compile(rb"(?<=;base64,)[A-Za-z0-9+/]{64,}={0,2}")
+"""The digits of a file inside a page's `data:` address (RFC 2397)."""
 
 _PIXEL_TAG = b"\xe0\x7f\x10\x00"
 _SEQUENCE_END = b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
@@ -52,7 +58,7 @@ class Texture(Enum):
     """What bytes are made of, which decides what a match in them is worth.
 
     `TEXT` may hold text; `PACKED` is compressed or unknown, and holds every short pattern by chance; `VOXELS` are
-    numbers of an image.
+    numbers of an image or digits of a coded file, in which only long patterns mean something.
     """
 
     TEXT = auto()
@@ -89,8 +95,29 @@ def stretches(content: bytes, place: str = "", depth: int = 0) -> Iterator[Stret
         yield from _nifti(content, place)
     elif content[128:132] == b"DICM":
         yield from _dicom(content, place)
+    elif _EMBEDDED.search(content) and depth < MAX_DEPTH:
+        yield from _page(content, place, depth)
     else:
         yield Stretch(_in(place, "content"), content, _texture(content))
+
+
+def _page(content: bytes, place: str, depth: int) -> Iterator[Stretch]:
+    """A page without the pictures in it, and each picture, as digits and decoded.
+
+    Among so many letters and digits every short name stands by chance, so that only long identifiers count there.
+    """
+    texts, end = [], 0
+    for number, found in enumerate(_EMBEDDED.finditer(content)):
+        try:
+            decoded = base64.b64decode(found[0], validate=True)
+        except binascii.Error:
+            continue
+        texts.append(content[end : found.start()])
+        end = found.end()
+        yield Stretch(_in(place, f"embedded file {number}"), found[0], Texture.VOXELS)
+        yield from stretches(decoded, _in(place, f"embedded file {number}"), depth + 1)
+    text = b"\n".join([*texts, content[end:]])
+    yield Stretch(_in(place, "content"), text, _texture(text))
 
 
 def _gzip(content: bytes, place: str, depth: int) -> Iterator[Stretch]:

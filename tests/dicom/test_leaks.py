@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import io
 import json
+import re
 import struct
 import tarfile
 import zipfile
@@ -138,6 +140,12 @@ def png(text: bytes) -> bytes:
 
 
 NAME = b"KOWALSKI^JANINA"
+
+
+def page(embedded: bytes) -> bytes:
+    return b'<p>Case 1</p><img src="data:image/png;base64,' + base64.b64encode(embedded) + b'"><p>end</p>'
+
+
 HIDING_PLACES = {
     "in NIfTI descrip": nifti(NAME),
     "in gzipped NIfTI aux": gzip.compress(nifti(NAME), mtime=0),
@@ -153,6 +161,10 @@ HIDING_PLACES = {
     "PNG text": png(NAME * 9),
     "after the PNG": png(b"") + NAME,
     "base64 in JSON": json.dumps({"a": base64.b64encode(b"xy" + NAME + b"z").decode()}).encode(),
+    "picture in a page": page(png(NAME * 9)),
+    "archive in a page": page(zipped("a.txt", NAME * 40)),
+    "as it lies behind a picture": page(b"\0" * 60) + b"of Kowalski",
+    "in place of a picture": b"data:;base64,Kowalski",
     "hexadecimal": NAME.hex().encode(),
     "escaped in JSON": json.dumps({"patient": "王伟"}).encode(),
     "escaped in HTML": b"<p>&#29579;&#20255;</p>",
@@ -224,6 +236,19 @@ def test_random_bytes_raise_no_alarm_for_short_names(tmp_path):
     content = np.random.default_rng(3).integers(0, 256, 24 << 20, dtype=np.uint8).tobytes()
     (tmp_path / "noise.bin").write_bytes(content)
     assert search(identifiers, [tmp_path / "noise.bin"]) == ()
+
+
+def test_pictures_and_checksums_spell_no_short_name(tmp_path):
+    names = {"Wang", "Zhou", "Chen", "Kuhn", "Vogt", "Ebba", "Abed", "Cade"}
+    identifiers = Identifiers(frozenset((Kind.NAME, name) for name in names))
+    noise = np.random.default_rng(3).integers(0, 256, 24 << 20, dtype=np.uint8).tobytes()
+    digests = "\n".join(hashlib.sha256(noise[start : start + 9]).hexdigest() for start in range(200_000)).encode()
+    assert {name.lower().encode() for name in names if re.search(rb"[0-9]%b[0-9]" % name.lower().encode(), digests)}
+    (tmp_path / "page.html").write_bytes(page(noise))
+    (tmp_path / "SHA256SUMS").write_bytes(digests)
+    assert search(identifiers, [tmp_path]) == ()
+    (tmp_path / "SHA256SUMS").write_bytes(digests + b"\nebba 7")
+    assert search(identifiers, [tmp_path]) == (Leak("SHA256SUMS: content", Kind.NAME),)
 
 
 @pytest.mark.parametrize(
