@@ -22,6 +22,7 @@ from enum import Enum, auto
 from typing import cast
 
 from isal import isal_zlib
+from pyarrow import ArrowException, parquet
 
 MAX_DEPTH = 4
 """Archives inside archives are opened this deep."""
@@ -91,6 +92,8 @@ def stretches(content: bytes, place: str = "", depth: int = 0) -> Iterator[Stret
         yield from _tar(content, place, depth)
     elif content.startswith(b"\x89PNG\r\n\x1a\n"):
         yield from _png(content, place)
+    elif content.startswith(b"PAR1"):
+        yield from _parquet(content, place)
     elif content[344:348] in (b"n+1\0", b"ni1\0"):
         yield from _nifti(content, place)
     elif content[128:132] == b"DICM":
@@ -186,6 +189,16 @@ def _png(content: bytes, place: str) -> Iterator[Stretch]:
         if kind == b"IEND":
             break
     yield Stretch(_in(place, "after the end of the PNG"), content[start:], Texture.TEXT)
+
+
+def _parquet(content: bytes, place: str) -> Iterator[Stretch]:
+    """The file as it lies, for what is not compressed, and every cell as text."""
+    yield Stretch(_in(place, "content"), content, Texture.PACKED)
+    with suppress(ArrowException, OSError):
+        table = parquet.read_table(io.BytesIO(content))
+        cells = (str(cell) for column in table.columns for cell in column.to_pylist())
+        yield Stretch(_in(place, "cells"), "\n".join(cells).encode(errors="replace"), Texture.TEXT)
+        yield Stretch(_in(place, "schema"), str(table.schema.metadata).encode(), Texture.TEXT)
 
 
 def _nifti(content: bytes, place: str) -> Iterator[Stretch]:

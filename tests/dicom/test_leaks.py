@@ -16,12 +16,14 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from pipeline.core.errors import StorageError
 from pipeline.core.geometry import Geometry
@@ -139,6 +141,13 @@ def png(text: bytes) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"zTXt", b"Comment\0\0" + zlib.compress(text)) + chunk(b"IEND", b"")
 
 
+def parquet(text: str) -> bytes:
+    stream = io.BytesIO()
+    table = pd.DataFrame({"note": [f"{text} {n}" for n in range(500)]})
+    table.to_parquet(stream, compression="gzip", write_statistics=False)
+    return stream.getvalue()
+
+
 NAME = b"KOWALSKI^JANINA"
 
 
@@ -165,6 +174,7 @@ HIDING_PLACES = {
     "archive in a page": page(zipped("a.txt", NAME * 40)),
     "as it lies behind a picture": page(b"\0" * 60) + b"of Kowalski",
     "in place of a picture": b"data:;base64,Kowalski",
+    "cell of a Parquet table": parquet(NAME.decode()),
     "hexadecimal": NAME.hex().encode(),
     "escaped in JSON": json.dumps({"patient": "王伟"}).encode(),
     "escaped in HTML": b"<p>&#29579;&#20255;</p>",
@@ -292,6 +302,21 @@ def test_archives_and_tables_of_the_source_are_harvested(tmp_path):
     (tmp_path / "clinical.csv").write_text("patient_id,sex,birth_date\nHOSP99887,F,1961-02-03\n")
     texts = {text for _, text in harvest([tmp_path]).texts}
     assert {"Nowak", "HOSP99887", "03.02.1961"} <= texts
+
+
+@pytest.mark.parametrize("length", [10, 300_000, None])
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_what_stands_behind_the_pixels_is_harvested(tmp_path, length, syntax):
+    dataset = Dataset()
+    dataset.PatientName, dataset.BitsAllocated, dataset.PixelRepresentation = "Nowak^Ewa", 8, 0
+    dataset.PixelData = b"\x07" * (length or 0) if length else encapsulate([b"\x07" * 900])
+    dataset["PixelData"].VR, dataset["PixelData"].is_undefined_length = "OB", length is None
+    dataset.add_new(0xFFFAFFFA, "SQ", [Dataset()])
+    dataset[0xFFFAFFFA].value[0].PersonName = "Szpital^Kierownik"
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.save_as(tmp_path / "a.dcm", enforce_file_format=False)
+    assert {"Nowak", "Kierownik"} <= {text for _, text in harvest([tmp_path]).texts}
 
 
 def test_damaged_archive_of_the_source_is_counted_not_passed_over(tmp_path):
