@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from pipeline.core.errors import ConfigError, DicomError
 from pipeline.core.files import (
     PRIVATE_FILE_MODE,
     digest,
+    identity_of,
     make_private_folder,
     read_json,
     sha256_of,
@@ -380,10 +382,16 @@ def _screen_problems(inclusion: Inclusion, cases: Sequence[Case]) -> tuple[Probl
     return tuple(people)
 
 
-def _screening(ws: Workspace) -> dict[str, Any]:
+def _screening(ws: Workspace) -> Mapping[str, Any]:
     if not ws.layout.screening.exists():
         raise Waiting("nothing is screened yet; run `liverset build`")
-    content: dict[str, Any] = read_json(ws.layout.screening)
+    return _read_screening(ws.layout.screening, identity_of(ws.layout.screening))
+
+
+@lru_cache(maxsize=1)
+def _read_screening(path: Path, identity: tuple[int, int, int]) -> Mapping[str, Any]:
+    """Read once as long as the file stays the same: every case asks for it many times."""
+    content: dict[str, Any] = read_json(path)
     return content
 
 
