@@ -37,7 +37,21 @@ _BLOCK_BYTES = 1 << 18
 _LOWER = bytes(byte + 32 if 65 <= byte <= 90 else byte for byte in range(256))
 _HASH: dict[int, Any] = {8: np.uint64(0x9E3779B97F4A7C15), 4: np.uint32(0x9E3779B1)}
 _TABLE_BITS = {8: 22, 4: 18}
-_CHARSETS = ("utf-8", "gb18030", "big5", "shift_jis", "euc_kr", "latin-1", "utf-16-le", "utf-16-be")
+_CHARSETS = (
+    "utf-8",
+    "gb18030",
+    "big5",
+    "shift_jis",
+    "euc_jp",
+    "iso2022_jp_2",
+    "euc_kr",
+    "latin-1",
+    "utf-16-le",
+    "utf-16-be",
+)
+_BACK_TO_ASCII = b"\x1b(B"
+"""How ISO 2022 ends a word, unless the next one follows in the same letters."""
+
 _IN_CODED_FORMS = frozenset({Kind.NAME, Kind.NUMBER, Kind.UID})
 
 
@@ -140,7 +154,8 @@ def _byte_forms(kind: Kind, text: str) -> Iterator[tuple[bytes, bool]]:
     """A text as bytes: in every character set that can spell it, and as hexadecimal and base64 digits."""
     for charset in _charsets_for(text):
         try:
-            yield text.encode(charset), text.isascii() and not charset.startswith("utf-16")
+            content = text.encode(charset).removesuffix(_BACK_TO_ASCII)
+            yield content, text.isascii() and not charset.startswith("utf-16")
         except UnicodeEncodeError:
             continue
     plain = text.encode()

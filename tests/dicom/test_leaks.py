@@ -100,6 +100,19 @@ def test_every_identifier_is_found_in_a_text(source, tmp_path, plant, charset):
     assert kind in {leak.kind for leak in search(source, [out])}
 
 
+@pytest.mark.parametrize("charset", ["utf-8", "iso2022_jp", "shift_jis", "euc_jp", "euc_kr", "gb2312", "big5"])
+@pytest.mark.parametrize("name", ["山田^太郎", "김^희중", "王^小东"])
+def test_a_name_is_found_in_other_letters_than_the_source_used(tmp_path, charset, name):
+    (tmp_path / "source").mkdir()
+    dicom_file(tmp_path / "source" / "a.dcm", PatientName=name)
+    try:
+        (tmp_path / "notes.txt").write_bytes(f"seen: {name.partition('^')[2]} (ward 3)".encode(charset))
+    except UnicodeEncodeError:
+        return
+    found = search(harvest([tmp_path / "source"]), [tmp_path / "notes.txt"])
+    assert {leak.kind for leak in found} == {Kind.NAME}
+
+
 def nifti(header_text: bytes = b"", after: bytes = b"") -> bytes:
     from pipeline.image.nifti import nifti_bytes
 
