@@ -221,6 +221,39 @@ def slice_without_position_and_orientation(folder: Path) -> Outcome:
 
 
 @situation
+def one_position_a_little_off_the_line(folder: Path) -> Outcome:
+    scan_ = Scan(body(8))
+
+    def edit(ds: Dataset, index: int) -> None:
+        if index == 5:
+            ds.ImagePositionPatient[1] += 0.08
+
+    expose(folder, scan_, edit)
+    return outcome(scan_, flags="odd-position")
+
+
+def last_slice_apart(keyword: str, value: str) -> Situation:
+    """The last slice differs in what makes a series, and lies just where the series goes on."""
+
+    def build(folder: Path) -> Outcome:
+        scan_ = Scan(body(), spacing=(3.0, 0.7, 0.7))
+        expose(folder, scan_, lambda ds, index: setattr(ds, keyword, value) if index == 5 else None)
+        rest, last = replace(scan_, hu=scan_.hu[:5]), replace(scan_, hu=scan_.hu[5:], origin=tuple(scan_.position(5)))
+        if keyword == "SOPClassUID":
+            return outcome(rest, flags="broken-neighbour", aside="secondary-capture")
+        return outcome(rest, last, flags="broken-neighbour single-slice")
+
+    return build
+
+
+SITUATIONS |= {
+    "last_slice_in_another_frame_of_reference": last_slice_apart("FrameOfReferenceUID", "1.2.3.4.6"),
+    "last_slice_in_another_series": last_slice_apart("SeriesInstanceUID", "1.2.3"),
+    "last_slice_of_another_class": last_slice_apart("SOPClassUID", SecondaryCaptureImageStorage),
+}
+
+
+@situation
 def position_that_is_no_number(folder: Path) -> Outcome:
     expose(folder, Scan(body()), stamped(ImagePositionPatient=lambda i: ["0", "0", "1e999" if i == 2 else f"{i * 2}"]))
     return outcome(refusals="no-position")
@@ -382,6 +415,25 @@ def rows_that_are_no_number(folder: Path) -> Outcome:
     for path in expose(folder, Scan(body())):
         path.write_bytes(path.read_bytes().replace(b"\x28\0\x10\0US\2\0\x0c\0", b"\x28\0\x10\0DS\4\0nan "))
     return outcome(refusals="no-pixel-spacing")
+
+
+@situation
+def one_slice_with_another_intercept(folder: Path) -> Outcome:
+    scan_ = Scan(body())
+
+    def edit(ds: Dataset, index: int) -> None:
+        if index == 3:
+            ds.RescaleIntercept = -1000
+            set_stored(ds, scan_.hu[index] + 1000)
+
+    expose(folder, scan_, edit)
+    return outcome(scan_, flags="odd-slice")
+
+
+@situation
+def one_slice_with_a_high_bit_beyond_its_word(folder: Path) -> Outcome:
+    expose(folder, Scan(body()), stamped(HighBit=lambda i: 143 if i == 2 else 15))
+    return outcome(refusals="SliceError")
 
 
 @situation
