@@ -19,7 +19,7 @@ from pydicom.encaps import generate_fragments, generate_frames
 from pipeline.core.errors import DicomError
 from pipeline.core.records import Instance, SourceFile
 from pipeline.dicom import header as words
-from pipeline.dicom.slow import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, READ_FAULTS, read_inflated_pixels
+from pipeline.dicom.slow import BIG_ENDIAN, DEFLATED, EXPLICIT, GE_PRIVATE, IMPLICIT, READ_FAULTS, read_inflated_pixels
 from pipeline.dicom.sources import ARCHIVE_FAULTS, MAX_FILE_BYTES, opened
 
 Decoder = Callable[[bytes], NDArray[Any]]
@@ -31,7 +31,7 @@ LOSSY_SYNTAXES = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})
 """JPEG baseline and extended; JPEG-LS and JPEG 2000 may be either, LossyImageCompression tells."""
 
 _PIXEL_ELEMENT = (words.PIXEL_TAG >> 16, words.PIXEL_TAG & 0xFFFF)
-_NATIVE = frozenset({IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED})
+_NATIVE = frozenset({IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED, GE_PRIVATE})
 _RLE = "1.2.840.10008.1.2.5"
 _RLE_HEADER_BYTES = 64
 _JPEG = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70))
@@ -113,16 +113,31 @@ class PixelReader:
         return values.view(f"u{values.dtype.itemsize}"), min(bits, precision)
 
     def _native(self, slice_: Instance, count: int, allocated: int) -> NDArray[Any]:
-        big_endian = slice_.text(words.TRANSFER_SYNTAX) == BIG_ENDIAN
-        if big_endian and allocated == 8:
-            raise SliceError("8-bit pixels in big endian words are not supported", slice_.source)
+        big_endian = slice_.text(words.TRANSFER_SYNTAX) in (BIG_ENDIAN, GE_PRIVATE)
         size = count * allocated // 8
-        content = self._bytes(slice_, int(slice_.number(words.FRAME_INDEX) or 0) * size, size)
+        start = int(slice_.number(words.FRAME_INDEX) or 0) * size
+        if big_endian and allocated == 8 and self._is_in_words(slice_):
+            content = self._swapped(slice_, start, size)
+        else:
+            content = self._bytes(slice_, start, size)
         if len(content) < size:
             raise SliceError("it is cut short: pixels are missing", slice_.source)
         self._require_sound_end(slice_)
         kind = f"u{allocated // 8}"
         return np.frombuffer(content, f">{kind}" if big_endian else f"<{kind}").astype(kind, copy=False)
+
+    def _is_in_words(self, slice_: Instance) -> bool:
+        """True when 8-bit pixels lie two in a big endian word (OW, PS3.5 7.3)."""
+        if slice_.text(words.TRANSFER_SYNTAX) == GE_PRIVATE:
+            raise SliceError("8-bit pixels in GE's private encoding: their order cannot be told", slice_.source)
+        self._file.seek(int(slice_.number(words.PIXEL_OFFSET) or 0) - 8)
+        return self._file.read(2) == b"OW"
+
+    def _swapped(self, slice_: Instance, start: int, size: int) -> bytes:
+        """Bytes of a frame whose words are swapped; a frame of an odd size ends within a word."""
+        aside = start % 2
+        whole = self._bytes(slice_, start - aside, (aside + size + 1) // 2 * 2)
+        return np.frombuffer(whole, "<u2").byteswap().tobytes()[aside : aside + size]
 
     def _require_sound_end(self, slice_: Instance) -> None:
         """Raise when the pixels do not end where their element does, or bytes follow that are no element.
