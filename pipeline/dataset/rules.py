@@ -5,6 +5,7 @@ Every rule is asked, so that all reasons are known, not only the first. No reaso
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -33,6 +34,7 @@ class Candidate:
         decision: what a person said about it, None where nobody did.
         frame: FrameOfReferenceUID; "" where unknown.
         contradiction: what under the patient's number no one person can have; "" where nothing.
+        motion_mm: `image.motion.skin_jump_mm`; None where it was not measured.
     """
 
     key: str
@@ -45,6 +47,7 @@ class Candidate:
     decision: Decision | None = None
     frame: str = ""
     contradiction: str = ""
+    motion_mm: float | None = None
 
     @property
     def agreed_phase(self) -> PhaseGuess:
@@ -167,6 +170,15 @@ def _tilt(candidate: Candidate, config: Config) -> str | None:
     return "the gantry was tilted: slices are stacked aslant" if tilted else None
 
 
+def _motion(candidate: Candidate, config: Config) -> str | None:
+    limit, found = config.inclusion.max_motion_mm, candidate.motion_mm
+    if limit is None or found is None or found <= limit:
+        return None
+    if math.isnan(found):
+        return "no skin was found to measure motion by"
+    return f"the skin jumps by {found:.1f} mm between slices, expected at most {limit:g} mm"
+
+
 def _phase_known(candidate: Candidate, config: Config) -> str | None:
     unknown = candidate.agreed_phase.phase is None and not candidate.agreed_phase.needs_person
     return "nothing in text or timing tells the phase" if unknown else None
@@ -210,6 +222,7 @@ SERIES_RULES: Mapping[str, Rule] = MappingProxyType(
         "coverage": _coverage,
         "kernel": _kernel,
         "kvp": _kvp,
+        "motion": _motion,
         "phase-unknown": _phase_known,
         "phase-conflict": _phase_agreed,
         "phase-not-required": _phase_wanted,

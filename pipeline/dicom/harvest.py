@@ -9,6 +9,7 @@ dates as whole dates. What is shorter is searched only as part of something long
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import re
 import struct
@@ -22,7 +23,7 @@ from datetime import date
 from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from pydicom import dcmread
 from pydicom.datadict import dictionary_VR, keyword_for_tag
@@ -153,7 +154,13 @@ def harvest(paths: Sequence[Path]) -> Identifiers:
 def _harvest_file(path: Path, basket: _Basket) -> None:
     try:
         with path.open("rb") as file:
-            is_zip, is_tar = file.read(4) == b"PK\x03\x04", path.name.lower().endswith(_TAR_ENDINGS)
+            head, is_tar = file.read(4), path.name.lower().endswith(_TAR_ENDINGS)
+            is_zip = head == b"PK\x03\x04"
+            if head.startswith(b"\x1f\x8b") and not is_tar:
+                file.seek(0)
+                with gzip.open(file) as inside:
+                    _harvest_stream(path.stem, cast("BinaryIO", inside), basket)
+                return
             if not is_zip and not is_tar:
                 _harvest_stream(path.name, file, basket)
                 return

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core.config import Config, Section
-from pipeline.core.errors import ConfigError, DicomError
+from pipeline.core.errors import ConfigError, DicomError, PipelineError
 from pipeline.core.files import (
     PRIVATE_FILE_MODE,
     digest,
@@ -238,7 +238,7 @@ def _series_name(ws: Workspace, key: str) -> str:
 def _candidate(
     ws: Workspace, series: Series, guess: PhaseGuess, decisions: Mapping[str, Decision], doubtful: Mapping[str, str]
 ) -> Candidate:
-    from pipeline.dataset.inclusion import Candidate
+    from pipeline.dataset.rules import Candidate, screen_series
     from pipeline.dicom.admission import admit
     from pipeline.dicom.convert import series_facts
 
@@ -246,7 +246,7 @@ def _candidate(
     refused = () if against is None else (Problem(against.rule, Severity.REFUSE, against.message),)
     patient = normalised_patient_id(series.first.text("PatientID"))
     nobodys = () if patient else (Problem("no-patient", Severity.REFUSE, "its files hold no patient number"),)
-    return Candidate(
+    candidate = Candidate(
         key=series.key,
         case_id=_patient_name(ws, series),
         study=series.first.text("StudyInstanceUID"),
@@ -258,6 +258,20 @@ def _candidate(
         frame=series.first.text("FrameOfReferenceUID"),
         contradiction=doubtful.get(patient, "") if patient else "",
     )
+    if ws.config.inclusion.max_motion_mm is None or screen_series(candidate, ws.config):
+        return candidate
+    return replace(candidate, motion_mm=_motion_mm(ws, series))
+
+
+def _motion_mm(ws: Workspace, series: Series) -> float | None:
+    """None where the pixels cannot be read, which the conversion will report."""
+    from pipeline.dicom.convert import read_series
+    from pipeline.image.motion import skin_jump_mm
+
+    try:
+        return skin_jump_mm(read_series(series, allow_tilt=ws.config.inclusion.allow_tilt).volume)
+    except PipelineError:
+        return None
 
 
 def _patients(ws: Workspace, series: Iterable[Series]) -> dict[str, Patient]:
@@ -409,10 +423,11 @@ SCREEN = Stage(
     code=(
         "core",
         "dicom",
+        "image/motion.py",
         *(f"dataset/{module}.py" for module in ("clinical", "decisions", "inclusion", "rules", "selection")),
         "stages/intake.py",
     ),
-    packages=("pydicom", "numpy", "pandas"),
+    packages=("pydicom", "numpy", "pandas", "scipy", "scikit-image"),
     sections=_sections,
     inputs=_screen_inputs,
     work=_screen,

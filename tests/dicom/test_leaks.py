@@ -30,6 +30,7 @@ from pipeline.core.geometry import Geometry
 from pipeline.core.volume import Volume
 from pipeline.dicom.leaks import Identifiers, Kind, Leak, harvest, search
 from pipeline.dicom.unpack import stretches
+from tests.dicom.scanner import Scan, body, expose
 
 
 def dicom_file(path: Path, **values: object) -> Path:
@@ -373,3 +374,13 @@ def test_dates_of_every_month_are_spelt_out():
     from pipeline.dicom.harvest import date_spellings
 
     assert {"3 May 1999", "03-May-1999", "May 3, 1999", "19990503"} <= set(date_spellings(date(1999, 5, 3)))
+
+
+def test_a_gzipped_file_is_harvested_like_the_file_itself(tmp_path):
+    (path,) = expose(tmp_path / "plain", Scan(body(1)))
+    (tmp_path / "packed").mkdir()
+    (tmp_path / "packed" / "IM1.dcm.gz").write_bytes(gzip.compress(path.read_bytes()))
+    plain, packed = harvest([tmp_path / "plain"]), harvest([tmp_path / "packed"])
+    assert packed.files == 1
+    assert packed.texts == plain.texts
+    assert packed.texts
