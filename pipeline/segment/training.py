@@ -20,12 +20,12 @@ from typing import Any
 from pipeline.core.errors import ModelError
 from pipeline.core.files import atomic_writer, read_json, write_json
 from pipeline.segment.models import CHECKPOINT_NAME, DEFAULT_ORIENTATION, Model
+from pipeline.segment.plans import TORCH_RESAMPLING
 from pipeline.segment.quiet import quiet_nnunet
 
 PLANS_NAME = "nnUNetPlans"
 FULL_CONFIGURATION = "3d_fullres"
 SMALL_CONFIGURATION = "3d_small"
-TORCH_RESAMPLING = "resample_torch_fornnunet"
 _one_training = threading.Lock()
 
 Fold = int | str
