@@ -34,22 +34,6 @@ from pipeline.segment.resample import Decide, labels_at, largest_class, last_reg
 Shape = tuple[int, int, int]
 
 
-class OneDnnConv3d(torch.nn.Conv3d):
-    """A convolution that always takes oneDNN's kernels on a CPU.
-
-    For a single small image torch takes kernels of its own, three times slower on the layers of a small network; for
-    larger images or batches it takes oneDNN's as well. See `ConvParams::use_mkldnn` in ATen/native/Convolution.cpp.
-    """
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - torch's name
-        """Of a batch (1, channels, slices, rows, columns)."""
-        if input.device.type != "cpu" or not torch.backends.mkldnn.is_available():
-            return super().forward(input)
-        return torch.mkldnn_convolution(
-            input, self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups
-        )
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Network:
     """A model in memory. Axes in and out are the image's; inside they may be transposed, as the plans say."""
@@ -194,10 +178,26 @@ def _network_of(plans: Plans, weights: Mapping[str, Any], name: str) -> torch.nn
         network.load_state_dict(weights)
     except RuntimeError as error:
         raise ModelError(f"model {name}: weights and plans.json do not fit: {_first_line(error)}") from None
-    for layer in network.modules():
-        if type(layer) is torch.nn.Conv3d:
-            layer.__class__ = OneDnnConv3d
+    if torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        for layer in network.modules():
+            if type(layer) is torch.nn.Conv3d and max(layer.kernel_size) > 1:
+                layer.__class__ = _OneDnnConv3d
     return network.eval()
+
+
+class _OneDnnConv3d(torch.nn.Conv3d):
+    """A convolution that takes oneDNN's kernels on a CPU, whatever the size of the image.
+
+    For a single small image torch takes kernels of its own, three times slower on the layers of a small network; for
+    larger images and for batches it takes oneDNN's too. See `ConvParams::use_mkldnn` in ATen/native/Convolution.cpp.
+    """
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - torch's name
+        if input.device.type != "cpu" or isinstance(self.padding, str):
+            return super().forward(input)
+        return torch.mkldnn_convolution(
+            input, self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups
+        )
 
 
 def _resampled(
