@@ -15,6 +15,7 @@ from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
+from operator import attrgetter
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -100,7 +101,7 @@ def _walk_folder(root: Path, visited: set[tuple[int, int]]) -> Iterator[Folder |
                 continue
             visited.add((status.st_dev, status.st_ino))
             with os.scandir(folder) as listing:
-                entries = sorted(listing, key=lambda entry: entry.name)
+                entries = sorted(listing, key=attrgetter("name"))
         except OSError as error:
             yield _fate(folder, "unreachable", f"the folder cannot be listed ({type(error).__name__})")
             continue
