@@ -7,7 +7,8 @@ or one slice alone has them. Each makes a series suspect; a person looks, nothin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +40,7 @@ SMOOTH_EDGE = 0.45
 MIN_STATIC_SLICES = 8
 """Over fewer slices anatomy stays in place too."""
 
-MAX_STATIC_SLICES = 24
+MAX_STATIC_SLICES = 12
 """As many, spread over the series, tell whether something stays in place."""
 
 MIN_SHARE_CHANGING = 0.5
@@ -192,13 +193,13 @@ def _has_static_strokes(slices: Sequence[NDArray[np.int16]]) -> bool:
     darkest and brightest values of each pixel. And wherever it covers anything, less changes than beside it.
     """
     air = _air(slices[len(slices) // 2])
-    stack = np.maximum(slices[:: -(-len(slices) // MAX_STATIC_SLICES)], air)
-    darkest, brightest = stack.min(axis=0), stack.max(axis=0)
+    some = [np.maximum(values, air) for values in slices[:: -(-len(slices) // MAX_STATIC_SLICES)]]
+    darkest, brightest = np.minimum.reduce(some), np.maximum.reduce(some)
     if np.count_nonzero(darkest < brightest) < MIN_SHARE_CHANGING * np.count_nonzero(brightest > air):
         return False
-    mean = stack.mean(axis=0, dtype=np.float32).astype(np.int16)
+    mean = (_sum(some) // len(some)).astype(np.int16)
     is_seen = any(_has_line(image, MIN_STATIC_CONTRAST) for image in (mean, -mean, darkest, -brightest))
-    return is_seen or _has_line(-_octaves_of_change(stack), STILLER)
+    return is_seen or _has_line(-_octaves_of_change(some), STILLER)
 
 
 def _air(values: NDArray[np.int16]) -> np.int16:
@@ -207,11 +208,19 @@ def _air(values: NDArray[np.int16]) -> np.int16:
     return np.int16(np.percentile(above_padding, AIR_PERCENTILE) if above_padding.size else values.min())
 
 
-def _octaves_of_change(stack: NDArray[np.int16]) -> NDArray[np.int16]:
+def _octaves_of_change(slices: Sequence[NDArray[np.int16]]) -> NDArray[np.int16]:
     """How much each pixel changes from slice to slice, on a scale on which ink that covers alike has one contrast."""
-    change = np.abs(np.diff(stack, axis=0)).mean(axis=0, dtype=np.float32)
-    octaves: NDArray[np.int16] = np.rint(OCTAVE * np.log2(change + 1)).astype(np.int16)
+    change = _sum(np.abs(after - before) for before, after in itertools.pairwise(slices)) / (len(slices) - 1)
+    octaves: NDArray[np.int16] = np.rint(OCTAVE * np.log2(change.astype(np.float32) + 1)).astype(np.int16)
     return octaves
+
+
+def _sum(images: Iterable[NDArray[np.int16]]) -> NDArray[np.int32]:
+    first, *others = images
+    total = first.astype(np.int32)
+    for image in others:
+        total += image
+    return total
 
 
 def _has_odd_strokes(slices: Sequence[NDArray[np.int16]], number: int) -> bool:

@@ -54,7 +54,7 @@ class _Marks:
     Attributes:
         top, bottom, left, right: their boxes; bottom and right lie one beyond.
         strokes: how many strokes a row meets in them, on average.
-        ink: their highest contrast.
+        ink: the highest contrast in the middle of their strokes.
     """
 
     top: NDArray[np.intp]
@@ -96,10 +96,6 @@ class _Runs:
     stop: NDArray[np.intp]
     columns: int
 
-    @property
-    def row(self) -> NDArray[np.intp]:
-        return self.start // self.columns
-
 
 def _runs(strokes: NDArray[np.bool_]) -> _Runs:
     """The runs of an image in reading order; the outermost columns, where rows would run together, are left out."""
@@ -112,27 +108,36 @@ def _runs(strokes: NDArray[np.bool_]) -> _Runs:
 
 def _marks(runs: _Runs, contrast: NDArray[np.integer]) -> _Marks:
     """Marks of a letter's height that are strokes, not blots: they leave part of their box free."""
-    count, mark = _connected(runs)
-    first, last = runs.start - runs.row * runs.columns, runs.stop - runs.row * runs.columns
-    top, bottom = _lowest(mark, runs.row, count), -_lowest(mark, -runs.row, count) + 1
-    left, right = _lowest(mark, first, count), -_lowest(mark, -last, count)
-    ink = -_lowest(mark, -_highest_in(runs, contrast), count)
-    size = np.bincount(mark, weights=last - first, minlength=count)
-    met = np.bincount(mark, minlength=count) / (bottom - top)
-    fits = np.flatnonzero(_may_be_lettering(bottom - top, right - left, size, met))
+    mark = _connected(runs)
+    order = np.argsort(mark, kind="stable")
+    begins = np.flatnonzero(np.diff(mark[order], prepend=-1))
+    row, column = np.divmod(runs.start[order], runs.columns)
+    length = (runs.stop - runs.start)[order]
+    ink = contrast.ravel()[((runs.start + runs.stop) // 2)[order]]
+    top, bottom = np.minimum.reduceat(row, begins), np.maximum.reduceat(row, begins) + 1
+    left, right = np.minimum.reduceat(column, begins), np.maximum.reduceat(column + length, begins)
+    met = np.diff(begins, append=mark.size) / (bottom - top)
+    fits = np.flatnonzero(_may_be_lettering(bottom - top, right - left, np.add.reduceat(length, begins), met))
     fits = fits[np.argsort(left[fits], kind="stable")]
-    return _Marks(top[fits], bottom[fits], left[fits], right[fits], met[fits], ink[fits])
+    return _Marks(
+        top[fits],
+        bottom[fits],
+        left[fits],
+        right[fits],
+        met[fits],
+        np.maximum.reduceat(ink, begins)[fits].astype(np.intp),
+    )
 
 
-def _connected(runs: _Runs) -> tuple[int, NDArray[np.integer]]:
-    """How many marks the runs form, and which one each belongs to; runs that touch by a corner belong together."""
+def _connected(runs: _Runs) -> NDArray[np.integer]:
+    """The number of the mark each run belongs to; runs that touch by a corner belong together."""
     first = np.searchsorted(runs.stop, runs.start + runs.columns)
     found = np.searchsorted(runs.start, runs.stop + runs.columns, side="right") - first
     _, below = _pairs(first, found)
     ends = np.concatenate([[0], np.cumsum(found)])
     links = csr_array((np.ones(below.size, dtype=np.int8), below, ends), shape=(first.size, first.size))
-    count, mark = connected_components(links, directed=False)
-    return int(count), mark
+    mark: NDArray[np.integer] = connected_components(links, directed=False)[1]
+    return mark
 
 
 def _pairs(first: NDArray[np.intp], found: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -140,18 +145,6 @@ def _pairs(first: NDArray[np.intp], found: NDArray[np.intp]) -> tuple[NDArray[np
     one = np.repeat(np.arange(first.size), found)
     other = np.arange(one.size) + np.repeat(first - np.cumsum(found) + found, found)
     return one, other
-
-
-def _lowest(mark: NDArray[np.integer], values: NDArray[np.intp], count: int) -> NDArray[np.intp]:
-    """The lowest value of each mark."""
-    lowest = np.full(count, np.iinfo(np.intp).max)
-    np.minimum.at(lowest, mark, values)
-    return lowest
-
-
-def _highest_in(runs: _Runs, contrast: NDArray[np.integer]) -> NDArray[np.intp]:
-    edges = np.stack([runs.start, runs.stop], axis=1).ravel()
-    return np.maximum.reduceat(contrast.ravel(), edges)[::2].astype(np.intp)
 
 
 def _may_be_lettering(
