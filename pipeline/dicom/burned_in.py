@@ -7,8 +7,9 @@ or one slice alone has them. Each makes a series suspect; a person looks, nothin
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,6 +107,8 @@ def _comparable(slices: Sequence[NDArray[Any]]) -> list[NDArray[np.int16]]:
 
 
 def _within_14_bits(values: NDArray[Any], halvings: int) -> NDArray[np.int16]:
+    if values.dtype in (np.int16, np.uint16) and not halvings and -LARGEST <= values.min() <= values.max() <= LARGEST:
+        return values.view(np.int16)
     whole = np.rint(values) if values.dtype.kind == "f" else values
     halved = whole // (1 << halvings) if halvings else whole
     lowest = 0 if values.dtype.kind == "u" else -LARGEST
@@ -164,7 +167,10 @@ def _overfull_values(values: NDArray[np.int16]) -> list[int]:
     """
     lowest = values.min()
     above, middle, below = values[:-2], values[1:-1], values[2:]
-    equal = middle[(above == middle) & (middle == below) & (middle > lowest)]
+    is_column = middle > lowest
+    is_column &= above == middle
+    is_column &= below == middle
+    equal = middle[is_column]
     counts = np.bincount(equal.astype(np.intp) - lowest, minlength=1)
     if counts.max() <= MIN_COLUMNS:
         return []
@@ -189,46 +195,42 @@ def _second_highest(counts: NDArray[Any], highest: NDArray[Any]) -> NDArray[Any]
 def _has_static_strokes(slices: Sequence[NDArray[np.int16]]) -> bool:
     """True when a line of letters stays in place over all slices.
 
-    Noise and moving anatomy average out, ink does not. Where what lies beneath changes much, ink is best seen in the
-    darkest and brightest values of each pixel. And wherever it covers anything, less changes than beside it.
+    Bright ink keeps the darkest value of a pixel bright, dark ink the brightest dark, while moving anatomy fades from
+    both. And whatever its own value, less changes beneath ink than beside it.
     """
     air = _air(slices[len(slices) // 2])
     some = [np.maximum(values, air) for values in slices[:: -(-len(slices) // MAX_STATIC_SLICES)]]
-    darkest, brightest = np.minimum.reduce(some), np.maximum.reduce(some)
+    darkest, brightest = functools.reduce(np.minimum, some), functools.reduce(np.maximum, some)
     if np.count_nonzero(darkest < brightest) < MIN_SHARE_CHANGING * np.count_nonzero(brightest > air):
         return False
-    mean = (_sum(some) // len(some)).astype(np.int16)
-    is_seen = any(_has_line(image, MIN_STATIC_CONTRAST) for image in (mean, -mean, darkest, -brightest))
+    is_seen = _has_line(darkest, MIN_STATIC_CONTRAST) or _has_line(-brightest, MIN_STATIC_CONTRAST)
     return is_seen or _has_line(-_octaves_of_change(some), STILLER)
 
 
 def _air(values: NDArray[np.int16]) -> np.int16:
     """A value that nearly all of the body exceeds."""
-    above_padding = values[values > values.min()]
-    return np.int16(np.percentile(above_padding, AIR_PERCENTILE) if above_padding.size else values.min())
+    sample = values[::4, ::4]
+    above_padding = sample[sample > sample.min()]
+    return np.int16(np.percentile(above_padding, AIR_PERCENTILE) if above_padding.size else sample.min())
 
 
 def _octaves_of_change(slices: Sequence[NDArray[np.int16]]) -> NDArray[np.int16]:
     """How much each pixel changes from slice to slice, on a scale on which ink that covers alike has one contrast."""
-    change = _sum(np.abs(after - before) for before, after in itertools.pairwise(slices)) / (len(slices) - 1)
-    octaves: NDArray[np.int16] = np.rint(OCTAVE * np.log2(change.astype(np.float32) + 1)).astype(np.int16)
+    change = np.zeros(slices[0].shape, dtype=np.float32)
+    for before, after in itertools.pairwise(slices):
+        change += np.abs(after - before)
+    octaves: NDArray[np.int16] = np.rint(OCTAVE * np.log2(change / (len(slices) - 1) + 1)).astype(np.int16)
     return octaves
-
-
-def _sum(images: Iterable[NDArray[np.int16]]) -> NDArray[np.int32]:
-    first, *others = images
-    total = first.astype(np.int32)
-    for image in others:
-        total += image
-    return total
 
 
 def _has_odd_strokes(slices: Sequence[NDArray[np.int16]], number: int) -> bool:
     """True when strokes of one slice, brighter or darker than in both of the nearest two, form a line of letters."""
     first = min(max(number - 1, 0), len(slices) - 3)
     one, other = (slices[near] for near in range(first, first + 3) if near != number)
-    brighter, darker = slices[number] - np.maximum(one, other), np.minimum(one, other) - slices[number]
-    contrast = np.maximum(brighter, darker)
+    brighter, contrast = np.maximum(one, other), np.minimum(one, other)
+    np.subtract(slices[number], brighter, out=brighter)
+    contrast -= slices[number]
+    np.maximum(brighter, contrast, out=contrast)
     return has_text_line(standing_out(contrast, MIN_ODD_CONTRAST), contrast)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,9 @@ def standing_out(contrast: NDArray[np.int16], at_least: int) -> NDArray[np.bool_
     needed = np.maximum(at_least, TIMES_QUIET * usual).astype(np.int16)
     found: NDArray[np.bool_] = (tiles > needed[:, None, :, None]).reshape(contrast.shape)
     peak = _over_squares(contrast, PEN_PIXELS, np.maximum)
-    found &= contrast > (peak >> 2) + (peak >> 3)
+    share = peak >> 2
+    share += peak >> 3
+    found &= contrast > share
     return found
 
 
@@ -61,20 +64,22 @@ def _over_squares(image: NDArray[np.int16], size: int, *extremes: Any) -> NDArra
     """
     margin = len(extremes) * (size - 1) // 2
     above, below = image[:1].repeat(margin, axis=0), image[-1:].repeat(margin, axis=0)
-    line = np.concatenate([above, image, below]).ravel()
+    line, spare = np.concatenate([above, image, below]).ravel(), np.empty(image.size + 2 * above.size, dtype=np.int16)
+    length = line.size
     for extreme in extremes:
-        for stride in (image.shape[1], 1):
-            line = _over_window(line, size, extreme, stride)
+        for shift in (step * stride for stride in (image.shape[1], 1) for step in _steps(size)):
+            length -= shift
+            extreme(line[:length], line[shift : shift + length], out=spare[:length])
+            line, spare = spare, line
     spread = image.copy()
-    spread.ravel()[margin : image.size - margin] = line
+    spread.ravel()[margin : image.size - margin] = line[:length]
     return spread
 
 
-def _over_window(line: NDArray[np.int16], size: int, extreme: Any, stride: int) -> NDArray[np.int16]:
-    """The extreme of so many values a stride apart, from the extremes of two, four and more of them."""
+def _steps(size: int) -> Iterator[int]:
+    """Shifts by which extremes of two, of four and in the end of so many values come from extremes of share as many."""
     reach = 1
     while reach < size:
         step = min(reach, size - reach)
-        line = extreme(line[: -step * stride], line[step * stride :])
+        yield step
         reach += step
-    return line
