@@ -48,7 +48,7 @@ MIN_SHARE_CHANGING = 0.5
 """Where fewer pixels change, slices are copies of one another, and staying in place says nothing."""
 
 MIN_STATIC_CONTRAST = 30
-MIN_ODD_CONTRAST = 30
+MIN_ODD_CONTRAST = 40
 
 AIR_PERCENTILE = 2
 """What is darker is air or padding, between which scanners change back and forth."""

@@ -14,11 +14,11 @@ TILE_PIXELS = 32
 """Noise and anatomy are told for parts of a slice of this size."""
 
 SAMPLE_STEP = 4
-QUIET_SHARE = 0.7
+QUIET_SHARE = 0.8
 """Text inks less than the rest of its tile."""
 
-TIMES_QUIET = 3
-"""By how much a stroke stands out, in what the quiet share of its tile does: some four standard deviations of noise."""
+TIMES_QUIET = 2.5
+"""By how much a stroke stands out, in what the quiet share of its tile does: some three standard deviations of noise."""
 
 PEN_PIXELS = 7
 """A square as large as this around a pixel of a stroke holds the stroke's brightest."""

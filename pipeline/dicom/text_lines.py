@@ -37,9 +37,6 @@ STROKES_PER_HEIGHT = (0.9, 2.4)
 MAX_CLUTTER = 0.3
 """How densely, compared with the line, the half heights above and below it may be inked."""
 
-MIN_SHARE_STRAIGHT = 0.75
-"""Of a line's letters, that share its top or its base: tails and commas do not; edges of the body bend."""
-
 TALLER = 1.8
 """Capitals and letters with tails are up to this much higher than small letters."""
 
@@ -200,7 +197,7 @@ def _line_ending_at(last: int, before: NDArray[np.intp]) -> list[int]:
 
 
 def _is_print(line: list[int], marks: _Marks, strokes: NDArray[np.bool_]) -> bool:
-    """True when a line is as dense with strokes as print and straight, and the space above and below it is free."""
+    """True when a line is as dense with strokes as print, and the space above and below it is free."""
     top, bottom = int(np.median(marks.top[line])), int(np.median(marks.bottom[line]))
     columns = slice(int(marks.left[line].min()), int(marks.right[line].max()))
     height = bottom - top
@@ -214,11 +211,4 @@ def _is_print(line: list[int], marks: _Marks, strokes: NDArray[np.bool_]) -> boo
     around = np.concatenate([above.ravel(), below.ravel()])
     clutter = float(around.mean()) if around.size else 0.0
     is_dense = low <= marks.strokes[line].sum() / heights_long <= high
-    is_straight = max(_share_near(marks.top[line], top, height), _share_near(marks.bottom[line], bottom, height))
-    is_free = clutter <= MAX_CLUTTER * strokes[top:bottom, columns].mean()
-    return bool(is_dense and is_free and is_straight >= MIN_SHARE_STRAIGHT)
-
-
-def _share_near(edges: NDArray[np.intp], edge: int, height: int) -> float:
-    """The share of letters whose edge is the line's, but for a quarter of its height."""
-    return float(np.mean(np.abs(edges - edge) <= max(1, height // 4)))
+    return bool(is_dense and clutter <= MAX_CLUTTER * strokes[top:bottom, columns].mean())
