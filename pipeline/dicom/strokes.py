@@ -18,7 +18,7 @@ QUIET_SHARE = 0.8
 """Text inks less than the rest of its tile."""
 
 TIMES_QUIET = 2.5
-"""By how much a stroke stands out, in what the quiet share of its tile does: some three standard deviations of noise."""
+"""By how much a stroke stands out, in what the quiet share of its tile does: about three standard deviations."""
 
 PEN_PIXELS = 7
 """A square as large as this around a pixel of a stroke holds the stroke's brightest."""
