@@ -124,7 +124,7 @@ def with_text(stack: Stack, cover: NDArray[np.float64], brightness: int | None, 
     changed = list(stack)
     for number in slices:
         values = stack[number].astype(np.float64)
-        body = np.median(values[values > np.percentile(values, 30) + 700])
+        body = np.median(values[values > np.percentile(values, 1) + 700])
         level = values.max() if brightness is None else body + brightness
         changed[number] = np.round(values * (1 - cover) + level * cover).astype(stack[number].dtype)
     return changed
