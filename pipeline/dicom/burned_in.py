@@ -47,6 +47,9 @@ MAX_STATIC_SLICES = 12
 MIN_SHARE_CHANGING = 0.5
 """Where fewer pixels change, slices are copies of one another, and staying in place says nothing."""
 
+MIN_STATIC_STROKES = 5
+"""A series is asked once and not for every slice; the best of 56 clean series had 4.7."""
+
 MIN_STATIC_CONTRAST = 30
 MIN_ODD_CONTRAST = 40
 
@@ -69,7 +72,7 @@ class TextFinding:
     """Where a series looks as if it held text.
 
     Attributes:
-        slices: indices of slices with strokes of one value, in the order given.
+        slices: indices of slices with strokes of one value or of their own, in the order given.
         is_static: True when strokes stay in place over all slices.
     """
 
@@ -235,6 +238,6 @@ def _has_odd_strokes(slices: Sequence[NDArray[np.int16]], number: int) -> bool:
 
 
 def _has_line(image: NDArray[np.int16], at_least: int) -> bool:
-    """True when strokes brighter than what is around them form a line of letters."""
+    """True when strokes brighter than what is around them form a line of letters in an image of a whole series."""
     contrast = bright_strokes(image)
-    return has_text_line(standing_out(contrast, at_least), contrast)
+    return has_text_line(standing_out(contrast, at_least), contrast, min_strokes=MIN_STATIC_STROKES)
