@@ -48,7 +48,8 @@ def standing_out(contrast: NDArray[np.int16], at_least: int) -> NDArray[np.bool_
     quiet = int(QUIET_SHARE * sample.shape[-1])
     usual = np.partition(sample, quiet, axis=-1)[..., quiet]
     needed = np.maximum(at_least, TIMES_QUIET * usual).astype(np.int16)
-    found: NDArray[np.bool_] = (tiles > needed[:, None, :, None]).reshape(contrast.shape)
+    bands = contrast.reshape(rows, TILE_PIXELS, -1)
+    found: NDArray[np.bool_] = (bands > needed.repeat(TILE_PIXELS, axis=1)[:, None]).reshape(contrast.shape)
     peak = _over_squares(contrast, PEN_PIXELS, np.maximum)
     share = peak >> 2
     share += peak >> 3

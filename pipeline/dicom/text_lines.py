@@ -137,8 +137,8 @@ def _connected(runs: _Runs) -> NDArray[np.integer]:
     first = np.searchsorted(runs.stop, runs.start + runs.columns)
     found = np.searchsorted(runs.start, runs.stop + runs.columns, side="right") - first
     _, below = _pairs(first, found)
-    ends = np.concatenate([[0], np.cumsum(found)])
-    links = csr_array((np.ones(below.size, dtype=np.int8), below, ends), shape=(first.size, first.size))
+    ends = np.concatenate([[0], np.cumsum(found)]).astype(np.int32)
+    links = csr_array((np.ones(below.size), below.astype(np.int32), ends), shape=(first.size, first.size))
     mark: NDArray[np.integer] = connected_components(links, directed=False)[1]
     return mark
 
