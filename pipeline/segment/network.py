@@ -25,7 +25,7 @@ from pipeline.core.files import read_json
 from pipeline.core.labels import Label
 from pipeline.core.volume import Volume
 from pipeline.image.components import Box, fill_holes
-from pipeline.segment.doubt import doubt_signals
+from pipeline.segment.doubt import doubt_signals, doubtful_band
 from pipeline.segment.models import Model
 from pipeline.segment.plans import TORCH_RESAMPLING, Plans, plans_of, separate_axis
 from pipeline.segment.predictor import Answer, WindowPredictor
@@ -61,10 +61,11 @@ class Network:
         try:
             return self.predictor.predict(data, self.device, deadline), str(self.device)
         except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
-            return self._answer_of_cpu(data, deadline), "cpu"
+            pass  # an error in hand keeps the memory that it ran out of
         except (RuntimeError, MemoryError) as error:
             raise SegmentationError(f"the network failed: {_first_line(error)}") from error
+        torch.cuda.empty_cache()
+        return self._answer_of_cpu(data, deadline), "cpu"
 
     def values_at(self, logits: torch.Tensor, shape: Shape, spacing_mm: Sequence[float]) -> NDArray[np.uint8]:
         """The network's label values on a grid of the image."""
@@ -78,17 +79,10 @@ class Network:
 
     def doubt(self, logits: torch.Tensor, labels: Mapping[int, Label]) -> dict[str, float]:
         """Signs of doubt, see `doubt.doubt_signals`."""
-        values = tuple(range(len(logits)))
-        if self.plans.regions:
-            probabilities = logits.float().sigmoid()
-            background = 1 - probabilities.amax(dim=0, keepdim=True)
-            probabilities = torch.cat([background, probabilities])
-            probabilities /= probabilities.sum(0)
-            values = 0, *self.plans.regions
-        else:
-            probabilities = logits.float().softmax(0)
+        values = (0, *self.plans.regions) if self.plans.regions else tuple(range(len(logits)))
         lesion = [index for index, value in enumerate(values) if labels.get(value) is Label.LESION]
-        return doubt_signals(probabilities, lesion, float(np.prod(self.plans.configuration["spacing"])) / 1000.0)
+        band = doubtful_band(logits, _of_regions if self.plans.regions else _of_classes)
+        return doubt_signals(band, lesion, float(np.prod(self.plans.configuration["spacing"])) / 1000.0)
 
     def _normalised(self, voxels: NDArray[np.float32]) -> NDArray[np.float32]:
         (scheme, *_), (is_masked, *_) = (
@@ -122,7 +116,8 @@ def load_network(model: Model, device: str, config: CoarseConfig) -> Network:
     mirrored_axes = checkpoints[0].get("inference_allowed_mirroring_axes") if config.mirroring else None
     predictor = WindowPredictor(networks, plans.heads, plans.patch_size, config.step_size, tuple(mirrored_axes or ()))
     where = torch.device(device_names(device)[0])
-    torch.backends.cudnn.benchmark = where.type == "cuda"
+    if where.type == "cuda":
+        torch.backends.cudnn.benchmark = True
     return Network(predictor, plans, where)
 
 
@@ -198,6 +193,17 @@ class _OneDnnConv3d(torch.nn.Conv3d):
         return torch.mkldnn_convolution(
             input, self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups
         )
+
+
+def _of_classes(logits: torch.Tensor) -> torch.Tensor:
+    return logits.float().softmax(0)
+
+
+def _of_regions(logits: torch.Tensor) -> torch.Tensor:
+    """Probabilities of nested regions, with one of background before them."""
+    regions = logits.float().sigmoid()
+    probabilities = torch.cat([1 - regions.amax(dim=0, keepdim=True), regions])
+    return probabilities / probabilities.sum(0)
 
 
 def _resampled(
