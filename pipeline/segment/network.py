@@ -185,6 +185,7 @@ class _OneDnnConv3d(torch.nn.Conv3d):
 
     For a single small image torch takes kernels of its own, three times slower on the layers of a small network; for
     larger images and for batches it takes oneDNN's too. See `ConvParams::use_mkldnn` in ATen/native/Convolution.cpp.
+    The layers become this after nnU-Net has built them, since the plans name torch's own class to build them from.
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - torch's name
