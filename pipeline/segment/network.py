@@ -40,6 +40,7 @@ class Network:
 
     predictor: WindowPredictor
     plans: Plans
+    normalisation: default_normalization_schemes.ImageNormalization
     device: torch.device
 
     def preprocessed(self, image: Volume, box: Box) -> torch.Tensor:
@@ -85,13 +86,8 @@ class Network:
         return doubt_signals(band, lesion, float(np.prod(self.plans.configuration["spacing"])) / 1000.0)
 
     def _normalised(self, voxels: NDArray[np.float32]) -> NDArray[np.float32]:
-        (scheme, *_), (is_masked, *_) = (
-            self.plans.configuration[key] for key in ("normalization_schemes", "use_mask_for_norm")
-        )
-        outside = fill_holes(voxels != 0).astype(np.int8) - 1 if is_masked else None
-        normalised: NDArray[np.float32] = vars(default_normalization_schemes)[scheme](
-            use_mask_for_norm=is_masked, intensityproperties=self.plans.intensities
-        ).run(voxels, outside)
+        outside = fill_holes(voxels != 0).astype(np.int8) - 1 if self.normalisation.use_mask_for_norm else None
+        normalised: NDArray[np.float32] = self.normalisation.run(voxels, outside)
         return normalised
 
     def _answer_of_cpu(self, data: torch.Tensor, deadline: float) -> Answer:
@@ -107,7 +103,7 @@ def load_network(model: Model, device: str, config: CoarseConfig) -> Network:
     """A model read into memory, ready to label.
 
     Raises:
-        ModelError: when the files are damaged or unsafe, take more than one image, or the device is not there.
+        ModelError: when the files are damaged or unsafe, ask for what is not supported, or the device is not there.
     """
     checkpoints = [read_checkpoint(path) for path in model.checkpoints]
     dataset, content = read_json(model.folder / "dataset.json"), read_json(model.folder / "plans.json")
@@ -118,7 +114,7 @@ def load_network(model: Model, device: str, config: CoarseConfig) -> Network:
     where = torch.device(device_names(device)[0])
     if where.type == "cuda":
         torch.backends.cudnn.benchmark = True
-    return Network(predictor, plans, where)
+    return Network(predictor, plans, _normalisation_of(plans, model.name), where)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -156,6 +152,16 @@ def device_names(asked: str) -> tuple[str, ...]:
     if number >= count:
         raise ModelError(f'device "{asked}" was asked for, {count} CUDA devices are there; use "auto" or "cpu"')
     return (f"cuda:{number}",)
+
+
+def _normalisation_of(plans: Plans, name: str) -> default_normalization_schemes.ImageNormalization:
+    scheme, is_masked = (plans.configuration[key][0] for key in ("normalization_schemes", "use_mask_for_norm"))
+    normalisation = getattr(default_normalization_schemes, scheme, None)
+    if normalisation is None:
+        raise ModelError(
+            f"model {name} normalises by {scheme}, which nnU-Net does not have; only its own are supported"
+        )
+    return normalisation(use_mask_for_norm=is_masked, intensityproperties=plans.intensities)
 
 
 def _network_of(plans: Plans, weights: Mapping[str, Any], name: str) -> torch.nn.Module:
