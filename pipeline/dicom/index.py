@@ -258,11 +258,11 @@ def _explained(error: Exception, path: Path) -> StorageError:
 def _opened(path: Path) -> sqlite3.Connection:
     path.touch(mode=PRIVATE_FILE_MODE)
     connection = sqlite3.connect(path, timeout=60)
+    connection.execute("PRAGMA synchronous = OFF")  # after a power cut it may be damaged, and is then begun anew
+    connection.execute("PRAGMA journal_mode = MEMORY")
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version != _VERSION:
         connection.execute("DROP TABLE IF EXISTS folder")
         connection.execute(f"PRAGMA user_version = {_VERSION}")
     connection.execute(_SCHEMA)
-    connection.execute("PRAGMA synchronous = OFF")  # after a power cut it may be damaged, and is then begun anew
-    connection.execute("PRAGMA journal_mode = MEMORY")
     return connection
