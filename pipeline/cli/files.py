@@ -39,6 +39,7 @@ def convert(source: Path, out: Path, config_path: Path | None, *, keep_tilt: boo
     report = convert_tree(
         [source],
         out,
+        _pseudonyms(None, _private_home(out)),
         write=partial(write_nifti, durable=False),
         content_sha256=content_sha256,
         phases=phases,
@@ -70,7 +71,7 @@ def deidentify(source: Path, out: Path, key: Path | None, config_path: Path | No
     config = load_config(config_path) if config_path else None
     options = config.deidentification if config else DeidentificationConfig()
     modality = config.dataset.modality if config else Modality.CT
-    home = out.with_name(f"{out.name}-private")
+    home = _private_home(out)
     report = deidentify_tree([source], out, _pseudonyms(key, home), options, modality=modality, private=home)
     counts = ", ".join(f"{count} {word}" for word, count in report.counts().items()) or "no files"
     lines = [counts, f"Next: `liverset leaks {source} {out}` searches the copy for what the source holds"]
@@ -157,6 +158,12 @@ def _checked(section: type[Any], **settings: Any) -> Any:
     except ValidationError as error:
         faults = [f"--{fault['loc'][0]}: {fault['msg']}" for fault in error.errors()]
         raise ConfigError("\n".join(faults)) from None
+
+
+def _private_home(out: Path) -> Path:
+    """Beside what may be handed on, never in it."""
+    whole = out.resolve()
+    return whole.with_name(f"{whole.name}-private")
 
 
 def _pseudonyms(key: Path | None, home: Path) -> Pseudonyms:

@@ -1,6 +1,6 @@
-"""What the voxels say against a volume: noise, metal, a false HU scale, a liver that the scan cuts off.
+"""What the voxels say against a volume: noise, metal, motion, a false HU scale, a liver that the scan cuts off.
 
-These need the liver's place, so they come after the network's label. They flag, they never exclude: the limits are our
+Most need the liver's place, so they come after the network's label. They flag, they never exclude: the limits are our
 proposals, not a published standard, and a person sees the volume on the quality page.
 """
 
@@ -15,12 +15,16 @@ from numpy.typing import NDArray
 from pipeline.core.labels import Label
 from pipeline.core.records import Problem, Severity
 from pipeline.core.volume import LabelMap, Unit, Volume
+from pipeline.image.motion import skin_jump_mm
 
 MAX_NOISE_HU = 40.0
 """Lesions differ from liver by 20 to 60 HU; with more noise than this most are not drawn reliably."""
 
 METAL_HU = 2500.0
 """Above the densest bone (about 2000 HU): clips, coils, stents, implants, lead wires."""
+
+MAX_MOTION_MM = 3.0
+"""Sound scans stay below 2 mm (measured on real and invented bodies); a larger step moves small lesions by a third."""
 
 MAX_METAL_ML = 0.1
 """Less than this is a few surgical clips, whose streaks end after millimetres."""
@@ -46,17 +50,19 @@ class ImageQuality:
         noise_hu: standard deviation of the noise inside the liver; NaN when there is too little liver.
         liver_hu: median of the liver without lesions; NaN without liver.
         metal_ml: volume above `METAL_HU` on slices with liver.
+        motion_mm: largest jump of the skin between slices; NaN where there is no body.
         cut: where the liver ends at the border of the scan: "first slice", "last slice", "field of view".
     """
 
     noise_hu: float
     liver_hu: float
     metal_ml: float
+    motion_mm: float
     cut: tuple[str, ...]
 
 
 def measure_quality(image: Volume, labels: LabelMap) -> ImageQuality:
-    """Noise, metal and coverage of a volume.
+    """Noise, metal, motion and coverage of a volume.
 
     Args:
         image: in full, before window and slice filter; CT in HU.
@@ -70,6 +76,7 @@ def measure_quality(image: Volume, labels: LabelMap) -> ImageQuality:
         noise_hu=_noise(image.voxels, liver),
         liver_hu=float(np.median(image.voxels[liver])) if liver.any() else math.nan,
         metal_ml=metal,
+        motion_mm=skin_jump_mm(image),
         cut=_cut_sides(whole),
     )
 
@@ -83,6 +90,10 @@ def quality_problems(quality: ImageQuality, unit: Unit = Unit.HU) -> tuple[Probl
         problems.append(_look("noise", f"noise of {quality.noise_hu:.0f} HU, expected at most {MAX_NOISE_HU:.0f}"))
     if quality.metal_ml > MAX_METAL_ML:
         problems.append(_look("metal", f"{quality.metal_ml:.1f} ml of metal beside the liver: look for streaks"))
+    if quality.motion_mm > MAX_MOTION_MM:
+        problems.append(
+            _look("motion", f"the skin jumps by {quality.motion_mm:.1f} mm, expected at most {MAX_MOTION_MM:.0f}")
+        )
     low, high = LIVER_HU
     if not math.isnan(quality.liver_hu) and not low <= quality.liver_hu <= high:
         problems.append(

@@ -5,6 +5,7 @@ Every rule is asked, so that all reasons are known, not only the first. No reaso
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -32,6 +33,8 @@ class Candidate:
         is_usable: False when no volume can be made of it.
         decision: what a person said about it, None where nobody did.
         frame: FrameOfReferenceUID; "" where unknown.
+        contradiction: what under the patient's number no one person can have; "" where nothing.
+        motion_mm: `image.motion.skin_jump_mm`; None where it was not measured.
     """
 
     key: str
@@ -43,6 +46,8 @@ class Candidate:
     is_usable: bool = True
     decision: Decision | None = None
     frame: str = ""
+    contradiction: str = ""
+    motion_mm: float | None = None
 
     @property
     def agreed_phase(self) -> PhaseGuess:
@@ -165,6 +170,15 @@ def _tilt(candidate: Candidate, config: Config) -> str | None:
     return "the gantry was tilted: slices are stacked aslant" if tilted else None
 
 
+def _motion(candidate: Candidate, config: Config) -> str | None:
+    limit, found = config.inclusion.max_motion_mm, candidate.motion_mm
+    if limit is None or found is None or found <= limit:
+        return None
+    if math.isnan(found):
+        return "no skin was found to measure motion by"
+    return f"the skin jumps by {found:.1f} mm between slices, expected at most {limit:g} mm"
+
+
 def _phase_known(candidate: Candidate, config: Config) -> str | None:
     unknown = candidate.agreed_phase.phase is None and not candidate.agreed_phase.needs_person
     return "nothing in text or timing tells the phase" if unknown else None
@@ -185,11 +199,17 @@ def _not_rejected(candidate: Candidate, config: Config) -> str | None:
     return "a person decided that it must not be used" if rejected else None
 
 
+def _one_patient(candidate: Candidate, config: Config) -> str | None:
+    doubtful = candidate.contradiction and candidate.decision is None
+    return f"one patient number, but {candidate.contradiction}; a person must decide" if doubtful else None
+
+
 Rule = Callable[[Candidate, Config], str | None]
 
 SERIES_RULES: Mapping[str, Rule] = MappingProxyType(
     {
         "rejected": _not_rejected,
+        "patient-conflict": _one_patient,
         "modality": _modality,
         "image-type": _image_type,
         "not-axial": _axial,
@@ -202,6 +222,7 @@ SERIES_RULES: Mapping[str, Rule] = MappingProxyType(
         "coverage": _coverage,
         "kernel": _kernel,
         "kvp": _kvp,
+        "motion": _motion,
         "phase-unknown": _phase_known,
         "phase-conflict": _phase_agreed,
         "phase-not-required": _phase_wanted,

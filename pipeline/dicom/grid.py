@@ -40,7 +40,15 @@ TILTED = "tilted"
 NO_GRID = frozenset({"repeated-positions", "missing-slices", "uneven-spacing"})
 """Codes of stacks that no regular grid describes."""
 
+ODD_PLACE_MM = 0.02
+"""One slice off the line of all others by less than this makes no difference to anything measured in the image."""
+
+SAME_NUMBER = 1e-9
+"""Decimals written alike are read as numbers that differ by less."""
+
 _NAMED_GAPS = 5
+_TIMES_THE_REST = 10
+"""How much further from the line than all others one slice must lie to be odd among them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -192,7 +200,7 @@ def _line_problems(
     residuals = np.linalg.norm(points - points[0] - np.arange(len(points))[:, None] * step, axis=1)
     worst = float(residuals.max())
     if worst <= max(RESIDUAL_TOLERANCE_MM, RESIDUAL_TOLERANCE * spacing):
-        return []
+        return [_ODD_PLACE] if _has_odd_place(points) else []
     usual = float(np.quantile(gaps, 0.25, method="lower"))
     multiples = gaps / usual
     whole = np.abs(multiples - np.rint(multiples)).max() <= GAP_TOLERANCE
@@ -203,6 +211,21 @@ def _line_problems(
         f"gaps from {gaps.min():.2f} to {gaps.max():.2f} mm"
     )
     return [_refused("uneven-spacing", message)]
+
+
+def _has_odd_place(points: NDArray[np.float64]) -> bool:
+    """True when one slice lies off the even line of all others, by more than their positions are rounded."""
+    steps = np.diff(points, axis=0)
+    if len(steps) < 3:
+        return False
+    off = np.sort(np.linalg.norm(steps - np.median(steps, axis=0), axis=1))
+    return bool(off[-1] > max(ODD_PLACE_MM, 2 * _rounding_mm(points), _TIMES_THE_REST * off[-3]))
+
+
+def _rounding_mm(points: NDArray[np.float64]) -> float:
+    """The unit of the last decimal that positions are written with, down to a millionth."""
+    decimals = (digits for digits in range(6) if np.abs(points - points.round(digits)).max() < SAME_NUMBER)
+    return float(10.0 ** -next(decimals, 6))
 
 
 def _missing_slices(heights: NDArray[np.float64], multiples: NDArray[np.int_], usual: float) -> Problem:
@@ -231,6 +254,14 @@ def _geometry(
     affine[:3, 2] = directions[2] * column_mm
     affine[:3, 3] = origin
     return Geometry((count, rows, columns), affine)
+
+
+_ODD_PLACE = Problem(
+    "odd-position",
+    Severity.FLAG,
+    "one slice lies a little off the even line of all others: its position may be damaged",
+    "export the series again",
+)
 
 
 def _refused(code: str, message: str, cure: str = "") -> Problem:

@@ -9,6 +9,7 @@ dates as whole dates. What is shorter is searched only as part of something long
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import re
 import struct
@@ -22,12 +23,13 @@ from datetime import date
 from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from pydicom import dcmread
 from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import read_dataset
 
 
 class Kind(StrEnum):
@@ -70,6 +72,8 @@ MIN_WORD = 8
 MIN_FREE_TEXT = 12
 MIN_UID = 12
 MIN_PHONE_DIGITS = 7
+PIXELS_FROM_BYTES = 1 << 16
+"""Values from here on are skipped in what begins with the pixels."""
 
 _EVERYDAY_WORDS = """
     anon anonymous anonymized anonymised deidentified unknown patient phantom test name none null noname subject case
@@ -150,7 +154,13 @@ def harvest(paths: Sequence[Path]) -> Identifiers:
 def _harvest_file(path: Path, basket: _Basket) -> None:
     try:
         with path.open("rb") as file:
-            is_zip, is_tar = file.read(4) == b"PK\x03\x04", path.name.lower().endswith(_TAR_ENDINGS)
+            head, is_tar = file.read(4), path.name.lower().endswith(_TAR_ENDINGS)
+            is_zip = head == b"PK\x03\x04"
+            if head.startswith(b"\x1f\x8b") and not is_tar:
+                file.seek(0)
+                with gzip.open(file) as inside:
+                    _harvest_stream(path.stem, cast("BinaryIO", inside), basket)
+                return
             if not is_zip and not is_tar:
                 _harvest_stream(path.name, file, basket)
                 return
@@ -200,6 +210,10 @@ def _harvest_dicom(file: BinaryIO, basket: _Basket) -> None:
     basket.files += 1
     _harvest_dataset(dataset.file_meta, basket)
     _harvest_dataset(dataset, basket)
+    with suppress(*_UNREADABLE):
+        implicit, little = dataset.original_encoding
+        if implicit is not None and little is not None:
+            _harvest_dataset(read_dataset(file, implicit, little, defer_size=PIXELS_FROM_BYTES), basket)
 
 
 def _harvest_dataset(dataset: Dataset, basket: _Basket) -> None:

@@ -19,7 +19,7 @@ from pydicom.encaps import generate_fragments, generate_frames
 from pipeline.core.errors import DicomError
 from pipeline.core.records import Instance, SourceFile
 from pipeline.dicom import header as words
-from pipeline.dicom.slow import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, READ_FAULTS, read_inflated_pixels
+from pipeline.dicom.slow import BIG_ENDIAN, DEFLATED, EXPLICIT, GE_PRIVATE, IMPLICIT, READ_FAULTS, read_inflated_pixels
 from pipeline.dicom.sources import ARCHIVE_FAULTS, MAX_FILE_BYTES, opened
 
 Decoder = Callable[[bytes], NDArray[Any]]
@@ -31,8 +31,9 @@ LOSSY_SYNTAXES = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})
 """JPEG baseline and extended; JPEG-LS and JPEG 2000 may be either, LossyImageCompression tells."""
 
 _PIXEL_ELEMENT = (words.PIXEL_TAG >> 16, words.PIXEL_TAG & 0xFFFF)
-_NATIVE = frozenset({IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED})
+_NATIVE = frozenset({IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED, GE_PRIVATE})
 _RLE = "1.2.840.10008.1.2.5"
+_RLE_HEADER_BYTES = 64
 _JPEG = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70))
 _JPEG_LS = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (80, 81))
 _JPEG_2000 = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (90, 91, 201, 202, 203))
@@ -103,35 +104,56 @@ class PixelReader:
         syntax = slice_.text(words.TRANSFER_SYNTAX)
         if syntax in _NATIVE:
             values = self._native(slice_, rows * columns, allocated)
-            unused = max(0, int(slice_.number("HighBit") or bits - 1) + 1 - bits)
+            unused = _unused_low_bits(slice_, allocated, bits)
             return (values >> unused if unused else values).reshape(rows, columns), bits
         values, precision = _decoded(self._codestream(slice_), syntax, slice_.source, (rows, columns, allocated))
         if values.shape != (rows, columns):
-            message = f"its codestream holds {values.shape}, the header says {(rows, columns)}"
-            raise SliceError(message, slice_.source)
+            raise _other_size(values.shape, (rows, columns), slice_.source)
         _require_known_sign(values, slice_, precision, bits)
         return values.view(f"u{values.dtype.itemsize}"), min(bits, precision)
 
     def _native(self, slice_: Instance, count: int, allocated: int) -> NDArray[Any]:
-        big_endian = slice_.text(words.TRANSFER_SYNTAX) == BIG_ENDIAN
-        if big_endian and allocated == 8:
-            raise SliceError("8-bit pixels in big endian words are not supported", slice_.source)
+        big_endian = slice_.text(words.TRANSFER_SYNTAX) in (BIG_ENDIAN, GE_PRIVATE)
         size = count * allocated // 8
-        content = self._bytes(slice_, int(slice_.number(words.FRAME_INDEX) or 0) * size, size)
+        start = int(slice_.number(words.FRAME_INDEX) or 0) * size
+        if big_endian and allocated == 8 and self._is_in_words(slice_):
+            content = self._swapped(slice_, start, size)
+        else:
+            content = self._bytes(slice_, start, size)
         if len(content) < size:
             raise SliceError("it is cut short: pixels are missing", slice_.source)
         self._require_sound_end(slice_)
         kind = f"u{allocated // 8}"
         return np.frombuffer(content, f">{kind}" if big_endian else f"<{kind}").astype(kind, copy=False)
 
+    def _is_in_words(self, slice_: Instance) -> bool:
+        """True when 8-bit pixels lie two in a big endian word (OW, PS3.5 7.3)."""
+        if slice_.text(words.TRANSFER_SYNTAX) == GE_PRIVATE:
+            raise SliceError("8-bit pixels in GE's private encoding: their order cannot be told", slice_.source)
+        self._file.seek(int(slice_.number(words.PIXEL_OFFSET) or 0) - 8)
+        return self._file.read(2) == b"OW"
+
+    def _swapped(self, slice_: Instance, start: int, size: int) -> bytes:
+        """Bytes of a frame whose words are swapped; a frame of an odd size ends within a word."""
+        aside = start % 2
+        whole = self._bytes(slice_, start - aside, (aside + size + 1) // 2 * 2)
+        return np.frombuffer(whole, "<u2").byteswap().tobytes()[aside : aside + size]
+
     def _require_sound_end(self, slice_: Instance) -> None:
-        """Raise when bytes follow the pixels that are no element: bytes that came in between push some past the end."""
+        """Raise when the pixels do not end where their element does, or bytes follow that are no element.
+
+        Bytes that came in before or between the pixels push some past the end.
+        """
         length = slice_.number(words.PIXEL_LENGTH)
         if length is None or self._has_sound_end:
             return
-        self._file.seek(int(slice_.number(words.PIXEL_OFFSET) or 0) + int(length))
-        rest = self._file.read(8)
         order = ">" if slice_.text(words.TRANSFER_SYNTAX) == BIG_ENDIAN else "<"
+        start = int(slice_.number(words.PIXEL_OFFSET) or 0)
+        self._file.seek(start - 4)
+        if struct.unpack(f"{order}I", self._file.read(4))[0] != length:
+            raise SliceError("its pixels claim more bytes than the file has: it is damaged", slice_.source)
+        self._file.seek(start + int(length))
+        rest = self._file.read(8)
         if rest and (len(rest) < 8 or struct.unpack_from(f"{order}HH", rest) <= _PIXEL_ELEMENT):
             raise SliceError("what follows its pixels is no DICOM element: the file is damaged", slice_.source)
         self._has_sound_end = True
@@ -154,6 +176,14 @@ class PixelReader:
                 list(generate_frames(content, number_of_frames=frames)) if several else [_whole(content)]
             )
         return self._codestreams[int(slice_.number(words.FRAME_INDEX) or 0)]
+
+
+def _unused_low_bits(slice_: Instance, allocated: int, bits: int) -> int:
+    """How many bits below those that count are none of the value; HighBit names the highest that counts."""
+    high = int(slice_.number("HighBit") or bits - 1)
+    if high >= allocated:
+        raise SliceError(f"impossible HighBit {high} in pixels of {allocated} bits", slice_.source)
+    return max(0, high + 1 - bits)
 
 
 def _meaning(stored: tuple[NDArray[Any], int], slice_: Instance) -> NDArray[Any]:
@@ -186,33 +216,56 @@ def _whole(content: bytes) -> bytes:
 def _decoded(
     codestream: bytes, syntax: str, source: SourceFile, image: tuple[int, int, int]
 ) -> tuple[NDArray[Any], int]:
+    """Values of a codestream and its bits a sample; what it says of its size is looked at before it is decoded."""
+    rows, columns, allocated = image
     if syntax == _RLE:
-        rows, columns, allocated = image
+        _require_sound_segments(codestream, allocated // 8, source)
         dtype = np.dtype(f"<u{allocated // 8}")
         return np.frombuffer(imagecodecs.dicomrle_decode(codestream, dtype), dtype).reshape(rows, columns), allocated
-    if syntax in _JPEG:
-        return imagecodecs.jpeg8_decode(codestream), _jpeg_precision(codestream)
-    if syntax in _JPEG_LS:
-        return imagecodecs.jpegls_decode(codestream), _jpeg_precision(codestream)
-    if syntax in _JPEG_2000:
-        return imagecodecs.jpeg2k_decode(codestream), _jpeg_2000_precision(codestream)
+    for syntaxes, size_of, decode in _DECODERS:
+        if syntax in syntaxes:
+            precision, *size = size_of(codestream)
+            if size != [rows, columns]:
+                raise _other_size(tuple(size), (rows, columns), source)
+            return decode(codestream), precision
     raise SliceError("its transfer syntax has no free decoder here", source)
 
 
-def _jpeg_precision(codestream: bytes) -> int:
-    """Bits a sample, from the frame header (ISO 10918-1 B.2.2, ISO 14495-1 C.2.2)."""
+def _other_size(found: tuple[int, ...], expected: tuple[int, int], source: SourceFile) -> SliceError:
+    return SliceError(f"its codestream holds {found}, the header says {expected}", source)
+
+
+def _require_sound_segments(codestream: bytes, count: int, source: SourceFile) -> None:
+    """Raise where segments of RLE are not one a byte, one behind the other (PS3.5 G.4): the decoder believes them."""
+    found, *offsets = struct.unpack_from("<16I", codestream)
+    bounds = [_RLE_HEADER_BYTES, *offsets[:found], len(codestream)]
+    if found != count or bounds != sorted(bounds):
+        raise SliceError("its RLE segments lie where none can be", source)
+
+
+def _jpeg_frame(codestream: bytes) -> tuple[int, int, int]:
+    """Bits a sample, rows and columns, from the frame header (ISO 10918-1 B.2.2, ISO 14495-1 C.2.2)."""
     place = 2
-    while place + 5 < len(codestream):
+    while place + 9 < len(codestream):
         if codestream[place] != 0xFF:
             raise ValueError("no marker where one must be")
         marker = codestream[place + 1]
         if marker in _JPEG_FRAME_MARKERS:
-            return codestream[place + 4]
+            precision, rows, columns = struct.unpack_from(">BHH", codestream, place + 4)
+            return precision, rows, columns
         place += 1 if marker == 0xFF else 2 + struct.unpack_from(">H", codestream, place + 2)[0]
     raise ValueError("no frame header")
 
 
-def _jpeg_2000_precision(codestream: bytes) -> int:
-    """Bits a sample, from the SIZ marker segment (ISO 15444-1 A.5.1)."""
+def _jpeg_2000_frame(codestream: bytes) -> tuple[int, int, int]:
+    """Bits a sample, rows and columns, from the SIZ marker segment (ISO 15444-1 A.5.1)."""
     start = codestream.index(b"\xff\x4f\xff\x51")
-    return (codestream[start + 42] & 0x7F) + 1
+    right, bottom, left, top = struct.unpack_from(">4I", codestream, start + 8)
+    return (codestream[start + 42] & 0x7F) + 1, bottom - top, right - left
+
+
+_DECODERS: tuple[tuple[frozenset[str], Callable[[bytes], tuple[int, int, int]], Decoder], ...] = (
+    (_JPEG, _jpeg_frame, imagecodecs.jpeg8_decode),
+    (_JPEG_LS, _jpeg_frame, imagecodecs.jpegls_decode),
+    (_JPEG_2000, _jpeg_2000_frame, imagecodecs.jpeg2k_decode),
+)

@@ -13,7 +13,17 @@ from pipeline.core.records import Fate, FileFate, Instance, SourceFile
 from pipeline.dicom import header as words
 from pipeline.dicom.index import Content, Entry, Index
 from pipeline.dicom.slow import DEFLATED, READ_FAULTS, read_slowly
-from pipeline.dicom.sources import HEAD_BYTES, ArchiveError, Folder, is_archive, members, walk
+from pipeline.dicom.sources import (
+    HEAD_BYTES,
+    ArchiveError,
+    Folder,
+    gunzipped,
+    gzip_beginning,
+    is_archive,
+    is_gzip,
+    members,
+    walk,
+)
 from pipeline.dicom.walker import Verdict, Walker
 
 LONG_HEAD_BYTES = 1 << 18
@@ -82,7 +92,7 @@ def scan(paths: Sequence[Path], *, index: Path | None = None, verify: bool = Fal
     """All DICOM objects below the given folders, files and archives, and what became of every other file.
 
     Args:
-        paths: folders of any depth, single files, zip and tar archives.
+        paths: folders of any depth, single files (gzipped ones too), zip and tar archives.
         index: SQLite file that remembers headers from scan to scan; None remembers nothing.
         verify: read every file again, even where the index knows it unchanged.
 
@@ -131,6 +141,8 @@ class _Reader:
                 return header
             if is_archive(head):
                 return self._read_archive(Path(path))
+            if is_gzip(head) and looks_like_dicom(gzip_beginning(head)):
+                return [_read_gzip(Path(path))]
             with Path(path).open("rb") as file:
                 return [_read_object(None, head, file, size)]
         except OSError as error:
@@ -188,6 +200,14 @@ def _read_object(member: str | None, head: bytes, file: BinaryIO, size: int) -> 
         return Entry(member, header)
     began = _has_preamble(head) or "SOPClassUID" in header
     return _unreadable(member, "it ends before its series and its pixels") if began else Entry(member, None, _NOT_DICOM)
+
+
+def _read_gzip(path: Path) -> Entry:
+    try:
+        content = gunzipped(path.read_bytes())
+    except ArchiveError as error:
+        return _unreadable(None, str(error))
+    return _read_object(None, content[:HEAD_BYTES], io.BytesIO(content), len(content))
 
 
 def _was_dicom(head: bytes) -> bool:

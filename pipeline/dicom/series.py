@@ -6,20 +6,19 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import MappingProxyType
 
 from pipeline.core.records import Fate, FileFate, Instance, Problem, Series, Severity, SourceFile
 from pipeline.dicom import header as words
 from pipeline.dicom.grid import stack, vector
 from pipeline.dicom.kinds import REASONS, is_colour, is_monochrome, why_no_slice
+from pipeline.dicom.outliers import continued, folder_of, odd_slice_problems
 from pipeline.dicom.pixels import same_pixels
 from pipeline.dicom.split import MIN_SLICES, Part, at_one_place, by_geometry, into_volumes, time_s
 
 _WHERE_NOT_WHAT = frozenset({words.PIXEL_OFFSET, words.PIXEL_LENGTH, words.TRANSFER_SYNTAX})
 """Header keys that may differ between two copies of one object."""
 
-_OF_ONE_SERIES = ("StudyInstanceUID", "SeriesNumber", "SeriesDescription", "Modality", "Rows", "Columns")
 _BROKEN_NEIGHBOUR = Problem(
     "broken-neighbour",
     Severity.FLAG,
@@ -64,11 +63,13 @@ def group_series(instances: Sequence[Instance], unread: Sequence[FileFate] = ())
         unread: what `scan` set aside.
     """
     aside: list[FileFate] = []
+    excluded: Part = []
     families: dict[tuple[str, ...], Part] = defaultdict(list)
     for instance in sorted(instances, key=_identity):
         code = why_no_slice(instance)
         if code:
             aside.append(FileFate(instance.source, Fate.EXCLUDED, code, REASONS[code]))
+            excluded.append(instance)
         else:
             families[_family(instance)].append(instance)
     series: list[Series] = []
@@ -79,7 +80,7 @@ def group_series(instances: Sequence[Instance], unread: Sequence[FileFate] = ())
         series.extend(formed)
         aside.extend(FileFate(copy.source, Fate.UNREADABLE, "truncated", REASONS["truncated"]) for copy in cut)
         aside.extend(_duplicate(copy) for copy in (*copies, *more_copies))
-    flagged = _beside_broken_files(_with_unique_keys(series), unread)
+    flagged = _beside_broken_files(_with_unique_keys(series), unread, excluded)
     return Grouping(flagged, tuple(sorted(aside, key=lambda fate: _place(fate.source))))
 
 
@@ -186,14 +187,18 @@ def _copies(slices: Part) -> Part:
     return copies
 
 
-def _beside_broken_files(series: Sequence[Series], unread: Sequence[FileFate]) -> tuple[Series, ...]:
+def _beside_broken_files(
+    series: Sequence[Series], unread: Sequence[FileFate], excluded: Sequence[Instance]
+) -> tuple[Series, ...]:
     """Series, those flagged that share a folder with broken DICOM or with a slice that may be theirs."""
-    broken = {_folder(fate.source) for fate in unread if fate.code in ("unreadable", "empty")}
+    broken = {folder_of(fate.source) for fate in unread if fate.code in ("unreadable", "empty")}
     archives = {fate.source.path for fate in unread if fate.code == "bad-archive"}
     few = [one for one in series if len(one.instances) < MIN_SLICES]
+    goes_on = continued(series, (*(slice_ for one in few for slice_ in one.instances), *excluded))
     return tuple(
         replace(one, problems=(*one.problems, _BROKEN_NEIGHBOUR))
-        if any(_folder(slice_.source) in broken or slice_.source.path in archives for slice_ in one.instances)
+        if one.key in goes_on
+        or any(folder_of(slice_.source) in broken or slice_.source.path in archives for slice_ in one.instances)
         or any(_may_belong(other, one) for other in few if other is not one)
         else one
         for one in series
@@ -201,26 +206,19 @@ def _beside_broken_files(series: Sequence[Series], unread: Sequence[FileFate]) -
 
 
 def _may_belong(few: Series, series: Series) -> bool:
-    """True for a slice or two that may have lost the name of their series: broken, or alike in all but one word."""
-    if _folder(few.first.source) != _folder(series.first.source):
+    """True for a broken slice or two that may have lost the name of their series, or their place in it."""
+    if not any(problem.code in _BROKEN_SLICE for problem in few.problems):
         return False
-    unlike = [word for word in _OF_ONE_SERIES if few.first.text(word) not in ("", series.first.text(word))]
-    same_uid = few.first.text("SeriesInstanceUID") == series.first.text("SeriesInstanceUID")
-    if any(problem.code in _BROKEN_SLICE for problem in few.problems):
-        return same_uid or not {"Rows", "Columns"} & set(unlike)
-    return len(unlike) <= 1 and not same_uid
-
-
-def _folder(source: SourceFile) -> tuple[Path, str]:
-    if source.member is None:
-        return source.path.parent, ""
-    return source.path, source.member.rpartition("/")[0]
+    if folder_of(few.first.source) != folder_of(series.first.source):
+        return False
+    matrix = [few.first.text(word) in ("", series.first.text(word)) for word in ("Rows", "Columns")]
+    return all(matrix) or few.first.text("SeriesInstanceUID") == series.first.text("SeriesInstanceUID")
 
 
 def _series(slices: Part, problems: tuple[Problem, ...], key: str) -> Series:
     stacked = stack(slices)
     ordered = tuple(slices[index] for index in stacked.order)
-    found = (*problems, *stacked.problems, *_pixel_problems(ordered))
+    found = (*problems, *stacked.problems, *_pixel_problems(ordered), *odd_slice_problems(ordered))
     return Series(key, ordered, stacked.geometry, found)
 
 

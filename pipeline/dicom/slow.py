@@ -58,6 +58,8 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
 IMPLICIT = "1.2.840.10008.1.2"
+GE_PRIVATE = "1.2.840.113619.5.2"
+"""Implicit VR little endian, but for the pixels, which are big endian (GE's conformance statements)."""
 
 _FRAME_NAMES = {
     "ImagePositionPatient": "ImagePositionPatient",
@@ -203,7 +205,7 @@ def _pixel_place(file: BinaryIO, size: int, syntax: str) -> dict[str, object]:
     order = ">" if syntax == BIG_ENDIAN else "<"
     if len(start) < 8 or struct.unpack_from(order + "HH", start) != (0x7FE0, 0x0010):
         return {}
-    explicit = syntax != IMPLICIT
+    explicit = syntax not in (IMPLICIT, GE_PRIVATE)
     header_bytes = 12 if explicit and start[4:6] in (b"OB", b"OW", b"UN") else 8
     if header_bytes == 12:
         length = struct.unpack_from(order + "I", start, 8)[0]

@@ -45,6 +45,8 @@ ARCHIVE_FAULTS: tuple[type[Exception], ...] = (
 )
 """What the standard library raises on archives that are damaged, encrypted or dishonest."""
 
+_GZIP = b"\x1f\x8b"
+
 Stamp = tuple[int, int, int, int]
 """Device, inode, size and time of change (ns): a file with the same four is the same file."""
 
@@ -125,10 +127,40 @@ def _fate(path: Path, code: str, reason: str) -> FileFate:
 
 def is_archive(head: bytes) -> bool:
     """True when a file begins like a zip, a tar, or a gzipped tar."""
-    if head.startswith(b"\x1f\x8b"):
-        with suppress(zlib.error):
-            head = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, 512)
+    if head.startswith(_GZIP):
+        head = gzip_beginning(head) or head
     return head.startswith((b"PK\x03\x04", b"PK\x05\x06")) or head[257:262] == b"ustar"
+
+
+def is_gzip(head: bytes) -> bool:
+    """True when a file begins like a gzip, and is no DICOM file whose free preamble happens to."""
+    return head.startswith(_GZIP) and head[128:132] != b"DICM"
+
+
+def gzip_beginning(head: bytes) -> bytes:
+    """The first bytes inside a gzip, as far as its own first bytes tell; b"" where it is damaged."""
+    with suppress(zlib.error):
+        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, 512)
+    return b""
+
+
+def gunzipped(packed: bytes) -> bytes:
+    """What a gzip of one file holds, its checksum verified.
+
+    Raises:
+        ArchiveError: when it is damaged, cut, or claims or holds more than an honest file.
+    """
+    declared = int.from_bytes(packed[-4:], "little")
+    if declared > MAX_EXPANSION * len(packed):
+        raise ArchiveError("expands like a bomb")
+    stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    try:
+        content = stream.decompress(packed, declared + 1)
+    except zlib.error:
+        raise ArchiveError("a damaged gzip") from None
+    if len(content) != declared or not stream.eof or stream.unused_data:
+        raise ArchiveError("a gzip cut short, or of another size than it claims")
+    return content
 
 
 class ArchiveError(ValueError):
@@ -208,15 +240,17 @@ def opened(source: SourceFile) -> Iterator[BinaryIO]:
 def each_opened(sources: Iterable[SourceFile]) -> Iterator[tuple[SourceFile, BinaryIO]]:
     """Each source opened for reading, seekable, one after another; an archive is gone through once for all its members.
 
+    A gzip of one file is opened as that file.
+
     Raises:
-        ArchiveError: when an archive is damaged.
+        ArchiveError: when an archive or a gzip is damaged.
         OSError: when a file vanished or may not be read.
     """
     wanted: dict[Path, set[str]] = {}
     for source in dict.fromkeys(sources):
         if source.member is None:
             with source.path.open("rb") as file:
-                yield source, file
+                yield source, BytesIO(gunzipped(file.read(MAX_FILE_BYTES))) if is_gzip(file.peek(132)) else file
         else:
             wanted.setdefault(source.path, set()).add(source.member)
     for path, labels in wanted.items():

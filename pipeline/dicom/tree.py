@@ -1,11 +1,15 @@
-"""`liverset convert`: a tree of DICOM files as volumes, with a table of series and a table of files."""
+"""`liverset convert`: a tree of DICOM files as volumes, with a table of series and a table of files.
+
+A volume is named after its content, which it shows anyway; what has no content, and the provenance of each slice, is
+named under a secret. An unkeyed digest of a UID would let anybody who holds the UID find its patient's volume.
+"""
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +17,7 @@ from pathlib import Path
 from pipeline.core.config import PhasesConfig
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import write_text
-from pipeline.core.geometry import Geometry
+from pipeline.core.pseudonyms import Pseudonyms
 from pipeline.core.records import Fate, Instance, PhaseGuess, Problem, Series, Severity, SourceFile
 from pipeline.core.volume import ColorImage, Volume
 from pipeline.dicom.colour import is_colour_image, read_colour
@@ -28,7 +32,7 @@ SERIES_TABLE = "series.csv"
 FILES_TABLE = "files.csv"
 SLICES_TABLE = "slices.csv"
 KEY_DIGITS = 12
-"""Hexadecimal digits of a volume's name: two of a million series share one with a chance of 1 in 500."""
+"""Hexadecimal digits in a name: two of a million series share one with a chance of 1 in 500, and are numbered then."""
 
 MAX_MODALITY = 8
 """Letters of the longest modality (RTSTRUCT)."""
@@ -36,6 +40,7 @@ MAX_MODALITY = 8
 _NAMED_FILES = 3
 """How many of the files that broke a series its row names; the table of files names them all."""
 
+_COLOUR_NOTE = "colour: red, green and blue, without HU or MR intensity"
 _NO_SITES = PhasesConfig()
 
 SERIES_COLUMNS = (
@@ -44,7 +49,7 @@ SERIES_COLUMNS = (
 )
 FILE_COLUMNS = ("file", "fate", "reason", "series")
 SLICE_COLUMNS = (
-    *("series", "slice", "file", "frame", "sop_instance_sha256", "position_lps_mm", "slope", "intercept"),
+    *("series", "slice", "file", "frame", "instance", "position_lps_mm", "slope", "intercept"),
     "padded_pixels",
 )
 
@@ -77,6 +82,7 @@ class ConvertReport:
 def convert_tree(
     src: Sequence[Path],
     out: Path,
+    pseudonyms: Pseudonyms,
     *,
     write: Callable[[Path, Volume | ColorImage], None],
     content_sha256: Callable[[Volume | ColorImage], str],
@@ -90,6 +96,7 @@ def convert_tree(
     Args:
         src: folders, files or archives.
         out: folder for the volumes and the tables.
+        pseudonyms: for what is named without content; the same secret gives the same names.
         write: writes one volume, such as `image.nifti.write_nifti`.
         content_sha256: names a volume's content, such as `image.nifti.content_sha256`.
         phases: how sites name their phases.
@@ -103,17 +110,17 @@ def convert_tree(
     found = scan(src, index=index)
     grouping = group_series(found.instances, found.set_aside)
     names = SafeNames(src, found.instances)
+    shelf = _Shelf(out, write, content_sha256)
     guesses = _phases(grouping.series, phases)
     for instance in found.instances:
         names.of(instance.source)  # in order of path, so that the same tree gives the same numbers
     results: list[_Result] = []
     for number, series in enumerate(grouping.series, start=1):
-        results.append(
-            _converted(series, guesses[series.key], names, out, write, content_sha256, allow_tilt=allow_tilt)
-        )
+        row = _described(series, guesses[series.key], pseudonyms)
+        results.append(_converted(series, row, names, shelf, pseudonyms, allow_tilt=allow_tilt))
         progress(number, len(grouping.series))
     files = _file_rows(found, grouping, results, names)
-    rows = [*(result.row for result in results), *_excluded_rows(found.instances, grouping)]
+    rows = [*(result.row for result in results), *_excluded_rows(found.instances, grouping, pseudonyms)]
     slices = [row for result in results for row in result.slices]
     report = ConvertReport(tuple(rows), tuple(files), tuple(slices))
     write_text(out / SERIES_TABLE, _csv(SERIES_COLUMNS, report.series))
@@ -139,47 +146,59 @@ def _phases(series: Sequence[Series], rules: PhasesConfig) -> dict[str, PhaseGue
     return {key: guess for study in studies.values() for key, guess in guess_phases(study, rules).items()}
 
 
+class _Shelf:
+    """Volumes in a folder, each named after its modality and content; equal ones are numbered."""
+
+    def __init__(
+        self,
+        folder: Path,
+        write: Callable[[Path, Volume | ColorImage], None],
+        content_sha256: Callable[[Volume | ColorImage], str],
+    ) -> None:
+        self._folder, self._write, self._content_sha256 = folder, write, content_sha256
+        self._counts = Counter[str]()
+
+    def put(self, image: Volume | ColorImage, modality: str) -> dict[str, str]:
+        """Write an image; what its row tells of it."""
+        content = self._content_sha256(image)
+        name = f"{modality}_{content[:KEY_DIGITS]}"
+        self._counts[name] += 1
+        if self._counts[name] > 1:
+            name = f"{name}-{self._counts[name]}"
+        self._write(self._folder / f"{name}.nii.gz", image)
+        return {
+            "series": name,
+            "path": f"{name}.nii.gz",
+            "shape": "x".join(map(str, image.geometry.shape)),
+            "spacing": " ".join(f"{spacing:.6g}" for spacing in image.geometry.spacing_mm),
+            "affine": json.dumps([[round(float(value), 6) + 0.0 for value in row] for row in image.geometry.affine]),
+            "content_sha256": content,
+        }
+
+
 def _converted(
     series: Series,
-    guess: PhaseGuess,
+    row: dict[str, str],
     names: SafeNames,
-    out: Path,
-    write: Callable[[Path, Volume | ColorImage], None],
-    content_sha256: Callable[[Volume | ColorImage], str],
+    shelf: _Shelf,
+    pseudonyms: Pseudonyms,
     *,
     allow_tilt: bool,
 ) -> _Result:
     """A series with its volume written, or why it was refused."""
-    row = _described(series, guess)
     sources = tuple(dict.fromkeys(slice_.source for slice_ in series.instances))
     try:
-        if is_colour_image(series):
-            return _Result(
-                row | _written_colour(read_colour(series), row["series"], out, write, content_sha256), sources
-            )
-        conversion = read_series(series, allow_tilt=allow_tilt)
+        found = read_colour(series) if is_colour_image(series) else read_series(series, allow_tilt=allow_tilt)
     except PipelineError as error:
         culprits = _culprits(series, error)
         named = ", ".join(map(names.of, culprits[:_NAMED_FILES]))
         row.update(status="refused", reason=f"{named}: {error}" if named else str(error))
         return _Result(row, sources, culprits)
-    path = out / f"{row['series']}.nii.gz"
-    write(path, conversion.volume)
-    row.update(_outcome(conversion, path.name, content_sha256(conversion.volume)))
-    return _Result(row, sources, slices=tuple(_slice_rows(row["series"], conversion, names)))
-
-
-def _written_colour(
-    image: ColorImage,
-    name: str,
-    out: Path,
-    write: Callable[[Path, Volume | ColorImage], None],
-    content_sha256: Callable[[Volume | ColorImage], str],
-) -> dict[str, str]:
-    path = out / f"{name}.nii.gz"
-    write(path, image)
-    note = "colour: red, green and blue, without HU or MR intensity"
-    return _facts(image.geometry, path.name, content_sha256(image)) | {"status": "converted", "warnings": note}
+    if isinstance(found, ColorImage):
+        row |= {"status": "converted", "warnings": _COLOUR_NOTE} | shelf.put(found, row["modality"])
+        return _Result(row, sources)
+    row |= _verdict(found.problems) | shelf.put(found.volume, row["modality"])
+    return _Result(row, sources, slices=tuple(_slice_rows(row["series"], found, names, pseudonyms)))
 
 
 def _culprits(series: Series, error: PipelineError) -> tuple[SourceFile, ...]:
@@ -189,14 +208,16 @@ def _culprits(series: Series, error: PipelineError) -> tuple[SourceFile, ...]:
     return tuple(dict.fromkeys(slice_.source for slice_ in series.instances if slice_faults(slice_)))
 
 
-def _slice_rows(series: str, conversion: Conversion, names: SafeNames) -> Iterator[dict[str, str]]:
+def _slice_rows(
+    series: str, conversion: Conversion, names: SafeNames, pseudonyms: Pseudonyms
+) -> Iterator[dict[str, str]]:
     for number, record in enumerate(conversion.slices):
         yield {
             "series": series,
             "slice": str(number),
             "file": names.of(record.source),
             "frame": "" if record.frame is None else str(record.frame),
-            "sop_instance_sha256": record.sop_instance_sha256,
+            "instance": pseudonyms.token("instance", record.sop_instance_sha256),
             "position_lps_mm": " ".join(f"{part:.6g}" for part in record.position_lps_mm),
             "slope": f"{record.slope:.12g}",
             "intercept": f"{record.intercept:.12g}",
@@ -204,23 +225,12 @@ def _slice_rows(series: str, conversion: Conversion, names: SafeNames) -> Iterat
         }
 
 
-def _outcome(conversion: Conversion, name: str, content: str) -> dict[str, str]:
-    flags = _messages(conversion.problems, Severity.FLAG)
-    return _facts(conversion.volume.geometry, name, content) | {
+def _verdict(problems: Iterable[Problem]) -> dict[str, str]:
+    flags = _messages(problems, Severity.FLAG)
+    return {
         "status": "flagged" if flags else "converted",
         "reason": flags,
-        "warnings": _messages(conversion.problems, Severity.NOTE),
-    }
-
-
-def _facts(geometry: Geometry, name: str, content: str) -> dict[str, str]:
-    """What a row tells of a file that was written."""
-    return {
-        "path": name,
-        "shape": "x".join(map(str, geometry.shape)),
-        "spacing": " ".join(f"{spacing:.6g}" for spacing in geometry.spacing_mm),
-        "affine": json.dumps([[round(float(value), 6) + 0.0 for value in row] for row in geometry.affine]),
-        "content_sha256": content,
+        "warnings": _messages(problems, Severity.NOTE),
     }
 
 
@@ -228,13 +238,13 @@ def _messages(problems: Iterable[Problem], severity: Severity) -> str:
     return "; ".join(f"{problem.code}: {problem.message}" for problem in problems if problem.severity is severity)
 
 
-def _described(series: Series, guess: PhaseGuess) -> dict[str, str]:
+def _described(series: Series, guess: PhaseGuess, pseudonyms: Pseudonyms) -> dict[str, str]:
     facts = series_facts(series)
     phase = guess.phase.value if guess.phase else "?" if guess.needs_person else ""
     modality = _safe_modality(facts.modality)
     row = dict.fromkeys(SERIES_COLUMNS, "")
     row.update(
-        series=f"{modality}_{_digest(series.key)}",
+        series=_name(modality, series.key, pseudonyms),
         modality=modality,
         phase=phase,
         vendor=facts.manufacturer,
@@ -250,11 +260,12 @@ def _safe_modality(text: str) -> str:
     return text if text.isascii() and text.isalpha() and text.isupper() and len(text) <= MAX_MODALITY else "XX"
 
 
-def _digest(key: str) -> str:
-    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:KEY_DIGITS]
+def _name(modality: str, key: str, pseudonyms: Pseudonyms) -> str:
+    """What a series without a volume is called; "not" keeps it apart from names by content."""
+    return f"{modality}_not_{pseudonyms.token('series', key, digits=KEY_DIGITS)}"
 
 
-def _excluded_rows(instances: Sequence[Instance], grouping: Grouping) -> list[dict[str, str]]:
+def _excluded_rows(instances: Sequence[Instance], grouping: Grouping, pseudonyms: Pseudonyms) -> list[dict[str, str]]:
     """One row a SeriesInstanceUID of which nothing is a slice: localizers, reports, captures."""
     with_slices = {slice_.text("SeriesInstanceUID") for series in grouping.series for slice_ in series.instances}
     codes = {fate.source: fate for fate in grouping.set_aside if fate.fate is Fate.EXCLUDED}
@@ -264,7 +275,7 @@ def _excluded_rows(instances: Sequence[Instance], grouping: Grouping) -> list[di
         if fate is not None and uid not in with_slices:
             modality = _safe_modality(instance.text("Modality"))
             row = dict.fromkeys(SERIES_COLUMNS, "")
-            row.update(series=f"{modality}_{_digest(uid)}", status="excluded", modality=modality)
+            row.update(series=_name(modality, uid, pseudonyms), status="excluded", modality=modality)
             row.update(reason=f"{fate.code}: {fate.reason}")
             rows.setdefault(uid, row)
     return list(rows.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -81,6 +82,17 @@ def test_each_rule_speaks_alone_and_says_what_it_found(rule, facts, rules):
     (reason,) = screen_series(series("s", Phase.PLAIN, **facts), config(**rules))
     assert reason.rule == rule
     assert reason.message
+
+
+@pytest.mark.parametrize(("found", "told"), [(3.4, "jumps by 3.4 mm"), (math.nan, "no skin")])
+def test_motion_speaks_where_it_was_measured_and_is_asked_for(found, told):
+    moved = replace(series("s", Phase.PLAIN), motion_mm=found)
+    (reason,) = screen_series(moved, config(max_motion_mm=3.0))
+    assert reason.rule == "motion"
+    assert told in reason.message
+    assert not screen_series(moved, config())
+    for sound in (None, 3.0):
+        assert not screen_series(replace(moved, motion_mm=sound), config(max_motion_mm=3.0))
 
 
 def test_rules_that_are_not_set_are_not_asked():

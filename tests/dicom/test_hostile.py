@@ -10,19 +10,25 @@ import tarfile
 import time
 import zipfile
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.records import Fate, Severity
 from pipeline.core.volume import Volume
 from pipeline.dicom import sources
 from pipeline.dicom.convert import read_series
+from pipeline.dicom.grid import ODD_PLACE_MM
 from pipeline.dicom.scan import ScanResult, scan
 from pipeline.dicom.series import group_series
 from tests.dicom.scanner import Scan, body, expose
+from tests.dicom.test_situations import SITUATIONS
 
 
 def fates(found: ScanResult) -> list[tuple[Fate, str]]:
@@ -156,45 +162,144 @@ def test_archive_bounds_hold_in_sum(tmp_path, monkeypatch):
     assert (Fate.UNREADABLE, "bad-archive") in fates(scan([tmp_path]))
 
 
-def assert_no_silent_harm(folder: Path, count: int, seed: int) -> None:
-    """Cut or shorten one file of a series in every way: the volume is whole and true, or something is said."""
+def with_all_decisive_facts(ds: Dataset, index: int) -> None:
+    """What decides values, place or grouping, as a scanner writes it."""
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = f"1.2.840.99.7.{index + 1}"
+    ds.SpecificCharacterSet, ds.SeriesTime, ds.AcquisitionTime = "ISO_IR 100", "101400", f"1015{index:02d}.25"
+    ds.KVP, ds.ConvolutionKernel, ds.ContrastBolusAgent, ds.RescaleType = 120, "B30f", "Iohexol", "HU"
+    ds.SpacingBetweenSlices, ds.PatientPosition, ds.GantryDetectorTilt = 2.5, "HFS", 0
+    ds.add_new("PixelPaddingValue", "SS", -2000)
+
+
+Harm = Callable[[bytes, np.random.Generator], bytes]
+
+
+def assert_no_silent_harm(
+    folder: Path, count: int, seed: int, harm: Harm, syntax: str = ExplicitVRLittleEndian
+) -> None:
+    """Damage one file of a series in every way: the volume is whole and true, or something is said."""
     rng = np.random.default_rng(seed)
     truth = Scan(body(5, 8, 8))
-    paths = expose(folder, truth)
+
+    def edit(ds: Dataset, index: int) -> None:
+        with_all_decisive_facts(ds, index)
+        ds.file_meta.TransferSyntaxUID = syntax
+
+    paths = expose(folder, truth, edit)
     for _ in range(count):
         path = paths[int(rng.integers(len(paths)))]
         raw = path.read_bytes()
-        path.write_bytes(broken(raw, rng))
-        found = scan([folder])
-        grouping = group_series(found.instances, found.set_aside)
-        silent = [series for series in grouping.series if not any(is_loud(problem) for problem in series.problems)]
-        for series in silent:
-            try:
-                assert_true(read_series(series).volume, truth)
-            except PipelineError:
-                continue
+        path.write_bytes(harm(raw, rng))
+        for volume in unflagged_volumes(folder):
+            assert_true(volume, truth)
         path.write_bytes(raw)
 
 
-def broken(raw: bytes, rng: np.random.Generator) -> bytes:
-    place, length = int(rng.integers(0, len(raw))), int(rng.integers(1, 200))
-    return raw[:place] if rng.integers(2) else raw[:place] + raw[place + length :]
-
-
-def is_loud(problem) -> bool:
-    return problem.severity is not Severity.NOTE
+def unflagged_volumes(folder: Path) -> Iterator[Volume]:
+    """Volumes below a folder of which nothing doubtful is said."""
+    found = scan([folder])
+    for series in group_series(found.instances, found.set_aside).series:
+        with suppress(PipelineError):
+            conversion = read_series(series)
+            if not any(problem.severity is Severity.FLAG for problem in conversion.problems):
+                yield conversion.volume
 
 
 def assert_true(volume: Volume, truth: Scan) -> None:
     assert volume.geometry.shape == truth.hu.shape
-    np.testing.assert_allclose(volume.geometry.affine, truth.affine, atol=1e-6)
+    np.testing.assert_allclose(volume.geometry.affine, truth.affine, atol=ODD_PLACE_MM)
     np.testing.assert_array_equal(volume.voxels, truth.hu)
 
 
+def shortened(raw: bytes, rng: np.random.Generator) -> bytes:
+    place, length = int(rng.integers(0, len(raw))), int(rng.integers(1, 200))
+    return raw[:place] if rng.integers(2) else raw[:place] + raw[place + length :]
+
+
+PIXEL_BYTES = 2 * 8 * 8
+"""Bytes at the end of each file, of which no other byte tells anything."""
+
+
+def overwritten(raw: bytes, rng: np.random.Generator) -> bytes:
+    """A digit, a bit, or some bytes changed, or bytes put in, anywhere before the pixels."""
+    damaged = bytearray(raw)
+    place = int(rng.integers(0, len(raw) - PIXEL_BYTES))
+    length = min(int(rng.integers(1, 9)), len(raw) - PIXEL_BYTES - place)
+    kind = rng.integers(4)
+    if kind == 0:
+        digits = [at for at in range(len(raw) - PIXEL_BYTES) if 48 <= raw[at] <= 57]
+        damaged[digits[int(rng.integers(len(digits)))]] = int(rng.integers(48, 58))
+    elif kind == 1:
+        damaged[place] ^= 1 << int(rng.integers(8))
+    elif kind == 2:
+        damaged[place : place + length] = rng.bytes(length)
+    else:
+        damaged[place:place] = rng.bytes(length)
+    return bytes(damaged)
+
+
 def test_hundred_shortened_files_harm_nothing_in_silence(tmp_path):
-    assert_no_silent_harm(tmp_path, 100, seed=3)
+    assert_no_silent_harm(tmp_path, 100, 3, shortened)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_two_hundred_files_with_damaged_headers_harm_nothing_in_silence(tmp_path, syntax):
+    assert_no_silent_harm(tmp_path, 200, 5, overwritten, syntax)
 
 
 @pytest.mark.slow
-def test_two_thousand_shortened_files_harm_nothing_in_silence(tmp_path):
-    assert_no_silent_harm(tmp_path, 2_000, seed=4)
+@pytest.mark.parametrize("harm", [shortened, overwritten])
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_two_thousand_damaged_files_harm_nothing_in_silence(tmp_path, harm, syntax):
+    assert_no_silent_harm(tmp_path, 2_000, 4, harm, syntax)
+
+
+@pytest.mark.parametrize("name", ["rle", "jpeg_lossless_first_order", "jpeg_2000"])
+def test_damaged_codestreams_end_in_a_refusal_or_in_other_values_of_that_slice(tmp_path, name):
+    truth = SITUATIONS[name](tmp_path).truths[0][0]
+    rng, paths = np.random.default_rng(6), sorted(tmp_path.iterdir())
+    for number in range(150):
+        path = paths[number % len(paths)]
+        raw = path.read_bytes()
+        damaged, pixels = bytearray(raw), raw.index(b"\xe0\x7f\x10\x00OB") + 12
+        for place in rng.integers(pixels, len(raw), 3):
+            damaged[place] = int(rng.integers(256))
+        path.write_bytes(damaged)
+        for volume in unflagged_volumes(tmp_path):
+            assert len(np.unique(np.argwhere(volume.voxels != truth)[:, 0])) <= 1
+        path.write_bytes(raw)
+
+
+@pytest.mark.parametrize("claim", ["segments", "offset"])
+def test_rle_segments_outside_the_codestream_are_refused(tmp_path, claim):
+    SITUATIONS["rle"](tmp_path)
+    path = sorted(tmp_path.iterdir())[0]
+    raw = path.read_bytes()
+    header = raw.index(struct.pack("<II", 2, 64))
+    lie = struct.pack("<II", 9, 64) if claim == "segments" else struct.pack("<II", 2, 1 << 31)
+    path.write_bytes(raw[:header] + lie + raw[header + 8 :])
+    (series,) = group_series(scan([tmp_path]).instances).series
+    with pytest.raises(PipelineError, match="segments"):
+        read_series(series)
+
+
+def test_codestream_that_claims_an_enormous_image_is_refused_before_it_is_decoded(tmp_path):
+    SITUATIONS["jpeg_lossless_first_order"](tmp_path)
+    path = sorted(tmp_path.iterdir())[0]
+    raw = path.read_bytes()
+    place = raw.index(b"\xff\xc3") + 5
+    path.write_bytes(raw[:place] + b"\xff\xff\xff\xff" + raw[place + 4 :])
+    (series,) = group_series(scan([tmp_path]).instances).series
+    with pytest.raises(PipelineError, match=r"holds \(65535, 65535\)"):
+        read_series(series)
+
+
+def test_of_a_damaged_pixel_nothing_can_be_known_and_it_harms_itself_alone(tmp_path):
+    truth = Scan(body(5, 8, 8))
+    path = expose(tmp_path, truth)[2]
+    raw = bytearray(path.read_bytes())
+    raw[-PIXEL_BYTES + 2 * 11] ^= 4
+    path.write_bytes(raw)
+    (volume,) = unflagged_volumes(tmp_path)
+    wrong = np.argwhere(volume.voxels != truth.hu)
+    assert wrong.tolist() == [[2, 1, 3]]

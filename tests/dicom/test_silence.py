@@ -25,11 +25,12 @@ from pipeline.core.config import DeidentificationConfig
 from pipeline.core.pseudonyms import Pseudonyms
 from pipeline.dicom.clean_tree import deidentify_tree
 from pipeline.dicom.tree import convert_tree
+key = Pseudonyms(bytes(32))
 def nothing(*_): return ""
 with ThreadPoolExecutor(4) as pool:
     jobs = [pool.submit(harvest, [source]) for _ in range(2)]
-    jobs.append(pool.submit(convert_tree, [source], out / "volumes", write=nothing, content_sha256=nothing))
-    jobs.append(pool.submit(deidentify_tree, [source], out / "clean", Pseudonyms(bytes(32)), DeidentificationConfig()))
+    jobs.append(pool.submit(convert_tree, [source], out / "volumes", key, write=nothing, content_sha256=nothing))
+    jobs.append(pool.submit(deidentify_tree, [source], out / "clean", key, DeidentificationConfig()))
     results = [job.result() for job in jobs]
 print(results[0], results[3].counts(), len(search(results[0], [out])))
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import struct
 import tarfile
 import zipfile
@@ -13,6 +14,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 import pytest
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
@@ -221,6 +223,39 @@ def slice_without_position_and_orientation(folder: Path) -> Outcome:
 
 
 @situation
+def one_position_a_little_off_the_line(folder: Path) -> Outcome:
+    scan_ = Scan(body(8))
+
+    def edit(ds: Dataset, index: int) -> None:
+        if index == 5:
+            ds.ImagePositionPatient[1] += 0.08
+
+    expose(folder, scan_, edit)
+    return outcome(scan_, flags="odd-position")
+
+
+def last_slice_apart(keyword: str, value: str) -> Situation:
+    """The last slice differs in what makes a series, and lies just where the series goes on."""
+
+    def build(folder: Path) -> Outcome:
+        scan_ = Scan(body(), spacing=(3.0, 0.7, 0.7))
+        expose(folder, scan_, lambda ds, index: setattr(ds, keyword, value) if index == 5 else None)
+        rest, last = replace(scan_, hu=scan_.hu[:5]), replace(scan_, hu=scan_.hu[5:], origin=tuple(scan_.position(5)))
+        if keyword == "SOPClassUID":
+            return outcome(rest, flags="broken-neighbour", aside="secondary-capture")
+        return outcome(rest, last, flags="broken-neighbour single-slice")
+
+    return build
+
+
+SITUATIONS |= {
+    "last_slice_in_another_frame_of_reference": last_slice_apart("FrameOfReferenceUID", "1.2.3.4.6"),
+    "last_slice_in_another_series": last_slice_apart("SeriesInstanceUID", "1.2.3"),
+    "last_slice_of_another_class": last_slice_apart("SOPClassUID", SecondaryCaptureImageStorage),
+}
+
+
+@situation
 def position_that_is_no_number(folder: Path) -> Outcome:
     expose(folder, Scan(body()), stamped(ImagePositionPatient=lambda i: ["0", "0", "1e999" if i == 2 else f"{i * 2}"]))
     return outcome(refusals="no-position")
@@ -385,6 +420,25 @@ def rows_that_are_no_number(folder: Path) -> Outcome:
 
 
 @situation
+def one_slice_with_another_intercept(folder: Path) -> Outcome:
+    scan_ = Scan(body())
+
+    def edit(ds: Dataset, index: int) -> None:
+        if index == 3:
+            ds.RescaleIntercept = -1000
+            set_stored(ds, scan_.hu[index] + 1000)
+
+    expose(folder, scan_, edit)
+    return outcome(scan_, flags="odd-slice")
+
+
+@situation
+def one_slice_with_a_high_bit_beyond_its_word(folder: Path) -> Outcome:
+    expose(folder, Scan(body()), stamped(HighBit=lambda i: 143 if i == 2 else 15))
+    return outcome(refusals="SliceError")
+
+
+@situation
 def slope_of_zero(folder: Path) -> Outcome:
     expose(folder, Scan(body()), stamped(RescaleSlope=0))
     return outcome(refusals="SliceError")
@@ -417,12 +471,53 @@ def encoded(syntax: str) -> Situation:
 
 
 def save_big_endian(ds: Dataset, path: Path) -> None:
-    raw = ds.pop("PixelData").value
+    write_big_endian(ds, path, "OW", np.frombuffer(ds.PixelData, "<i2").astype(">i2").tobytes())
+
+
+def write_big_endian(ds: Dataset, path: Path, vr: str, pixels: bytes) -> None:
     swapped = Dataset()
-    swapped.update(ds)
+    swapped.update({tag: element for tag, element in ds.items() if tag != 0x7FE00010})
     swapped.file_meta = ds.file_meta
-    swapped.add_new("PixelData", "OW", np.frombuffer(raw, "<i2").astype(">i2").tobytes())
+    swapped.add_new("PixelData", vr, pixels)
     swapped.save_as(path, implicit_vr=False, little_endian=False, enforce_file_format=True)
+
+
+@situation
+def ge_private_little_endian_header_with_big_endian_pixels(folder: Path) -> Outcome:
+    """By its definition: a file in implicit VR little endian, its name changed and its pixels swapped."""
+    scan_ = Scan(body())
+    edit = lambda ds, i: setattr(ds.file_meta, "TransferSyntaxUID", ImplicitVRLittleEndian)  # noqa: E731
+    for path in expose(folder, scan_, edit):
+        raw = path.read_bytes().replace(b"1.2.840.10008.1.2\0", b"1.2.840.113619.5.2", 1)
+        size = scan_.hu[0].size * 2
+        path.write_bytes(raw[:-size] + np.frombuffer(raw[-size:], "<u2").byteswap().tobytes())
+    return outcome(scan_)
+
+
+def bytes_in_big_endian(vr: str, columns: int) -> Situation:
+    """8-bit pixels in explicit VR big endian: in words (OW) the second pixel of each pair comes first in the file."""
+
+    def build(folder: Path) -> Outcome:
+        scan_ = Scan(np.random.default_rng(3).integers(0, 256, (5, 7, columns)))
+        folder.mkdir(exist_ok=True)
+        for index, image in enumerate(scan_.hu):
+            ds = dataset_of(scan_, index, intercept=0)
+            ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 8, 8, 7, 0
+            raw = image.astype(np.uint8).tobytes() + b"\0" * (image.size % 2)
+            ds.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+            swapped = np.frombuffer(raw, "<u2").byteswap().tobytes()
+            write_big_endian(ds, folder / f"{index}", vr, raw if vr == "OB" else swapped)
+            np.testing.assert_array_equal(dcmread(folder / f"{index}").pixel_array, image)
+        return outcome(scan_)
+
+    return build
+
+
+SITUATIONS |= {
+    f"bytes_in_big_endian_{vr}_{columns}_columns": bytes_in_big_endian(vr, columns)
+    for vr in ("OB", "OW")
+    for columns in (6, 5)
+}
 
 
 def compressed(syntax: str, encode: Callable[[np.ndarray], bytes], *, fragments: int = 1, bits: int = 12) -> Situation:
@@ -1001,6 +1096,34 @@ def into_tar(folder: Path, paths: list[Path]) -> None:
             archive.add(path, f"/absolute/{path.name}")
 
 
+@situation
+def each_slice_in_a_gzip_of_its_own(folder: Path) -> Outcome:
+    scan_ = Scan(body())
+    for path in expose(folder, scan_):
+        path.with_suffix(".dcm.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    (folder / "volume.nii.gz").write_bytes(gzip.compress(bytes(1000)))
+    return outcome(scan_, aside="not-dicom")
+
+
+def gzip_broken(breaking: Callable[[bytes], bytes]) -> Situation:
+    """The last slice lies in a gzip that is damaged."""
+
+    def build(folder: Path) -> Outcome:
+        scan_ = Scan(body())
+        path = expose(folder, scan_)[-1]
+        path.write_bytes(breaking(gzip.compress(path.read_bytes())))
+        return outcome(replace(scan_, hu=scan_.hu[:-1]), flags="broken-neighbour", aside="unreadable")
+
+    return build
+
+
+SITUATIONS |= {
+    "gzip_cut_short": gzip_broken(lambda packed: packed[:-300]),
+    "gzip_with_a_false_checksum": gzip_broken(lambda packed: packed[:-8] + b"\1\2\3\4" + packed[-4:]),
+    "gzip_that_claims_gigabytes": gzip_broken(lambda packed: packed[:-4] + b"\xff\xff\xff\x7f"),
+    "gzip_of_several_files": gzip_broken(lambda packed: packed + packed),
+}
 SITUATIONS |= {"zip_with_paths_that_lead_outside": packed(into_zip), "tar_with_absolute_paths": packed(into_tar)}
 
 

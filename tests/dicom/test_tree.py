@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 
+from pipeline.core.pseudonyms import Pseudonyms
 from pipeline.dicom.tree import FILE_COLUMNS, SERIES_COLUMNS, ConvertReport, convert_tree
 from pipeline.image.nifti import content_sha256, write_nifti
 from tests.dicom.scanner import Scan, body, dataset_of, expose, save
@@ -18,7 +22,9 @@ SECRETS = ("Zimmermann", "Otto", "HN-2290417", "2290417", "20240311", "HN_229041
 
 
 def convert(src: Path, out: Path, **kwargs: object) -> ConvertReport:
-    return convert_tree([src], out, write=write_nifti, content_sha256=content_sha256, **kwargs)
+    return convert_tree(
+        [src], out, Pseudonyms(bytes(range(32))), write=write_nifti, content_sha256=content_sha256, **kwargs
+    )
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -92,7 +98,7 @@ def test_each_slice_of_a_volume_tells_where_it_came_from(export, tmp_path):
     for index, one in enumerate(slices):
         assert [float(x) for x in one["position_lps_mm"].split()] == pytest.approx(truth.position(index))
         assert (one["slope"], one["intercept"], one["padded_pixels"]) == ("1", "-1024", "0")
-        assert len(one["sop_instance_sha256"]) == 64
+        assert len(one["instance"]) == 12
     used = {one["file"] for one in rows(tmp_path / "out" / "files.csv") if one["fate"] == "used"}
     assert {one["file"] for one in slices} == used
 
@@ -149,3 +155,31 @@ def test_empty_folder_gives_empty_tables(tmp_path):
     report = convert(tmp_path / "src", tmp_path / "out")
     assert report.series == report.files == ()
     assert report.is_clean
+
+
+def test_no_digest_of_a_uid_stands_in_names_or_tables(export, tmp_path):
+    """Who holds a UID must not find its volume: every unkeyed digest of every UID is tried."""
+    convert(export, tmp_path / "out")
+    told = " ".join(path.name + path.read_text(encoding="utf-8") for path in (tmp_path / "out").glob("*.csv"))
+    told += " ".join(path.name for path in (tmp_path / "out").iterdir())
+    uids = {str(value) for path in export.rglob("*") if path.is_file() and path.suffix != ".txt"
+            for value in uids_of(path)}  # fmt: skip
+    assert len(uids) > 15
+    for uid in uids:
+        for algorithm in ("md5", "sha1", "sha256", "sha512", "blake2b"):
+            assert hashlib.new(algorithm, uid.encode()).hexdigest()[:8] not in told
+
+
+def uids_of(path: Path) -> list[object]:
+    header = pydicom.dcmread(path, stop_before_pixels=True)
+    return [header.SOPInstanceUID, header.SeriesInstanceUID, header.StudyInstanceUID, header.PatientID]
+
+
+def test_two_series_of_equal_content_are_both_written(tmp_path):
+    one = Scan(body(5))
+    expose(tmp_path / "src" / "one", one)
+    expose(tmp_path / "src" / "two", replace(one, series_uid="1.2.3"))
+    names = [row["path"] for row in convert(tmp_path / "src", tmp_path / "out").series]
+    assert len(set(names)) == 2
+    assert names[1] == names[0].replace(".nii.gz", "-2.nii.gz")
+    assert all((tmp_path / "out" / name).is_file() for name in names)
