@@ -31,6 +31,8 @@ LONG_HEAD_BYTES = 1 << 18
 
 _PREFIX = b"DICM"
 _DICOM_UIDS = b"1.2.840.10008."
+_NIFTI_BEGINNINGS = tuple(size.to_bytes(4, order) for size in (348, 540) for order in ("little", "big"))
+"""Volumes that lie beside their slices, too large to look into."""
 _NOT_DICOM = (Fate.EXCLUDED.value, "not-dicom", "not a DICOM file")
 _EMPTY = (Fate.UNREADABLE.value, "empty", "the file has no bytes")
 _DIRECTORY = (Fate.EXCLUDED.value, "directory-file", "a DICOMDIR: an index of other files, which are read themselves")
@@ -138,7 +140,7 @@ class _Reader:
                 return [Entry(None, header)]
             if is_archive(head):
                 return self._read_archive(Path(path))
-            if is_gzip(head) and looks_like_dicom(gzip_beginning(head)):
+            if is_gzip(head) and not gzip_beginning(head).startswith(_NIFTI_BEGINNINGS):
                 return [_read_gzip(Path(path))]
             with Path(path).open("rb") as file:
                 return [_read_object(None, head, file, size)]
@@ -195,7 +197,7 @@ def _read_object(member: str | None, head: bytes, file: BinaryIO, size: int) -> 
         return Entry(member, None, _DIRECTORY)
     if header.keys() & {"SeriesInstanceUID", words.PIXEL_OFFSET} or header[words.TRANSFER_SYNTAX] == DEFLATED:
         return Entry(member, header)
-    began = _has_preamble(head) or "SOPClassUID" in header
+    began = _has_preamble(head) or "SOPClassUID" in header or _was_dicom(head)
     return _unreadable(member, "it ends before its series and its pixels") if began else Entry(member, None, _NOT_DICOM)
 
 

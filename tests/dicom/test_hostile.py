@@ -105,7 +105,7 @@ def test_archive_in_an_archive_is_set_aside(tmp_path):
 
 
 def test_gzip_that_is_no_tar_is_no_dicom(tmp_path):
-    (tmp_path / "volume.nii.gz").write_bytes(gzip.compress(bytes(1000)))
+    (tmp_path / "volume.nii.gz").write_bytes(gzip.compress(struct.pack("<i", 348) + bytes(1000)))
     assert fates(scan([tmp_path])) == [(Fate.EXCLUDED, "not-dicom")]
 
 
