@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from pipeline.cli.console import as_json_option, folder_argument, show, table_lines
 from pipeline.cli.release import version_option
+from pipeline.core.files import remove_folder
 
 device_option = click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 COLUMNS = ("group", "value", "structure", "measure", "volumes", "mean", "sd")
@@ -19,7 +22,9 @@ COLUMNS = ("group", "value", "structure", "measure", "volumes", "mean", "sd")
 @version_option
 @click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="The new model.")
 @click.option("--pretrained", help="Name or folder of a model to go on from.")
-@click.option("--full", is_flag=True, help="nnU-Net's full plans, one network a fold: days on a GPU.")
+@click.option(
+    "--full", is_flag=True, help="nnU-Net's full plans, one network a fold: days on a GPU; killed, it goes on."
+)
 @click.option("--with-coarse", is_flag=True, help="Learn from coarse labels too, of cases not in the version.")
 @device_option
 def train(
@@ -29,12 +34,12 @@ def train(
     from pipeline.stages.learn import train_model
     from pipeline.workspace import Workspace
 
-    with tempfile.TemporaryDirectory(dir=out.parent if out.parent.is_dir() else None) as work:
+    with _work_folder(out, is_kept=full) as work:
         model = train_model(
             Workspace.open(folder),
             version,
             out,
-            Path(work),
+            work,
             device=device,
             pretrained=pretrained,
             full=full,
@@ -42,6 +47,18 @@ def train(
         )
     lines = [f"{out} is trained.", "Next: name it in dataset.toml:", "[coarse]", f'model = "{out.resolve()}"']
     click.echo("\n".join([*lines, f'sha256 = "{model.sha256}"']))
+
+
+@contextmanager
+def _work_folder(out: Path, *, is_kept: bool) -> Iterator[Path]:
+    """For nnU-Net's intermediate files. One that is kept outlives whatever interrupts the training, to go on from."""
+    if is_kept:
+        work = out.with_name(f"{out.name}-unfinished")
+        yield work
+        remove_folder(work)
+    else:
+        with tempfile.TemporaryDirectory(dir=out.parent if out.parent.is_dir() else None) as folder:
+            yield Path(folder)
 
 
 @click.command()

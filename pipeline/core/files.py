@@ -135,6 +135,16 @@ def finite(content: Any) -> Any:
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
+def identity_of(path: Path) -> tuple[int, int, int]:
+    """What changes when a file is rewritten or replaced: inode, size, and time of the last change in nanoseconds.
+
+    Raises:
+        OSError: when there is no such file.
+    """
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
 def read_json(path: Path) -> Any:
     """What a JSON file of ours holds.
 

@@ -33,6 +33,7 @@ class Candidate:
         is_usable: False when no volume can be made of it.
         decision: what a person said about it, None where nobody did.
         frame: FrameOfReferenceUID; "" where unknown.
+        contradiction: what under the patient's number no one person can have; "" where nothing.
         pixels: what the pixels tell; None where nothing was measured.
     """
 
@@ -45,6 +46,7 @@ class Candidate:
     is_usable: bool = True
     decision: Decision | None = None
     frame: str = ""
+    contradiction: str = ""
     pixels: PixelFacts | None = None
 
     @property
@@ -212,11 +214,17 @@ def _not_rejected(candidate: Candidate, config: Config) -> str | None:
     return "a person decided that it must not be used" if rejected else None
 
 
+def _one_patient(candidate: Candidate, config: Config) -> str | None:
+    doubtful = candidate.contradiction and candidate.decision is None
+    return f"one patient number, but {candidate.contradiction}; a person must decide" if doubtful else None
+
+
 Rule = Callable[[Candidate, Config], str | None]
 
 SERIES_RULES: Mapping[str, Rule] = MappingProxyType(
     {
         "rejected": _not_rejected,
+        "patient-conflict": _one_patient,
         "modality": _modality,
         "image-type": _image_type,
         "not-axial": _axial,

@@ -207,13 +207,17 @@ _DEVICE = [
         needs=Option.INSTITUTION,
     ),
 ]
+_SCAN_OPTIONS = (
+    *("HELICAL MODE", "AXIAL MODE", "HELIX", "HELICAL", "AXIAL"),
+    *("PER", "RG", "CG", "PPG", "FC", "PFF", "PFP", "SP", "FS"),
+)
 _ACQUISITION = [
     Attribute("KVP", rule.number(20, 200), "image contrast", is_fact=True),
     Attribute("ConvolutionKernel", rule.pattern(_KERNEL), "sharpness and noise", is_fact=True),
     Attribute("SliceThickness", rule.number(0.05, 50), "resolution", is_fact=True),
     Attribute("SpacingBetweenSlices", rule.number(-50, 50), "resolution", is_fact=True),
     Attribute("GantryDetectorTilt", rule.number(-45, 45), "geometry", is_fact=True),
-    Attribute("ScanOptions", rule.words("HELICAL MODE", "AXIAL MODE", "HELIX", "HELICAL", "AXIAL"), "way of scanning"),
+    Attribute("ScanOptions", rule.words(*_SCAN_OPTIONS), "way of scanning"),
     Attribute("RotationDirection", rule.word("CW", "CC"), "way of scanning"),
     Attribute("FilterType", rule.word("BODY FILTER", "HEAD FILTER", "WEDGE_3", "FLAT", "BODY", "0", "1", "2"), "dose"),
     Attribute("ExposureModulationType", rule.word("NONE", "XYZ_EC", "Z_EC", "XY_EC"), "dose"),
@@ -325,6 +329,8 @@ _PIXELS = [
     Attribute("FrameType", rule.words(*IMAGE_TYPES, instead="OTHER"), "original or derived"),
 ]
 _CODE_ITEM = ("CodeValue", "CodingSchemeDesignator")
+WORTHLESS_WITHOUT = frozenset({"CodeValue", "ReferencedSOPClassUID", "ReferencedSOPInstanceUID"})
+"""What an item that may hold it must hold (PS3.3 Tables 8.8-1 and 10-11), or else it is left out whole."""
 
 
 def _sequence(keyword: str, why: str, *items: str) -> Attribute:
@@ -447,3 +453,14 @@ EMPTIED = (
     "AcquisitionNumber",
 )
 """Attributes that an image must have (Type 2) and that are written empty where nothing may stay."""
+
+EMPTIED_BY_CLASS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "1.2.840.10008.5.1.4.1.1.2": ("KVP",),
+        "1.2.840.10008.5.1.4.1.1.4": ("ScanOptions", "MRAcquisitionType", "EchoTime", "EchoTrainLength"),
+    }
+)
+"""The same, of one storage class only (Type 2 in PS3.3 C.8.2.1 and C.8.3.1)."""
+
+EMPTIED_WITHOUT_BODY_PART = "Laterality"
+"""Type 2C unless the body part is known not to be one of a pair (PS3.3 C.7.3.1), so written empty where none stays."""

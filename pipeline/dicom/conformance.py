@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Set
+from itertools import chain
 
 from pipeline.core.config import DeidentificationConfig
 from pipeline.core.config import DeidentificationOption as Option
 from pipeline.dicom.admission import REFUSED_CLASSES
-from pipeline.dicom.allowlist import ALLOWED, CODES, EMPTIED, STORAGE_CLASSES, Attribute
+from pipeline.dicom.allowlist import (
+    ALLOWED,
+    CODES,
+    EMPTIED,
+    EMPTIED_BY_CLASS,
+    EMPTIED_WITHOUT_BODY_PART,
+    STORAGE_CLASSES,
+    Attribute,
+)
 from pipeline.dicom.annex_e import Disposition, disposition, table
 from pipeline.dicom.deidentify import METHOD, OPTION_CODES, PROFILE_CODE
 
@@ -54,9 +63,10 @@ def _attributes() -> str:
         (attribute.keyword, _how(attribute), attribute.needs or "", attribute.why)
         for attribute in sorted(ALLOWED.values(), key=lambda one: one.keyword)
     ]
+    owed = sorted({*EMPTIED, *chain(*EMPTIED_BY_CLASS.values()), EMPTIED_WITHOUT_BODY_PART})
     return (
-        f"### Attributes that may stay\n\nThese {len(ALLOWED)} and no others; {len(EMPTIED)} more that an image must "
-        "have are written, empty where nothing may stay. A value that breaks its rule is left out.\n\n"
+        f"### Attributes that may stay\n\nThese {len(ALLOWED)} and no others. A value that breaks its rule is left "
+        f"out. What an image of its kind must have is written empty where nothing may stay: {', '.join(owed)}.\n\n"
         + _table(("attribute", "how", "needs option", "why"), rows)
     )
 

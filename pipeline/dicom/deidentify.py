@@ -28,7 +28,16 @@ from pipeline.core.config import DeidentificationOption as Option
 from pipeline.core.errors import PrivacyError
 from pipeline.core.pseudonyms import Pseudonyms
 from pipeline.core.records import Instance, Series
-from pipeline.dicom.allowlist import ALLOWED, CODES, EMPTIED, TOP_LEVEL, Attribute
+from pipeline.dicom.allowlist import (
+    ALLOWED,
+    CODES,
+    EMPTIED,
+    EMPTIED_BY_CLASS,
+    EMPTIED_WITHOUT_BODY_PART,
+    TOP_LEVEL,
+    WORTHLESS_WITHOUT,
+    Attribute,
+)
 from pipeline.dicom.header import plain_value
 from pipeline.dicom.slow import READ_FAULTS
 from pipeline.dicom.value_rules import DAY_SECONDS, Subject, parsed_date, parsed_time, parts_of
@@ -69,6 +78,7 @@ _TAGS = {
     for keyword in (
         *ALLOWED,
         *EMPTIED,
+        EMPTIED_WITHOUT_BODY_PART,
         "CodeValue",
         "CodingSchemeDesignator",
         "CodeMeaning",
@@ -155,11 +165,17 @@ def deidentify(
     clean = _rebuilt(TOP_LEVEL, read, _subject(read, pseudonyms, config))
     _add_pixels(clean, pixels_of(dataset) if pixels is None else pixels)
     kept = tuple(element.keyword for element in clean)
-    for keyword in set(EMPTIED) - set(kept):
+    for keyword in _owed(clean) - set(kept):
         _put(clean, keyword, None)
     _add_markers(clean, config, is_text_free=is_text_free)
     _add_file_meta(clean)
     return Deidentified(clean, kept, left_behind=len(set(dataset.keys()) - set(clean.keys())))
+
+
+def _owed(clean: Dataset) -> set[str]:
+    """Attributes that an image of its kind must have, if only empty."""
+    of_its_class = EMPTIED_BY_CLASS.get(str(clean.get("SOPClassUID")), ())
+    return {*EMPTIED, *of_its_class, *(() if "BodyPartExamined" in clean else (EMPTIED_WITHOUT_BODY_PART,))}
 
 
 def _subject(read: _Read, pseudonyms: Pseudonyms, config: DeidentificationConfig) -> Subject:
@@ -214,7 +230,9 @@ def _cleaned(attribute: Attribute, read: _Read, subject: Subject) -> object:
     if value is None:
         return None
     if attribute.clean is None:
-        return [clean for item in _items(value) if len(clean := _rebuilt_item(attribute, item, subject))] or None
+        items = (_rebuilt_item(attribute, item, subject) for item in _items(value))
+        vital = WORTHLESS_WITHOUT.intersection(attribute.items)
+        return [item for item in items if len(item) and all(keyword in item for keyword in vital)] or None
     if attribute.keyword in _DATE_PARTNERS:
         value = (value, read(_DATE_PARTNERS[attribute.keyword]))
     return attribute.clean(value, subject)

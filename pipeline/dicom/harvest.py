@@ -29,6 +29,7 @@ from pydicom import dcmread
 from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import read_dataset
 
 
 class Kind(StrEnum):
@@ -71,6 +72,8 @@ MIN_WORD = 8
 MIN_FREE_TEXT = 12
 MIN_UID = 12
 MIN_PHONE_DIGITS = 7
+PIXELS_FROM_BYTES = 1 << 16
+"""Values from here on are skipped in what begins with the pixels."""
 
 _EVERYDAY_WORDS = """
     anon anonymous anonymized anonymised deidentified unknown patient phantom test name none null noname subject case
@@ -207,6 +210,10 @@ def _harvest_dicom(file: BinaryIO, basket: _Basket) -> None:
     basket.files += 1
     _harvest_dataset(dataset.file_meta, basket)
     _harvest_dataset(dataset, basket)
+    with suppress(*_UNREADABLE):
+        implicit, little = dataset.original_encoding
+        if implicit is not None and little is not None:
+            _harvest_dataset(read_dataset(file, implicit, little, defer_size=PIXELS_FROM_BYTES), basket)
 
 
 def _harvest_dataset(dataset: Dataset, basket: _Basket) -> None:

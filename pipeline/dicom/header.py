@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import struct
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -163,14 +163,16 @@ def plain_value(raw: bytes, vr: str, *, little_endian: bool, charset: str) -> Va
     """
     if vr in _BINARY:
         return _binary(raw, _BINARY[vr], "<" if little_endian else ">")
+    if vr in _STRICT and (numbers := _numbers(raw, _STRICT[vr])):
+        return numbers[0] if len(numbers) == 1 else numbers
     if vr in _ENCODED_LONG_TEXT:
         return decode_text(raw, charset).strip(" \0\r\n\t") or None
     text = decode_text(raw, charset) if vr in _ENCODED_TEXT else raw.decode("latin-1")
-    convert = {"DS": _decimal, "IS": _integer}.get(vr, str)
-    parts = tuple(convert(part.strip(" \0\r\n\t")) for part in text.split("\\"))
-    if not any(part != "" for part in parts):
+    parts = [part.strip(" \0\r\n\t") for part in text.split("\\")]
+    if parts.count("") == len(parts):
         return None
-    return parts[0] if len(parts) == 1 else parts
+    values = [convert(part) for part in parts] if (convert := _LENIENT.get(vr)) else parts
+    return values[0] if len(values) == 1 else tuple(values)
 
 
 def private_b_value(found: Mapping[int, bytes], *, little_endian: bool) -> float | None:
@@ -214,6 +216,18 @@ def _integer(text: str) -> str | int:
     except ValueError:
         number = _decimal(text)
         return int(number) if isinstance(number, float) and number.is_integer() else text
+
+
+def _numbers(raw: bytes, convert: Callable[[bytes], int | float]) -> tuple[int | float, ...]:
+    """The numbers that a text plainly holds, none where a part of it is anything else."""
+    try:
+        return tuple(map(convert, raw.split(b"\\")))
+    except ValueError:
+        return ()
+
+
+_STRICT: Final[Mapping[str, Callable[[bytes], int | float]]] = {"DS": float, "IS": int}
+_LENIENT: Final[Mapping[str, Callable[[str], str | int | float]]] = {"DS": _decimal, "IS": _integer}
 
 
 def decode_text(raw: bytes, charset: str) -> str:

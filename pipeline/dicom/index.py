@@ -3,15 +3,23 @@
 A file whose device, inode, size and time of change are those of the index is taken as unchanged (`verify` reads it
 again). The index holds source identifiers: it lies in `private/`, mode 0600, and is only a cache; a damaged one, or
 one of another version, is begun anew.
+
+A folder is one row. Its headers are kept as what differs from one to the next, nearly nothing within a series, and
+parsed all together when the first of them is asked for.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
+import struct
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import compress, count
+from operator import is_not
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,17 +29,22 @@ from pipeline.core.files import PRIVATE_FILE_MODE, digest
 from pipeline.dicom import header as words
 from pipeline.dicom.sources import Folder, Stamp
 
-_FORMAT = 2
+_FORMAT = 3
 _VERSION = int(digest([_FORMAT, list(words.INDEXED)])[:7], 16)
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS folder (path TEXT PRIMARY KEY, files TEXT NOT NULL, contents TEXT NOT NULL) WITHOUT ROWID
+CREATE TABLE IF NOT EXISTS folder
+(path BLOB PRIMARY KEY, names BLOB NOT NULL, stamps BLOB NOT NULL, contents BLOB NOT NULL, headers BLOB NOT NULL,
+checksum INTEGER NOT NULL) WITHOUT ROWID
 """
-"""`files`: JSON list of [name, [device, inode, size, changed_ns]]; `contents`: one line of JSON for each."""
+"""`names` are parted by zeros, `stamps` packed. `contents` and `headers` are JSON lists: for each file 0 where
+it is one object, else [member, fate] for each of its entries, fate null for an object; and the objects' headers."""
+
+_STAMP = struct.Struct("<QQQq")
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What was found in one file, or in one member of an archive.
+    """What was found in one member of an archive, or in a file that is no readable DICOM object.
 
     Attributes:
         member: name inside the archive, None for a plain file.
@@ -44,39 +57,63 @@ class Entry:
     fate: tuple[str, str, str] = ("", "", "")
 
 
+Content = Mapping[str, object] | list[Entry]
+"""What one file holds: a DICOM object, told by its header, or entries."""
+
+
 class StoredHeader(Mapping[str, object]):
-    """A header as the index keeps it, parsed when it is first asked for."""
+    """A header as the index keeps it, parsed when it is first asked for, with all of its folder."""
+
+    __slots__ = ("_headers", "_number")
+
+    def __init__(self, headers: _StoredHeaders, number: int) -> None:
+        self._headers = headers
+        self._number = number
+
+    def __getitem__(self, keyword: str) -> object:
+        return self._headers.parsed()[self._number][keyword]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._headers.parsed()[self._number])
+
+    def __len__(self) -> int:
+        return len(self._headers.parsed()[self._number])
+
+
+class _StoredHeaders:
+    """The headers of one folder."""
 
     __slots__ = ("_content",)
 
-    def __init__(self, line: str) -> None:
-        self._content: str | dict[str, object] = line
+    def __init__(self, text: bytes) -> None:
+        self._content: bytes | list[dict[str, object]] = text
 
-    def _parsed(self) -> dict[str, object]:
-        if isinstance(self._content, str):
-            self._content = _header_of(json.loads(self._content.removeprefix(_PLAIN)))
+    def parsed(self) -> list[dict[str, object]]:
+        if isinstance(self._content, bytes):
+            self._content = _joined(json.loads(self._content))
         return self._content
 
-    def __getitem__(self, keyword: str) -> object:
-        return self._parsed()[keyword]
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._parsed())
-
-    def __len__(self) -> int:
-        return len(self._parsed())
-
-
-def _values_of(header: Mapping[str, object]) -> list[object]:
-    return [header.get(keyword) for keyword in words.INDEXED]
-
-
-def _header_of(values: list[Any]) -> dict[str, object]:
-    pairs = zip(words.INDEXED, values, strict=True)
-    return {keyword: _frozen(value) for keyword, value in pairs if value is not None}
+def _differences(headers: Sequence[Mapping[str, object]]) -> Iterator[object]:
+    """Each header as what is not the selfsame object in the one before it; as [header] where it has other keys."""
+    before: Mapping[str, object] = {}
+    for header in headers:
+        if [*header] == [*before]:
+            is_new = map(is_not, header.values(), before.values())
+            yield dict(compress(header.items(), is_new))
+        else:
+            yield [dict(header)]
+        before = header
 
 
-def _frozen(value: Any) -> object:
+def _joined(differences: Sequence[Any]) -> list[dict[str, object]]:
+    headers: list[dict[str, object]] = []
+    for new in differences:
+        headers.append(headers[-1] | _frozen(new) if isinstance(new, dict) else _frozen(new[0]))
+    return headers
+
+
+def _frozen(value: Any) -> Any:
     """Tuples, as they were before JSON made lists of them."""
     if isinstance(value, list):
         return tuple(_frozen(part) for part in value)
@@ -84,65 +121,81 @@ def _frozen(value: Any) -> object:
 
 
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
-_PLAIN = "="
-"""First letter of a line that holds the header of a plain file, by far the most usual."""
 
 
-def packed(entries: Sequence[Entry]) -> str:
-    """The entries of one file as a line of text."""
-    if len(entries) == 1 and entries[0].member is None and entries[0].header is not None:
-        return _PLAIN + _encode(_values_of(entries[0].header))
-    return _encode(
-        [(entry.member, _values_of(entry.header) if entry.header else None, entry.fate) for entry in entries]
-    )
+def _packed_files(folder: Folder) -> tuple[bytes, bytes]:
+    """The files of a folder, as columns `names` and `stamps`."""
+    names = "\0".join([name for name, _ in folder.files])
+    return os.fsencode(names), b"".join([_STAMP.pack(*stamp) for _, stamp in folder.files])
 
 
-def is_plain(line: str) -> bool:
-    """True for the line of a plain file with a header."""
-    return line[0] == _PLAIN
+def _packed_contents(contents: Sequence[Content]) -> tuple[bytes, bytes]:
+    """What the files of a folder hold, as columns `contents` and `headers`."""
+    kept: list[object] = []
+    headers: list[Mapping[str, object]] = []
+    for content in contents:
+        if isinstance(content, list):
+            kept.append([(entry.member, None if entry.header else entry.fate) for entry in content])
+            headers.extend(entry.header for entry in content if entry.header)
+        else:
+            kept.append(0)
+            headers.append(content)
+    return _encode(kept).encode(), _encode(list(_differences(headers))).encode()
 
 
-def unpacked(line: str) -> list[Entry]:
-    """Entries as they were packed."""
-    if is_plain(line):
-        return [Entry(None, StoredHeader(line))]
-    return [
-        Entry(member, _header_of(values) if values else None, tuple(fate)) for member, values, fate in json.loads(line)
-    ]
+def _unpacked_contents(contents: bytes, headers: bytes) -> Iterator[Content]:
+    """What the files of a folder hold, as it was packed."""
+    stored, number = _StoredHeaders(headers), count()
+    for kept in json.loads(contents):
+        if kept == 0:
+            yield StoredHeader(stored, next(number))
+        else:
+            yield [
+                Entry(member, None, tuple(fate)) if fate else Entry(member, StoredHeader(stored, next(number)))
+                for member, fate in kept
+            ]
+
+
+def _checksum(columns: Sequence[bytes]) -> int:
+    """SQLite does not notice a changed byte within a value."""
+    checksum = 0
+    for column in columns:
+        checksum = zlib.crc32(column, checksum)
+    return checksum
 
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What the index knows of one folder.
+    """What the index knows of one folder, in its own words.
 
     Attributes:
-        files: name and stamp of each file, as JSON.
-        lines: packed entries of each file.
+        files: name and stamp of each file.
+        packed: what each file holds.
     """
 
-    files: str
-    lines: list[str]
+    files: tuple[bytes, bytes]
+    packed: tuple[bytes, bytes]
 
     def is_of(self, folder: Folder) -> bool:
         """True when the folder is unchanged: the same files with the same stamps."""
-        return self.files == _encode(folder.files)
+        return self.files == _packed_files(folder)
 
-    def by_file(self) -> dict[tuple[str, Stamp], str]:
-        """Packed entries by name and stamp."""
-        files = json.loads(self.files)
-        return {(name, tuple(stamp)): line for (name, stamp), line in zip(files, self.lines, strict=True)}
+    def contents(self) -> Iterator[Content]:
+        """What each file holds."""
+        return _unpacked_contents(*self.packed)
+
+    def by_file(self) -> dict[tuple[str, Stamp], Content]:
+        """What each file holds, by name and stamp."""
+        names = os.fsdecode(self.files[0]).split("\0")
+        return dict(zip(zip(names, _STAMP.iter_unpack(self.files[1]), strict=True), self.contents(), strict=True))
 
 
 class Index:
     """An SQLite file of headers by folder; a context that closes it at its end."""
 
     def __init__(self, path: Path | None) -> None:
+        self._path = path
         self._connection = _connect(path) if path else None
-
-    @property
-    def remembers(self) -> bool:
-        """False for an index without a file."""
-        return self._connection is not None
 
     def __enter__(self) -> Self:
         return self
@@ -154,38 +207,56 @@ class Index:
             self._connection.close()
 
     def folder(self, folder: Folder) -> Remembered | None:
-        """What is known of a folder; None when nothing is."""
+        """What is known of a folder; None when nothing is, or when it is damaged."""
         if not self._connection:
             return None
         with suppress(sqlite3.Error):
-            query = "SELECT files, contents FROM folder WHERE path = ?"
-            row = self._connection.execute(query, (folder.key,)).fetchone()
-            return Remembered(row[0], row[1].split("\n")) if row else None
+            query = "SELECT names, stamps, contents, headers, checksum FROM folder WHERE path = ?"
+            row = self._connection.execute(query, (os.fsencode(folder.key),)).fetchone()
+            if row and _checksum(row[:4]) == row[4]:
+                return Remembered(row[:2], row[2:4])
         return None
 
-    def store(self, folder: Folder, lines: Sequence[str]) -> None:
+    def store(self, folder: Folder, contents: Sequence[Content]) -> None:
         """Remember all files of a folder; what cannot be stored is read again next time."""
-        if self._connection:
-            row = folder.key, _encode(folder.files), "\n".join(lines)
-            with suppress(sqlite3.Error, UnicodeError), self._connection:
-                self._connection.execute("INSERT OR REPLACE INTO folder VALUES (?, ?, ?)", row)
+        if not (self._connection and self._path):
+            return
+        columns = *_packed_files(folder), *_packed_contents(contents)
+        row = os.fsencode(folder.key), *columns, _checksum(columns)
+        try:
+            with self._connection:
+                self._connection.execute("INSERT OR REPLACE INTO folder VALUES (?, ?, ?, ?, ?, ?)", row)
+        except sqlite3.OperationalError:
+            return  # another scan is writing, or the disk is full
+        except sqlite3.DatabaseError:
+            self._connection.close()
+            self._connection = _begun_anew(self._path)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=PRIVATE_FILE_MODE)
-        try:
-            return _opened(path)
-        except sqlite3.DatabaseError:
-            path.unlink()
-            path.touch(mode=PRIVATE_FILE_MODE)
-            return _opened(path)
+        return _opened(path)
+    except sqlite3.DatabaseError:
+        return _begun_anew(path)
+    except OSError as error:
+        raise _explained(error, path) from None
+
+
+def _begun_anew(path: Path) -> sqlite3.Connection:
+    try:
+        path.unlink(missing_ok=True)
+        return _opened(path)
     except (OSError, sqlite3.Error) as error:
-        raise StorageError(f"the DICOM index {path.name} cannot be opened ({type(error).__name__})") from None
+        raise _explained(error, path) from None
+
+
+def _explained(error: Exception, path: Path) -> StorageError:
+    return StorageError(f"the DICOM index {path.name} cannot be opened ({type(error).__name__})")
 
 
 def _opened(path: Path) -> sqlite3.Connection:
+    path.touch(mode=PRIVATE_FILE_MODE)
     connection = sqlite3.connect(path, timeout=60)
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version != _VERSION:
@@ -193,4 +264,5 @@ def _opened(path: Path) -> sqlite3.Connection:
         connection.execute(f"PRAGMA user_version = {_VERSION}")
     connection.execute(_SCHEMA)
     connection.execute("PRAGMA synchronous = OFF")  # after a power cut it may be damaged, and is then begun anew
+    connection.execute("PRAGMA journal_mode = MEMORY")
     return connection

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -27,12 +28,30 @@ MIN_BYTES = 4
 LONG_WIDE_CHARACTERS = 8
 """UTF-16 letters look like small voxel values, so that twice as many are asked for outside text."""
 
+DIGEST_DIGITS = 32
+"""Hexadecimal digits in a row from which on they are a checksum: MD5 is the shortest in use."""
+
+_HEX_RUN = re.compile(rb"[0-9a-f]{%d,}" % DIGEST_DIGITS)
 _BLOCK_BYTES = 1 << 18
 """As much as stays in the processor's cache with the numbers made of it."""
 _LOWER = bytes(byte + 32 if 65 <= byte <= 90 else byte for byte in range(256))
 _HASH: dict[int, Any] = {8: np.uint64(0x9E3779B97F4A7C15), 4: np.uint32(0x9E3779B1)}
 _TABLE_BITS = {8: 22, 4: 18}
-_CHARSETS = ("utf-8", "gb18030", "big5", "shift_jis", "euc_kr", "latin-1", "utf-16-le", "utf-16-be")
+_CHARSETS = (
+    "utf-8",
+    "gb18030",
+    "big5",
+    "shift_jis",
+    "euc_jp",
+    "iso2022_jp_2",
+    "euc_kr",
+    "latin-1",
+    "utf-16-le",
+    "utf-16-be",
+)
+_BACK_TO_ASCII = b"\x1b(B"
+"""How ISO 2022 ends a word, unless the next one follows in the same letters."""
+
 _IN_CODED_FORMS = frozenset({Kind.NAME, Kind.NUMBER, Kind.UID})
 
 
@@ -135,7 +154,8 @@ def _byte_forms(kind: Kind, text: str) -> Iterator[tuple[bytes, bool]]:
     """A text as bytes: in every character set that can spell it, and as hexadecimal and base64 digits."""
     for charset in _charsets_for(text):
         try:
-            yield text.encode(charset), text.isascii() and not charset.startswith("utf-16")
+            content = text.encode(charset).removesuffix(_BACK_TO_ASCII)
+            yield content, text.isascii() and not charset.startswith("utf-16")
         except UnicodeEncodeError:
             continue
     plain = text.encode()
@@ -172,11 +192,19 @@ def _is_inside_a_word(block: bytes, start: int, end: int, kind: Kind) -> bool:
     if kind is Kind.DATE:
         return before[-1:].isdigit()
     if kind is Kind.NAME:
-        return before[-1:].isalpha() or after[:1].isalpha()
+        return before[-1:].isalpha() or after[:1].isalpha() or _is_inside_a_digest(block, start, end)
     if kind is Kind.UID:
         return before[-1:].isdigit() or before[-1:] == b"." or after[:1].isdigit() or _is_fraction(after)
     is_fraction = block[start:end].isdigit() and (_is_fraction(before[::-1]) or _is_fraction(after))
     return before[-1:].isalnum() or after[:1].isalnum() or is_fraction
+
+
+def _is_inside_a_digest(block: bytes, start: int, end: int) -> bool:
+    """True when the match stands among so many hexadecimal digits that it is spelt by chance, like "ebba"."""
+    around = block[max(start - DIGEST_DIGITS, 0) : end + DIGEST_DIGITS]
+    runs = (found.span() for found in _HEX_RUN.finditer(around))
+    place = start - max(start - DIGEST_DIGITS, 0)
+    return any(first <= place and place + end - start <= last for first, last in runs)
 
 
 def _is_fraction(beside: bytes) -> bool:

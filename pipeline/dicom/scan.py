@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 from pipeline.core.records import Fate, FileFate, Instance, SourceFile
 from pipeline.dicom import header as words
-from pipeline.dicom.index import Entry, Index, StoredHeader, is_plain, packed, unpacked
+from pipeline.dicom.index import Content, Entry, Index
 from pipeline.dicom.slow import DEFLATED, READ_FAULTS, read_slowly
 from pipeline.dicom.sources import (
     HEAD_BYTES,
@@ -29,6 +29,9 @@ from pipeline.dicom.walker import Verdict, Walker
 LONG_HEAD_BYTES = 1 << 18
 """What a second read takes in, for headers with long private parts."""
 
+FolderContents: TypeAlias = tuple[Folder, Iterable[Content]]
+"""A folder, and what each of its files holds."""
+
 _PREFIX = b"DICM"
 _DICOM_UIDS = b"1.2.840.10008."
 _NIFTI_BEGINNINGS = tuple(size.to_bytes(4, order) for size in (348, 540) for order in ("little", "big"))
@@ -39,17 +42,52 @@ _DIRECTORY = (Fate.EXCLUDED.value, "directory-file", "a DICOMDIR: an index of ot
 _NESTED = (Fate.EXCLUDED.value, "nested-archive", "an archive inside an archive; unpack it first")
 
 
-@dataclass(frozen=True, slots=True)
 class ScanResult:
-    """Everything found, each file in exactly one of the two.
+    """Everything found, each file in exactly one of the two; the records are made when first asked for.
 
     Attributes:
         instances: DICOM objects, by folder, name and, inside an archive, its own order.
         set_aside: what is no DICOM object, or cannot be read.
     """
 
-    instances: tuple[Instance, ...]
-    set_aside: tuple[FileFate, ...]
+    def __init__(self, found: Iterable[FileFate | FolderContents]) -> None:
+        self._found = found
+
+    @cached_property
+    def instances(self) -> tuple[Instance, ...]:
+        """DICOM objects."""
+        return tuple(one for one in self._each if isinstance(one, Instance))
+
+    @cached_property
+    def set_aside(self) -> tuple[FileFate, ...]:
+        """Other files, each with its reason."""
+        return tuple(one for one in self._each if isinstance(one, FileFate))
+
+    @cached_property
+    def _each(self) -> list[Instance | FileFate]:
+        each: list[Instance | FileFate] = []
+        for found in self._found:
+            if isinstance(found, FileFate):
+                each.append(found)
+            else:
+                each.extend(_told_apart(*found))
+        return each
+
+
+def _told_apart(folder: Folder, contents: Iterable[Content]) -> Iterator[Instance | FileFate]:
+    for (name, _), content in zip(folder.files, contents, strict=True):
+        path = folder.path / name
+        if isinstance(content, list):
+            yield from (_of_entry(SourceFile(path, entry.member), entry) for entry in content)
+        else:
+            yield Instance(SourceFile(path), content)
+
+
+def _of_entry(source: SourceFile, entry: Entry) -> Instance | FileFate:
+    if entry.header is not None:
+        return Instance(source, entry.header)
+    fate, code, reason = entry.fate
+    return FileFate(source, Fate(fate), code, reason)
 
 
 def scan(paths: Sequence[Path], *, index: Path | None = None, verify: bool = False) -> ScanResult:
@@ -63,66 +101,31 @@ def scan(paths: Sequence[Path], *, index: Path | None = None, verify: bool = Fal
     Raises:
         StorageError: when the index cannot be opened or written at all.
     """
-    found = _Found()
     reader = _Reader()
     with Index(index) as known:
-        for folder in sorted(walk(paths), key=_place):
-            if isinstance(folder, FileFate):
-                found.aside.append(folder)
-            else:
-                _scan_folder(folder, known, reader, found, verify=verify)
-    return ScanResult(tuple(found.instances), tuple(found.aside))
+        return ScanResult(
+            [
+                found if isinstance(found, FileFate) else (found, _contents(found, known, reader, verify=verify))
+                for found in sorted(walk(paths), key=_place)
+            ]
+        )
 
 
 def _place(found: Folder | FileFate) -> str:
     return str(found.source.path if isinstance(found, FileFate) else found.path)
 
 
-class _Found:
-    """What a scan has found so far."""
-
-    __slots__ = ("aside", "instances")
-
-    def __init__(self) -> None:
-        self.instances: list[Instance] = []
-        self.aside: list[FileFate] = []
-
-    def add_line(self, path: Path, line: str) -> None:
-        """Add what the index remembers of a file."""
-        if is_plain(line):
-            self.instances.append(Instance(SourceFile(path), StoredHeader(line)))
-        else:
-            self.add(path, unpacked(line))
-
-    def add(self, path: Path, entries: Iterable[Entry]) -> None:
-        for entry in entries:
-            source = SourceFile(path, entry.member)
-            if entry.header is not None:
-                self.instances.append(Instance(source, entry.header))
-            else:
-                fate, code, reason = entry.fate
-                self.aside.append(FileFate(source, Fate(fate), code, reason))
-
-
-def _scan_folder(folder: Folder, known: Index, reader: _Reader, found: _Found, *, verify: bool) -> None:
+def _contents(folder: Folder, known: Index, reader: _Reader, *, verify: bool) -> Iterable[Content]:
     remembered = None if verify else known.folder(folder)
     if remembered and remembered.is_of(folder):
-        for (name, _), line in zip(folder.files, remembered.lines, strict=True):
-            found.add_line(folder.path / name, line)
-        return
-    lines = remembered.by_file() if remembered else {}
-    kept = []
-    for name, stamp in folder.files:
-        path = folder.path / name
-        line = lines.get((name, stamp), "")
-        if line:
-            found.add_line(path, line)
-        else:
-            entries = reader.read(str(path), stamp[2])
-            found.add(path, entries)
-            line = packed(entries) if known.remembers else ""
-        kept.append(line)
-    known.store(folder, kept)
+        return remembered.contents()
+    before = remembered.by_file() if remembered else {}
+    contents = [
+        before[file] if file in before else reader.read(f"{folder.path}{os.sep}{file[0]}", file[1][2])
+        for file in folder.files
+    ]
+    known.store(folder, contents)
+    return contents
 
 
 class _Reader:
@@ -132,12 +135,12 @@ class _Reader:
         self._walker = Walker()
         self._head_bytes = HEAD_BYTES
 
-    def read(self, path: str, size: int) -> list[Entry]:
+    def read(self, path: str, size: int) -> Content:
         """Everything in one file: one object, or one a member of an archive."""
         try:
             head, header = self._read_head(path, size)
             if not isinstance(header, Verdict):
-                return [Entry(None, header)]
+                return header
             if is_archive(head):
                 return self._read_archive(Path(path))
             if is_gzip(head) and not gzip_beginning(head).startswith(_NIFTI_BEGINNINGS):
@@ -203,7 +206,8 @@ def _read_object(member: str | None, head: bytes, file: BinaryIO, size: int) -> 
 
 def _read_gzip(path: Path) -> Entry:
     try:
-        content = gunzipped(path.read_bytes())
+        with path.open("rb") as file:
+            content = gunzipped(file)
     except ArchiveError as error:
         return _unreadable(None, str(error))
     return _read_object(None, content[:HEAD_BYTES], io.BytesIO(content), len(content))

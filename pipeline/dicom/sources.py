@@ -15,6 +15,7 @@ from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
+from operator import attrgetter
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -100,7 +101,7 @@ def _walk_folder(root: Path, visited: set[tuple[int, int]]) -> Iterator[Folder |
                 continue
             visited.add((status.st_dev, status.st_ino))
             with os.scandir(folder) as listing:
-                entries = sorted(listing, key=lambda entry: entry.name)
+                entries = sorted(listing, key=attrgetter("name"))
         except OSError as error:
             yield _fate(folder, "unreachable", f"the folder cannot be listed ({type(error).__name__})")
             continue
@@ -144,12 +145,20 @@ def gzip_beginning(head: bytes) -> bytes:
     return b""
 
 
-def gunzipped(packed: bytes) -> bytes:
+def gunzipped(file: BinaryIO) -> bytes:
     """What a gzip of one file holds, its checksum verified.
+
+    Args:
+        file: the gzip, seekable; nothing of it is read where it is larger than any image.
 
     Raises:
         ArchiveError: when it is damaged, cut, or claims or holds more than an honest file.
     """
+    size = file.seek(0, os.SEEK_END)
+    if size > MAX_FILE_BYTES:
+        raise ArchiveError("a gzip larger than any image")
+    file.seek(0)
+    packed = file.read(size)
     declared = int.from_bytes(packed[-4:], "little")
     if declared > MAX_EXPANSION * len(packed):
         raise ArchiveError("expands like a bomb")
@@ -250,7 +259,7 @@ def each_opened(sources: Iterable[SourceFile]) -> Iterator[tuple[SourceFile, Bin
     for source in dict.fromkeys(sources):
         if source.member is None:
             with source.path.open("rb") as file:
-                yield source, BytesIO(gunzipped(file.read(MAX_FILE_BYTES))) if is_gzip(file.peek(132)) else file
+                yield source, BytesIO(gunzipped(file)) if is_gzip(file.peek(132)) else file
         else:
             wanted.setdefault(source.path, set()).add(source.member)
     for path, labels in wanted.items():

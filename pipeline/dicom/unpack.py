@@ -6,8 +6,11 @@ identifiers mean something there.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import gzip
 import io
+import re
 import struct
 import tarfile
 import zipfile
@@ -19,6 +22,7 @@ from enum import Enum, auto
 from typing import cast
 
 from isal import isal_zlib
+from pyarrow import ArrowException, parquet
 
 MAX_DEPTH = 4
 """Archives inside archives are opened this deep."""
@@ -28,6 +32,9 @@ SMALL_BYTES = 1 << 20
 
 GZIP_HEADER_BYTES = 1 << 16
 """Within so many a gzip header ends, with its longest extra field; a name longer still is found as it lies."""
+
+_EMBEDDED = re.compile(rb"(?<=;base64,)[A-Za-z0-9+/]{64,}={0,2}")
+"""The digits of a file inside a page's `data:` address (RFC 2397)."""
 
 _PIXEL_TAG = b"\xe0\x7f\x10\x00"
 _SEQUENCE_END = b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
@@ -52,7 +59,7 @@ class Texture(Enum):
     """What bytes are made of, which decides what a match in them is worth.
 
     `TEXT` may hold text; `PACKED` is compressed or unknown, and holds every short pattern by chance; `VOXELS` are
-    numbers of an image.
+    numbers of an image or digits of a coded file, in which only long patterns mean something.
     """
 
     TEXT = auto()
@@ -85,12 +92,35 @@ def stretches(content: bytes, place: str = "", depth: int = 0) -> Iterator[Stret
         yield from _tar(content, place, depth)
     elif content.startswith(b"\x89PNG\r\n\x1a\n"):
         yield from _png(content, place)
+    elif content.startswith(b"PAR1"):
+        yield from _parquet(content, place)
     elif content[344:348] in (b"n+1\0", b"ni1\0"):
         yield from _nifti(content, place)
     elif content[128:132] == b"DICM":
         yield from _dicom(content, place)
+    elif _EMBEDDED.search(content) and depth < MAX_DEPTH:
+        yield from _page(content, place, depth)
     else:
         yield Stretch(_in(place, "content"), content, _texture(content))
+
+
+def _page(content: bytes, place: str, depth: int) -> Iterator[Stretch]:
+    """A page without the pictures in it, and each picture, as digits and decoded.
+
+    Among so many letters and digits every short name stands by chance, so that only long identifiers count there.
+    """
+    texts, end = [], 0
+    for number, found in enumerate(_EMBEDDED.finditer(content)):
+        try:
+            decoded = base64.b64decode(found[0], validate=True)
+        except binascii.Error:
+            continue
+        texts.append(content[end : found.start()])
+        end = found.end()
+        yield Stretch(_in(place, f"embedded file {number}"), found[0], Texture.VOXELS)
+        yield from stretches(decoded, _in(place, f"embedded file {number}"), depth + 1)
+    text = b"\n".join([*texts, content[end:]])
+    yield Stretch(_in(place, "content"), text, _texture(text))
 
 
 def _gzip(content: bytes, place: str, depth: int) -> Iterator[Stretch]:
@@ -159,6 +189,16 @@ def _png(content: bytes, place: str) -> Iterator[Stretch]:
         if kind == b"IEND":
             break
     yield Stretch(_in(place, "after the end of the PNG"), content[start:], Texture.TEXT)
+
+
+def _parquet(content: bytes, place: str) -> Iterator[Stretch]:
+    """The file as it lies, for what is not compressed, and every cell as text."""
+    yield Stretch(_in(place, "content"), content, Texture.PACKED)
+    with suppress(ArrowException, OSError):
+        table = parquet.read_table(io.BytesIO(content))
+        cells = (str(cell) for column in table.columns for cell in column.to_pylist())
+        yield Stretch(_in(place, "cells"), "\n".join(cells).encode(errors="replace"), Texture.TEXT)
+        yield Stretch(_in(place, "schema"), str(table.schema.metadata).encode(), Texture.TEXT)
 
 
 def _nifti(content: bytes, place: str) -> Iterator[Stretch]:

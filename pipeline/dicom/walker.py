@@ -5,16 +5,16 @@ there are. On anything else it gives up, and pydicom reads the file; it never gu
 
 Slices of one series repeat most of their header byte for byte. The walker remembers such runs of elements: where the
 same bytes come again, at an element's beginning and under the same character set, they mean the same, and one
-comparison takes the place of many steps.
+comparison takes the place of many steps. Several series may lie mixed.
 """
 
 from __future__ import annotations
 
 import struct
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from functools import lru_cache
 from typing import Final
 
 from pipeline.dicom import header as words
@@ -43,8 +43,9 @@ _HEAD_BYTES: Final = {_VR_CODE.unpack(vr.encode())[0]: 8 for vr in _SHORT_VRS.sp
     _VR_CODE.unpack(vr.encode())[0]: 12 for vr in _LONG_VRS.split()
 }
 """Two letters of a VR, as a number, to the bytes of tag, VR and length (PS3.5 7.1.2)."""
-_VR_NAMES: Final = {code: code.to_bytes(2, "little").decode() for code in _HEAD_BYTES}
-_SQ, _OB, _OW = (_VR_CODE.unpack(vr)[0] for vr in (b"SQ", b"OB", b"OW"))
+_SQ, _OB, _OW, _UN = (_VR_CODE.unpack(vr)[0] for vr in (b"SQ", b"OB", b"OW", b"UN"))
+_KNOWN_VRS: Final = {code: code.to_bytes(2, "little").decode() for code in _HEAD_BYTES if code != _UN}
+"""The VR told by an element; where it tells none, or "unknown", the dictionary's is taken."""
 _PRIVATE: Final = frozenset(words.PRIVATE_B_VALUES) | {creator_tag(tag) for tag in words.PRIVATE_B_VALUES}
 _WANTED: Final = _PRIVATE | set(words.TAGS)
 _CHARSET_TAG: Final = 0x00080005
@@ -53,6 +54,9 @@ _ESSENTIAL: Final = {"SOPClassUID", "SeriesInstanceUID"}
 """Without these and without pixels it is a directory, or the rest of a broken file: not for a fast look."""
 _WORTH_LEARNING: Final = 20
 """Elements read one by one above which learning from them pays: a known series needs about ten."""
+_MAX_SEEN: Final = 1 << 16
+_MAX_RUNS: Final = 8
+"""What is remembered at most: elements, and runs that begin with the same tag (series lie mixed in some folders)."""
 
 Element = tuple[int, int, int, int]
 """Tag, VR as a number (0 where the file tells none), where the value begins and where the next element begins."""
@@ -79,16 +83,11 @@ class _MoreError(Exception):
     pass
 
 
-@lru_cache(maxsize=1 << 16)
-def _value(raw: bytes, vr: str, dictionary_vr: str, charset: str) -> words.Value | None:
-    return plain_value(raw, dictionary_vr if vr == "UN" else vr, little_endian=True, charset=charset)
-
-
 class Walker:
     """Reads headers one after another, faster where they resemble each other; remembers bytes only while it lives."""
 
     def __init__(self) -> None:
-        self._memories: dict[str, _Memory] = {}
+        self._memories = {syntax: _Memory(syntax) for syntax in _SYNTAXES}
 
     def walk(self, head: bytes, size: int) -> dict[str, object] | Verdict:
         """The indexed attributes of a DICOM file, or why they were not read.
@@ -99,9 +98,10 @@ class Walker:
         """
         try:
             syntax, start = _meta(head)
-            if syntax not in _SYNTAXES:
+            memory = self._memories.get(syntax)
+            if memory is None:
                 return Verdict.GIVE_UP
-            header = _walk(head, start, size, self._memories.setdefault(syntax, _Memory(syntax)))
+            header = _walk(head, start, size, memory)
         except _GiveUpError:
             return Verdict.GIVE_UP
         except (_MoreError, struct.error):
@@ -109,7 +109,7 @@ class Walker:
         is_whole = words.PIXEL_OFFSET in header or header.keys() >= _ESSENTIAL
         if not is_whole or header.get("NumberOfFrames", 1) != 1:
             return Verdict.GIVE_UP
-        header[words.TRANSFER_SYNTAX] = syntax
+        header[words.TRANSFER_SYNTAX] = memory.syntax
         return header
 
 
@@ -140,24 +140,25 @@ def _walk(head: bytes, position: int, size: int, memory: _Memory) -> dict[str, o
     seen: list[tuple[int, int, int]] = []
     last = _FIRST_TAG - 1
     while position < size:
-        run = runs.get(head[position : position + 4])
-        if run and run.first > last and run.charset == found.charset and head.startswith(run.content, position):
-            found.header.update(run.header)
-            found.private.update(run.private)
-            position += len(run.content)
-            last = run.last
-            continue
-        tag, vr, start, stop = element_at(head, position)
-        if tag <= last or tag == _PER_FRAME:
-            raise _GiveUpError
-        if tag >= _FIRST_PIXEL_TAG:
-            found.header.update(_pixels(tag, vr, start, stop, size))
-            position = size
-            break
-        if tag in _WANTED:
-            found.take(head, tag, vr, start, stop)
-        seen.append((tag, position, stop))
-        position, last = stop, tag
+        for run in runs.get(head[position : position + 4], ()):
+            if head.startswith(run.content, position) and run.first > last and run.charset == found.charset:
+                found.header.update(run.header)
+                found.private.update(run.private)
+                position += len(run.content)
+                last = run.last
+                break
+        else:
+            tag, vr, start, stop = element_at(head, position)
+            if tag <= last or tag == _PER_FRAME:
+                raise _GiveUpError
+            if tag >= _FIRST_PIXEL_TAG:
+                found.header.update(_pixels(tag, vr, start, stop, size))
+                position = size
+                break
+            if tag in _WANTED:
+                found.take(head, tag, vr, start, stop)
+            seen.append((tag, position, stop))
+            position, last = stop, tag
     if position != size:
         raise _GiveUpError
     if len(seen) > _WORTH_LEARNING:
@@ -185,7 +186,8 @@ class _Found:
         if dictionary_vr == "SQ":
             self.header[keyword] = 1
             return
-        value = _value(head[start:stop], _VR_NAMES.get(vr, dictionary_vr), dictionary_vr, self.charset)
+        known_vr = _KNOWN_VRS.get(vr, dictionary_vr)
+        value = plain_value(head[start:stop], known_vr, little_endian=True, charset=self.charset)
         if value is not None:
             self.header[keyword] = value
         if tag == _CHARSET_TAG:
@@ -201,7 +203,7 @@ class _Found:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """Elements that came twice with the same bytes, and what they mean."""
+    """Elements that came more than once with the same bytes, and what they mean."""
 
     content: bytes
     first: int
@@ -215,27 +217,30 @@ class _Memory:
     """What headers of one transfer syntax have in common."""
 
     def __init__(self, syntax: str) -> None:
+        self.syntax = syntax
         self.is_implicit = syntax == IMPLICIT
         self.element_at: ElementAt = _implicit_element if self.is_implicit else _explicit_element
-        self.runs: dict[bytes, _Run] = {}
-        self._last_seen: dict[int, bytes] = {}
+        self.runs: dict[bytes, list[_Run]] = defaultdict(list)
+        self._seen: set[int] = set()  # hashes: a false one makes a run that never comes again
 
     def learn(self, head: bytes, seen: Sequence[tuple[int, int, int]], charset: str) -> None:
-        """Remember the elements just read one by one, as runs where they equal those read before."""
+        """Remember the elements just read one by one, as runs where they came before."""
         same: list[tuple[int, int, int]] = []
         for tag, start, stop in seen:
-            content = head[start:stop]
-            adjoins = not same or same[-1][2] == start
-            if self._last_seen.get(tag) == content and tag > _CHARSET_TAG and adjoins:
-                same.append((tag, start, stop))
-            else:
+            content = hash(head[start:stop])
+            came_before = content in self._seen and tag > _CHARSET_TAG
+            if not came_before or (same and same[-1][2] != start):
                 self._remember(head, same, charset)
                 same = []
-            self._last_seen[tag] = content
+            if came_before:
+                same.append((tag, start, stop))
+            self._seen.add(content)
         self._remember(head, same, charset)
+        if len(self._seen) > _MAX_SEEN:
+            self._seen.clear()
 
     def _remember(self, head: bytes, elements: Sequence[tuple[int, int, int]], charset: str) -> None:
-        if len(elements) < 2:
+        if not elements:
             return
         first, begin, _ = elements[0]
         last, _, end = elements[-1]
@@ -246,7 +251,8 @@ class _Memory:
             if tag in _WANTED:
                 _, vr, start, stop = self.element_at(head, position)
                 found.take(head, tag, vr, start, stop)
-        self.runs[head[begin : begin + 4]] = _Run(head[begin:end], first, last, charset, found.header, found.private)
+        run = _Run(head[begin:end], first, last, charset, found.header, found.private)
+        self.runs[head[begin : begin + 4]] = [run, *self.runs[head[begin : begin + 4]]][:_MAX_RUNS]
 
 
 def _explicit_element(head: bytes, position: int, depth: int = 0) -> Element:

@@ -6,6 +6,7 @@ Needs torch; import it inside functions.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 
@@ -44,14 +45,14 @@ def doubt_signals(probabilities: torch.Tensor, lesion_channels: list[int], voxel
     return signals
 
 
-def fold_disagreement(votes: list[torch.Tensor]) -> float:
+def fold_disagreement(votes: Sequence[torch.Tensor]) -> float:
     """Share of the voxels that any fold calls foreground on which not all folds agree, 0.0 to 1.0.
 
     Fewer than two votes, or nothing but background, give 0.0.
     """
     if len(votes) < 2:
         return 0.0
-    stacked = torch.stack(votes)
+    stacked = torch.stack(tuple(votes))
     found = (stacked > 0).any(0)
     differing = (stacked != stacked[0]).any(0)
     return float(differing.sum()) / max(1, int(found.sum()))

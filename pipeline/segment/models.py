@@ -114,6 +114,11 @@ def check_plans(plans: Any, *, name: str) -> None:
         ) from None
 
 
+def has_regions(dataset: Mapping[str, Any]) -> bool:
+    """Whether a model paints nested regions instead of choosing between classes, by its dataset.json."""
+    return any(isinstance(value, list) and len(value) > 1 for value in dataset["labels"].values())
+
+
 def output_values(dataset: Mapping[str, Any]) -> dict[str, int]:
     """Value in the network's output for each named label; of regions, the value that is painted last.
 
@@ -121,7 +126,7 @@ def output_values(dataset: Mapping[str, Any]) -> dict[str, int]:
         dataset: content of the model's dataset.json.
     """
     labels = {name: value for name, value in dataset["labels"].items() if name not in ("background", "ignore")}
-    if any(isinstance(value, list) and len(value) > 1 for value in labels.values()):
+    if has_regions(dataset):
         return dict(zip(labels, map(int, dataset["regions_class_order"]), strict=True))
     return {name: int(value[0] if isinstance(value, list) else value) for name, value in labels.items()}
 

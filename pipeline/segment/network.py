@@ -1,23 +1,22 @@
-"""A loaded network: what its plans say of data, and what its weights say of a volume.
+"""A loaded network: how it wants its images, and what its weights say of them.
 
-Imports torch and nnunetv2; import it inside functions.
+Imports torch, and of nnunetv2 only what comes along without pandas and scikit-image; import it inside functions.
 """
 
 from __future__ import annotations
 
 import _codecs
 import pickle
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape, determine_do_sep_z_and_axis
+from nnunetv2.preprocessing.normalization import default_normalization_schemes
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
-from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from numpy.typing import NDArray
 
 from pipeline.core.config import CoarseConfig
@@ -28,11 +27,9 @@ from pipeline.core.volume import Volume
 from pipeline.image.components import Box, fill_holes
 from pipeline.segment.doubt import doubt_signals
 from pipeline.segment.models import Model
-from pipeline.segment.predictor import WindowPredictor
-from pipeline.segment.quiet import quiet_nnunet
-from pipeline.segment.resample import Decide, labels_at, largest_class, last_region
-
-TORCH_RESAMPLING = "resample_torch_fornnunet"
+from pipeline.segment.plans import TORCH_RESAMPLING, Plans, plans_of, separate_axis
+from pipeline.segment.predictor import Answer, WindowPredictor
+from pipeline.segment.resample import Decide, labels_at, largest_class, last_region, mixed
 
 Shape = tuple[int, int, int]
 
@@ -42,97 +39,74 @@ class Network:
     """A model in memory. Axes in and out are the image's; inside they may be transposed, as the plans say."""
 
     predictor: WindowPredictor
-    plans: Any
-    configuration: Any
-    dataset: Mapping[str, Any]
-
-    @property
-    def device(self) -> str:
-        """Where it runs."""
-        return str(self.predictor.device)
-
-    def shape_of(self, shape: Sequence[int], spacing_mm: Sequence[float]) -> Shape:
-        """How many voxels of the network's grid a grid of the image takes, in the network's order of axes."""
-        spacing = self._forward(spacing_mm)
-        slices, rows, columns = compute_new_shape(self._forward(shape), spacing, self._spacing_mm(spacing))
-        return max(1, int(slices)), max(1, int(rows)), max(1, int(columns))
+    plans: Plans
+    device: torch.device
 
     def preprocessed(self, image: Volume, box: Box) -> torch.Tensor:
         """The boxed part of an image, normalised and on the network's grid: (1, slices, rows, columns)."""
-        voxels = image.voxels[box].astype(np.float32)[None]
-        voxels = voxels.transpose(0, *(axis + 1 for axis in self.plans.transpose_forward))
-        spacing = self._forward(image.geometry.spacing_mm)
-        shape = self.shape_of([part.stop - part.start for part in box], image.geometry.spacing_mm)
-        normalised = self._normalised(voxels)
-        data = self.configuration.resampling_fn_data(normalised, shape, spacing, self._spacing_mm(spacing))
+        voxels = self._normalised(image.voxels[box].astype(np.float32).transpose(self.plans.forward))[None]
+        spacing_mm = image.geometry.spacing_mm
+        shape = self.plans.shape_of([part.stop - part.start for part in box], spacing_mm)
+        spacings = [spacing_mm[axis] for axis in self.plans.forward], self.plans.spacing_mm(spacing_mm)
+        data = _resampled(np.ascontiguousarray(voxels), shape, *spacings, *self.plans.resampling("data"))
         return torch.from_numpy(np.ascontiguousarray(data, dtype=np.float32))
 
-    def logits(self, data: torch.Tensor, timeout_s: float) -> tuple[torch.Tensor, str]:
-        """What the network says on its own grid, float16 on the CPU, and the device it ran on in the end."""
-        self.predictor.start(timeout_s)
+    def answer(self, data: torch.Tensor, timeout_s: float) -> tuple[Answer, str]:
+        """What the network says on its own grid, and the device it ran on in the end.
+
+        Raises:
+            SegmentationError: when the time limit or the memory does not suffice.
+        """
+        deadline = time.monotonic() + timeout_s
         try:
-            return self.predictor.predict_logits_from_preprocessed_data(data).cpu(), self.device
+            return self.predictor.predict(data, self.device, deadline), str(self.device)
         except torch.OutOfMemoryError:
-            return self._logits_on_cpu(data), "cpu"
+            torch.cuda.empty_cache()
+            return self._answer_of_cpu(data, deadline), "cpu"
         except (RuntimeError, MemoryError) as error:
             raise SegmentationError(f"the network failed: {_first_line(error)}") from error
 
     def values_at(self, logits: torch.Tensor, shape: Shape, spacing_mm: Sequence[float]) -> NDArray[np.uint8]:
         """The network's label values on a grid of the image."""
-        spacing = self._forward(spacing_mm)
-        slices, rows, columns = self._forward(shape)
-        settings = self.configuration.configuration["resampling_fn_probabilities_kwargs"]
-        separate, axis = determine_do_sep_z_and_axis(
-            settings.get("force_separate_z"), self._spacing_mm(spacing), spacing
-        )
-        manager = self.predictor.label_manager
-        decide: Decide = last_region(manager.regions_class_order) if manager.has_regions else largest_class
-        nearest_axis = int(np.atleast_1d(axis)[0]) if separate else None
+        slices, rows, columns = (shape[axis] for axis in self.plans.forward)
+        _, settings = self.plans.resampling("probabilities")
+        spacings = self.plans.spacing_mm(spacing_mm), [spacing_mm[axis] for axis in self.plans.forward]
+        nearest_axis = separate_axis(settings.get("force_separate_z"), *spacings)
+        decide: Decide = last_region(self.plans.regions) if self.plans.regions else largest_class
         values = labels_at(logits, (slices, rows, columns), decide, nearest_axis=nearest_axis)
-        return values.transpose(self.plans.transpose_backward)
+        return values.transpose(self.plans.backward)
 
     def doubt(self, logits: torch.Tensor, labels: Mapping[int, Label]) -> dict[str, float]:
         """Signs of doubt, see `doubt.doubt_signals`."""
-        manager = self.predictor.label_manager
-        probabilities = manager.apply_inference_nonlin(logits)
-        values: list[int] = list(range(len(logits)))
-        if manager.has_regions:
+        values = tuple(range(len(logits)))
+        if self.plans.regions:
+            probabilities = logits.float().sigmoid()
             background = 1 - probabilities.amax(dim=0, keepdim=True)
             probabilities = torch.cat([background, probabilities])
             probabilities /= probabilities.sum(0)
-            values = [0, *manager.regions_class_order]
+            values = 0, *self.plans.regions
+        else:
+            probabilities = logits.float().softmax(0)
         lesion = [index for index, value in enumerate(values) if labels.get(value) is Label.LESION]
-        return doubt_signals(probabilities, lesion, float(np.prod(self.configuration.spacing)) / 1000.0)
-
-    def _forward(self, per_axis: Sequence[Any]) -> list[Any]:
-        return [per_axis[axis] for axis in self.plans.transpose_forward]
-
-    def _spacing_mm(self, image_spacing_mm: Sequence[float]) -> list[float]:
-        """Of the network's grid; a 2D network keeps the slices as they are."""
-        own = list(self.configuration.spacing)
-        return own if len(own) == 3 else [image_spacing_mm[0], *own]
+        return doubt_signals(probabilities, lesion, float(np.prod(self.plans.configuration["spacing"])) / 1000.0)
 
     def _normalised(self, voxels: NDArray[np.float32]) -> NDArray[np.float32]:
-        preprocessor = self.configuration.preprocessor_class(verbose=False)
-        masked = any(self.configuration.use_mask_for_norm)
-        outside = fill_holes(voxels[0] != 0)[None].astype(np.int8) - 1 if masked else [None]
-        intensities = self.plans.foreground_intensity_properties_per_channel
-        normalised: NDArray[np.float32] = preprocessor._normalize(voxels, outside, self.configuration, intensities)
+        (scheme, *_), (is_masked, *_) = (
+            self.plans.configuration[key] for key in ("normalization_schemes", "use_mask_for_norm")
+        )
+        outside = fill_holes(voxels != 0).astype(np.int8) - 1 if is_masked else None
+        normalised: NDArray[np.float32] = vars(default_normalization_schemes)[scheme](
+            use_mask_for_norm=is_masked, intensityproperties=self.plans.intensities
+        ).run(voxels, outside)
         return normalised
 
-    def _logits_on_cpu(self, data: torch.Tensor) -> torch.Tensor:
-        predictor, asked = self.predictor, self.predictor.device
-        torch.cuda.empty_cache()
-        predictor.notes.append(f"{asked} ran out of memory: labelled on the CPU")
-        predictor.device, predictor.perform_everything_on_device = torch.device("cpu"), False
-        predictor.votes.clear()
+    def _answer_of_cpu(self, data: torch.Tensor, deadline: float) -> Answer:
         try:
-            logits: torch.Tensor = predictor.predict_logits_from_preprocessed_data(data)
+            answer = self.predictor.predict(data, torch.device("cpu"), deadline)
         except (RuntimeError, MemoryError) as error:
             raise SegmentationError(f"the network failed on the CPU too: {_first_line(error)}") from error
-        finally:
-            predictor.device, predictor.perform_everything_on_device = asked, asked.type == "cuda"
-        return logits
+        note = f"{self.device} ran out of memory: labelled on the CPU"
+        return replace(answer, notes=(*answer.notes, note))
 
 
 def load_network(model: Model, device: str, config: CoarseConfig) -> Network:
@@ -141,23 +115,15 @@ def load_network(model: Model, device: str, config: CoarseConfig) -> Network:
     Raises:
         ModelError: when the files are damaged or unsafe, take more than one image, or the device is not there.
     """
-    quiet_nnunet()
     checkpoints = [read_checkpoint(path) for path in model.checkpoints]
-    dataset, plans = read_json(model.folder / "dataset.json"), PlansManager(read_json(model.folder / "plans.json"))
-    configuration = plans.get_configuration(checkpoints[0]["init_args"]["configuration"])
-    _hold_to_our_threads(configuration.configuration)
-    weights = [checkpoint["network_weights"] for checkpoint in checkpoints]
-    mirroring_axes = checkpoints[0].get("inference_allowed_mirroring_axes")
-    predictor = WindowPredictor(
-        torch.device(device_names(device)[0]), step_size=config.step_size, mirroring=config.mirroring
-    )
-    empty = _empty_network(plans, configuration, dataset, model.name)
-    try:
-        empty.load_state_dict(weights[0])
-    except RuntimeError as error:
-        raise ModelError(f"model {model.name}: weights and plans.json do not fit: {_first_line(error)}") from None
-    predictor.manual_initialization(empty, plans, configuration, weights, dataset, "nnUNetTrainer", mirroring_axes)
-    return Network(predictor, plans, configuration, dataset)
+    dataset, content = read_json(model.folder / "dataset.json"), read_json(model.folder / "plans.json")
+    plans = plans_of(content, dataset, checkpoints[0]["init_args"]["configuration"], name=model.name)
+    networks = [_network_of(plans, checkpoint["network_weights"], model.name) for checkpoint in checkpoints]
+    mirrored_axes = checkpoints[0].get("inference_allowed_mirroring_axes") if config.mirroring else None
+    predictor = WindowPredictor(networks, plans.heads, plans.patch_size, config.step_size, tuple(mirrored_axes or ()))
+    where = torch.device(device_names(device)[0])
+    torch.backends.cudnn.benchmark = where.type == "cuda"
+    return Network(predictor, plans, where)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -197,26 +163,61 @@ def device_names(asked: str) -> tuple[str, ...]:
     return (f"cuda:{number}",)
 
 
-def _empty_network(plans: Any, configuration: Any, dataset: Mapping[str, Any], name: str) -> torch.nn.Module:
-    channels = determine_num_input_channels(plans, configuration, dataset)
-    if channels != 1:
-        raise ModelError(f"model {name} wants {channels} images a case; only models of one image are supported")
+def _network_of(plans: Plans, weights: Mapping[str, Any], name: str) -> torch.nn.Module:
+    architecture = plans.configuration["architecture"]
     network: torch.nn.Module = get_network_from_plans(
-        configuration.network_arch_class_name,
-        configuration.network_arch_init_kwargs,
-        configuration.network_arch_init_kwargs_req_import,
-        channels,
-        plans.get_label_manager(dataset).num_segmentation_heads,
+        architecture["network_class_name"],
+        architecture["arch_kwargs"],
+        architecture["_kw_requires_import"],
+        1,
+        plans.heads,
+        allow_init=False,
         deep_supervision=False,
     )
-    return network
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ModelError(f"model {name}: weights and plans.json do not fit: {_first_line(error)}") from None
+    if torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        for layer in network.modules():
+            if type(layer) is torch.nn.Conv3d and max(layer.kernel_size) > 1:
+                layer.__class__ = _OneDnnConv3d
+    return network.eval()
 
 
-def _hold_to_our_threads(configuration: dict[str, Any]) -> None:
-    """nnU-Net's torch resampling sets four threads for the whole process unless told otherwise."""
-    for kind in ("data", "seg", "probabilities"):
-        if configuration[f"resampling_fn_{kind}"] == TORCH_RESAMPLING:
-            configuration[f"resampling_fn_{kind}_kwargs"]["num_threads"] = torch.get_num_threads()
+class _OneDnnConv3d(torch.nn.Conv3d):
+    """A convolution that takes oneDNN's kernels on a CPU, whatever the size of the image.
+
+    For a single small image torch takes kernels of its own, three times slower on the layers of a small network; for
+    larger images and for batches it takes oneDNN's too. See `ConvParams::use_mkldnn` in ATen/native/Convolution.cpp.
+    """
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - torch's name
+        if input.device.type != "cpu" or isinstance(self.padding, str):
+            return super().forward(input)
+        return torch.mkldnn_convolution(
+            input, self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups
+        )
+
+
+def _resampled(
+    voxels: NDArray[np.float32],
+    shape: Shape,
+    spacing_mm: Sequence[float],
+    own_spacing_mm: Sequence[float],
+    function: str,
+    settings: dict[str, Any],
+) -> NDArray[np.float32]:
+    """(channels, slices, rows, columns) of another shape, by the function that the plans name."""
+    if function == TORCH_RESAMPLING:
+        if separate_axis(settings.get("force_separate_z"), spacing_mm, own_spacing_mm) is None:
+            return mixed(torch.from_numpy(voxels), shape).numpy()
+        settings["num_threads"] = torch.get_num_threads()  # it sets four for the whole process unless told otherwise
+    from nnunetv2.preprocessing.resampling.utils import recursive_find_resampling_fn_by_name
+
+    resample = recursive_find_resampling_fn_by_name(function)
+    resampled: NDArray[np.float32] = resample(voxels, shape, spacing_mm, own_spacing_mm, **settings)
+    return resampled
 
 
 def _first_line(error: BaseException) -> str:

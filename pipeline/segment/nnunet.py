@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     import torch
 
     from pipeline.segment.network import Network
+    from pipeline.segment.predictor import Answer
 
 _device_locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 _loading = threading.Lock()
@@ -68,17 +69,13 @@ class Inferred:
 
     Attributes:
         prepared: what it was asked.
-        logits: (channels, slices, rows, columns), float16 on the CPU.
-        disagreement: between folds, see `doubt.fold_disagreement`.
+        answer: logits of the network's grid, the folds' votes, and what did not go as asked.
         device: where it ran in the end.
-        notes: what did not go as asked.
     """
 
     prepared: Prepared
-    logits: torch.Tensor
-    disagreement: float
+    answer: Answer
     device: str
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -126,19 +123,18 @@ class NnunetSegmenter:
         Raises:
             SegmentationError: when the time limit or the memory does not suffice.
         """
-        from pipeline.segment.doubt import fold_disagreement
-
         network = self.load()
-        with _device_locks[network.device], _timed(prepared.seconds, "network"):
-            logits, device = network.logits(prepared.data, self.config.timeout_s)
-            disagreement, notes = fold_disagreement(network.predictor.votes), tuple(network.predictor.notes)
-        return Inferred(prepared, logits, disagreement, device, notes)
+        with _device_locks[str(network.device)], _timed(prepared.seconds, "network"):
+            answer, device = network.answer(prepared.data, self.config.timeout_s)
+        return Inferred(prepared, answer, device)
 
     def finish(self, inferred: Inferred) -> Segmentation:
         """Labels on the volume's own grid, with signs of doubt and provenance."""
-        network, prepared = self.load(), inferred.prepared
+        from pipeline.segment.doubt import fold_disagreement
+
+        network, prepared, answer = self.load(), inferred.prepared, inferred.answer
         with _timed(prepared.seconds, "doubt"):
-            signals = {**network.doubt(inferred.logits, self.model.labels), "folds": inferred.disagreement}
+            signals = {**network.doubt(answer.logits, self.model.labels), "folds": fold_disagreement(answer.votes)}
         with _timed(prepared.seconds, "resample"):
             labels = self._on_image_grid(inferred)
         return Segmentation(
@@ -149,7 +145,7 @@ class NnunetSegmenter:
             seconds=prepared.seconds,
             device=inferred.device,
             model=self.provenance(),
-            notes=inferred.notes,
+            notes=answer.notes,
         )
 
     def provenance(self) -> dict[str, Any]:
@@ -184,7 +180,7 @@ class NnunetSegmenter:
         voxels = np.zeros(shape, dtype=np.uint8)
         cropped = tuple(part.stop - part.start for part in prepared.box)
         values = self.load().values_at(
-            inferred.logits, (cropped[0], cropped[1], cropped[2]), prepared.turned.spacing_mm
+            inferred.answer.logits, (cropped[0], cropped[1], cropped[2]), prepared.turned.spacing_mm
         )
         voxels[prepared.box] = _names(self.model.labels)[values]
         labels = reoriented(LabelMap(voxels, prepared.turned), prepared.volume.geometry.orientation)
@@ -203,7 +199,7 @@ def _content_box(image: Volume) -> Box:
 
 def _check_size(volume: Volume, network: Network, max_voxels: int) -> None:
     stored = math.prod(volume.geometry.shape)
-    resampled = math.prod(network.shape_of(volume.geometry.shape, volume.geometry.spacing_mm))
+    resampled = math.prod(network.plans.shape_of(volume.geometry.shape, volume.geometry.spacing_mm))
     if max(stored, resampled) > max_voxels:
         raise SegmentationError(
             f"the image has {stored} voxels, {resampled} on the network's grid; at most {max_voxels} are labelled: "

@@ -1,89 +1,141 @@
-"""nnU-Net's predictor with our own loop over windows.
+"""Networks slid over a volume, voxel for voxel as nnU-Net's own predictor does it.
 
-The loop gives the same numbers as nnU-Net's, but can stop at a time limit, leaves no thread behind when it fails, and
-says when the device's memory ran short. Imports torch and nnunetv2; import it inside functions.
+nnU-Net's loop can neither stop at a time limit nor say that the device's memory ran short, leaves a thread behind when
+it fails, and takes as long to import as torch. Its padding, its steps and its Gaussian are used here as they are.
+Imports torch; import it inside functions.
 """
 
 from __future__ import annotations
 
-import math
+import itertools
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import partial, reduce
 
 import torch
-from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-from nnunetv2.inference.sliding_window_prediction import compute_gaussian
+from acvl_utils.cropping_and_padding.padding import pad_nd_image
+from nnunetv2.inference.sliding_window_prediction import compute_gaussian, compute_steps_for_sliding_window
 
 from pipeline.core.errors import SegmentationError
 
 GATHERED_IN_MAIN_MEMORY = "the device's memory ran short: windows were gathered in main memory"
 
+Ask = Callable[[torch.Tensor], torch.Tensor]
+"""Logits (channels, ...) of a patch (1, 1, ...)."""
+
 Window = tuple[slice | int, ...]
+"""Where a patch lies: all channels, then a slice for each axis; networks of slices have a number for the first axis."""
 
 
-class WindowPredictor(nnUNetPredictor):  # type: ignore[misc]
-    """Slides a network over a volume.
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What the networks say of a volume on their own grid.
 
     Attributes:
-        deadline: `time.monotonic()` after which no further window is started.
-        notes: what did not go as asked, since the last `start`.
-        votes: the class each fold of an ensemble gives to each voxel of the network's grid, since the last `start`.
+        logits: (channels, slices, rows, columns), float16 on the CPU: the mean of all folds.
+        votes: the class each fold gives to each voxel; empty where there is but one.
+        notes: what did not go as asked.
     """
 
-    def __init__(self, device: torch.device, *, step_size: float, mirroring: bool) -> None:
-        super().__init__(
-            tile_step_size=step_size,
-            use_mirroring=mirroring,
-            perform_everything_on_device=device.type == "cuda",
-            device=device,
-            allow_tqdm=False,
-        )
-        self.deadline = math.inf
-        self.notes: list[str] = []
-        self.votes: list[torch.Tensor] = []
+    logits: torch.Tensor
+    votes: tuple[torch.Tensor, ...] = ()
+    notes: tuple[str, ...] = ()
 
-    def start(self, timeout_s: float) -> None:
-        """Forget the volume before, and set the time limit of the next."""
-        self.deadline = time.monotonic() + timeout_s
-        self.notes.clear()
-        self.votes.clear()
 
-    @torch.inference_mode()
-    def predict_sliding_window_return_logits(self, input_image: torch.Tensor) -> torch.Tensor:
-        """Logits of one fold; its vote is kept where there are several."""
-        logits: torch.Tensor = super().predict_sliding_window_return_logits(input_image)
-        if len(self.list_of_parameters) > 1:
-            self.votes.append(logits.argmax(0).to(torch.uint8).cpu())
-        return logits
+@dataclass(frozen=True, slots=True, eq=False)
+class WindowPredictor:
+    """Slides the networks of an ensemble over a volume.
+
+    Attributes:
+        networks: one a fold, ready for inference.
+        heads: channels of their answers.
+        patch_size: voxels of a window; two numbers for networks that take slices one by one.
+        step_size: from window to window, as a share of the patch.
+        mirrored_axes: of the patch; a window is shown in all its mirror images along them.
+    """
+
+    networks: Sequence[torch.nn.Module]
+    heads: int
+    patch_size: tuple[int, ...]
+    step_size: float
+    mirrored_axes: tuple[int, ...] = ()
 
     @torch.inference_mode()
-    def _internal_predict_sliding_window_return_logits(
-        self, data: torch.Tensor, slicers: Sequence[Window], do_on_device: bool = True
-    ) -> torch.Tensor:
-        """Logits of all windows, weighted by a Gaussian; nnU-Net calls this once more when it runs out of memory."""
-        where = self.device if do_on_device else torch.device("cpu")
-        if where != self.device:
-            self.notes.append(GATHERED_IN_MAIN_MEMORY)
-        data = data.to(where)
-        heads = self.label_manager.num_segmentation_heads
-        logits = torch.zeros((heads, *data.shape[1:]), dtype=torch.half, device=where)
-        weights = torch.zeros(data.shape[1:], dtype=torch.half, device=where)
-        gaussian = self._gaussian(where)
-        for window in slicers:
-            self._check_time()
-            patch = data[window][None].contiguous().to(self.device)
-            logits[window] += self._internal_maybe_mirror_and_predict(patch)[0].to(where).mul_(gaussian)
+    def predict(self, data: torch.Tensor, device: torch.device, deadline: float) -> Answer:
+        """The mean of all folds' logits.
+
+        Args:
+            data: (1, slices, rows, columns), float32 on the CPU.
+            device: where to compute.
+            deadline: `time.monotonic()` after which no further window is started.
+
+        Raises:
+            SegmentationError: when the deadline passes, or an answer is not finite.
+            torch.OutOfMemoryError: when the device does not hold a single window.
+        """
+        folds = (self._of_one_fold(network.to(device), data, device, deadline) for network in self.networks)
+        total = reduce(_added, folds)
+        return replace(total, logits=total.logits.div_(len(self.networks)))
+
+    def _of_one_fold(
+        self, network: torch.nn.Module, data: torch.Tensor, device: torch.device, deadline: float
+    ) -> Answer:
+        padded, inside = pad_nd_image(data, self.patch_size, "constant", {"value": 0}, return_slicer=True)
+        ask = partial(self._ask, network, device, deadline)
+        notes: tuple[str, ...] = ()
+        with torch.autocast("cuda") if device.type == "cuda" else nullcontext():
+            try:
+                logits = self._gathered(ask, padded.to(device)).cpu()
+            except torch.OutOfMemoryError:
+                torch.cuda.empty_cache()
+                logits, notes = self._gathered(ask, padded), (GATHERED_IN_MAIN_MEMORY,)
+        logits = logits[(slice(None), *inside[1:])]
+        votes = (logits.argmax(0).to(torch.uint8),) if len(self.networks) > 1 else ()
+        return Answer(logits, votes, notes)
+
+    def _gathered(self, ask: Ask, data: torch.Tensor) -> torch.Tensor:
+        """Logits of all windows, weighted by a Gaussian, in the memory that holds the data."""
+        gaussian = compute_gaussian(self.patch_size, sigma_scale=1 / 8, value_scaling_factor=10, device=data.device)
+        logits = torch.zeros((self.heads, *data.shape[1:]), dtype=torch.half, device=data.device)
+        weights = torch.zeros(data.shape[1:], dtype=torch.half, device=data.device)
+        for window in _windows(data.shape[1:], self.patch_size, self.step_size):
+            logits[window] += ask(data[window][None].contiguous()).to(data.device).mul_(gaussian)
             weights[window[1:]] += gaussian
         logits /= weights
         if not bool(torch.isfinite(logits).all()):
             raise SegmentationError("the network's answer is not finite; check the image's intensities")
         return logits
 
-    def _gaussian(self, device: torch.device) -> Any:
-        patch_size = tuple(self.configuration_manager.patch_size)
-        return compute_gaussian(patch_size, sigma_scale=1 / 8, value_scaling_factor=10, device=device)
-
-    def _check_time(self) -> None:
-        if time.monotonic() > self.deadline:
+    def _ask(
+        self, network: torch.nn.Module, device: torch.device, deadline: float, patch: torch.Tensor
+    ) -> torch.Tensor:
+        """Logits (channels, ...) of one window, the mean over its mirror images."""
+        if time.monotonic() > deadline:
             raise SegmentationError("the network did not finish within the time limit; raise timeout_s or use a GPU")
+        patch = patch.to(device)
+        logits: torch.Tensor = network(patch)
+        mirrorings = _mirrorings(self.mirrored_axes)
+        for axes in mirrorings:
+            logits += network(patch.flip(axes)).flip(axes)
+        return logits[0] / (1 + len(mirrorings))
+
+
+def _mirrorings(axes: Sequence[int]) -> list[tuple[int, ...]]:
+    """Every set of at least one axis, as axes of a batch."""
+    counts = range(1, len(axes) + 1)
+    return [tuple(axis + 2 for axis in chosen) for count in counts for chosen in itertools.combinations(axes, count)]
+
+
+def _windows(shape: Sequence[int], patch_size: Sequence[int], step_size: float) -> Iterator[Window]:
+    """Windows over a padded volume in nnU-Net's order; networks of slices go through them one by one."""
+    steps = compute_steps_for_sliding_window(shape[-len(patch_size) :], patch_size, step_size)
+    single_slices: list[tuple[int, ...]] = [()] if len(patch_size) == len(shape) else [(n,) for n in range(shape[0])]
+    for single, corner in itertools.product(single_slices, itertools.product(*steps)):
+        yield slice(None), *single, *(slice(at, at + size) for at, size in zip(corner, patch_size, strict=True))
+
+
+def _added(first: Answer, second: Answer) -> Answer:
+    notes = tuple(dict.fromkeys(first.notes + second.notes))
+    return Answer(first.logits.add_(second.logits), first.votes + second.votes, notes)

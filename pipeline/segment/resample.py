@@ -43,6 +43,14 @@ def last_region(values: Sequence[int]) -> Decide:
 
 
 @torch.inference_mode()
+def mixed(voxels: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:
+    """(channels, slices, rows, columns) on another grid over the same box, trilinear."""
+    if voxels.shape[1:] == shape:
+        return voxels
+    return functional.interpolate(voxels[None], shape, mode="trilinear")[0]
+
+
+@torch.inference_mode()
 def labels_at(
     logits: torch.Tensor, shape: tuple[int, int, int], decide: Decide, *, nearest_axis: int | None = None
 ) -> NDArray[np.uint8]:

@@ -16,16 +16,20 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from zipfile import is_zipfile
 
 from pipeline.core.errors import ModelError
-from pipeline.core.files import atomic_writer, read_json, write_json
+from pipeline.core.files import atomic_writer, read_json, remove_folder, sha256_of, write_json
 from pipeline.segment.models import CHECKPOINT_NAME, DEFAULT_ORIENTATION, Model
+from pipeline.segment.plans import TORCH_RESAMPLING
 from pipeline.segment.quiet import quiet_nnunet
 
 PLANS_NAME = "nnUNetPlans"
 FULL_CONFIGURATION = "3d_fullres"
 SMALL_CONFIGURATION = "3d_small"
-TORCH_RESAMPLING = "resample_torch_fornnunet"
+PREPARED = Path("preprocessed", "prepared.json")
+"""Names the cases once they are ready for training."""
+
 _one_training = threading.Lock()
 
 Fold = int | str
@@ -72,6 +76,13 @@ patch that predictions use, since what instance normalisation sees hangs on the 
 
 FINE_TUNING = (Lesson(20, 3e-3),)
 """Enough to take up a round of reviewed cases, little enough to keep what was learned before."""
+
+
+AS_NNUNET = Lesson(1000, 1e-2, iterations=250)
+"""What nnU-Net's own trainer does."""
+
+MOST_AUGMENTERS = 12
+"""Processes that cut and distort patches, as many as nnU-Net itself starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,15 +140,25 @@ def train_small(
 
 
 def train_full(
-    raw: Path, work: Path, out: Path, *, splits: Sequence[Mapping[str, Sequence[str]]], device: str = "cuda"
+    raw: Path,
+    work: Path,
+    out: Path,
+    *,
+    splits: Sequence[Mapping[str, Sequence[str]]],
+    lesson: Lesson = AS_NNUNET,
+    device: str = "cuda",
 ) -> Training:
     """An ensemble of full-size nnU-Nets, one a split, as nnU-Net plans and trains them: days of GPU time.
 
+    A training that was killed goes on when it is asked for again: finished folds are kept, the fold in hand is taken up
+    at its last checkpoint, which nnU-Net writes whenever the network is better than before.
+
     Args:
         raw: as for `train_small`.
-        work: as for `train_small`.
+        work: for nnU-Net's intermediate files; what another dataset left there is removed.
         out: as for `train_small`, one checkpoint a fold.
         splits: `train` and `val` case names of each fold, from the release's `splits_final.json`.
+        lesson: how long; its patch has no say, since nnU-Net plans it.
         device: "cuda"; "cpu" works and takes months.
 
     Raises:
@@ -146,13 +167,16 @@ def train_full(
     seconds: dict[str, float] = {}
     checked = _checked_splits(splits, raw)
     with _nnunet_at_home(raw, work) as dataset:
-        with _measured(seconds, "plan"):
-            _write_plans(dataset, with_torch_resampling(_planned(dataset)))
-            write_json(dataset.preprocessed / "splits_final.json", checked)
-        with _measured(seconds, "preprocess"):
-            _preprocess(dataset, FULL_CONFIGURATION)
+        identity = _identity(dataset, checked)
+        if not _is_prepared(work, identity):
+            with _measured(seconds, "plan"):
+                _write_plans(dataset, with_torch_resampling(_planned(dataset)))
+                write_json(dataset.preprocessed / "splits_final.json", checked)
+            with _measured(seconds, "preprocess"):
+                _preprocess(dataset, FULL_CONFIGURATION)
+            write_json(work / PREPARED, identity)
         with _measured(seconds, "train"):
-            trained = [_run_full(dataset, fold, device) for fold in range(len(splits))]
+            trained = [_run_full(dataset, fold, lesson, device) for fold in range(len(splits))]
         _export(trained, dataset, out)
     return Training(out, seconds)
 
@@ -324,18 +348,49 @@ def _small_trainer(dataset: _Dataset, configuration: str, lesson: Lesson, device
     if lesson.patch is not None:
         plans["configurations"][configuration]["patch_size"] = list(lesson.patch)
     trainer = SmallTrainer(plans, *others)
-    trainer.num_epochs, trainer.num_iterations_per_epoch = lesson.epochs, lesson.iterations
-    trainer.initial_lr = lesson.learning_rate
+    _set_lesson(trainer, lesson)
     return trainer
 
 
-def _run_full(dataset: _Dataset, fold: int, device: str) -> Path:
+def _set_lesson(trainer: Any, lesson: Lesson) -> None:
+    trainer.num_epochs, trainer.num_iterations_per_epoch = lesson.epochs, lesson.iterations
+    trainer.initial_lr = lesson.learning_rate
+
+
+def _is_prepared(work: Path, identity: Mapping[str, Any]) -> bool:
+    """Whether a training of the very same cases got past its preprocessing; what any other left is removed."""
+    if (work / PREPARED).is_file() and read_json(work / PREPARED) == identity:
+        return True
+    for folder in ("preprocessed", "results"):
+        remove_folder(work / folder)
+    return False
+
+
+def _identity(dataset: _Dataset, splits: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    files = sorted(path for path in dataset.raw.rglob("*") if path.is_file())
+    cases = {path.relative_to(dataset.raw).as_posix(): sha256_of(path) for path in files}
+    return {"cases": cases, "splits": list(splits)}
+
+
+def _run_full(dataset: _Dataset, fold: int, lesson: Lesson, device: str) -> Path:
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
     quiet_nnunet()
     trainer = nnUNetTrainer(*_trainer_arguments(dataset, FULL_CONFIGURATION, fold, device))
+    if is_zipfile(Path(trainer.output_folder) / CHECKPOINT_NAME):
+        return Path(trainer.output_folder)
+    _set_lesson(trainer, lesson)
+    trainer.num_val_iterations_per_epoch = max(1, lesson.iterations // 5)
     trainer.initialize()
-    return _trained(trainer, augmenters=os.cpu_count() or 1)
+    _take_up(trainer)
+    return _trained(trainer, augmenters=min(MOST_AUGMENTERS, os.cpu_count() or 1))
+
+
+def _take_up(trainer: Any) -> None:
+    """Go on from the newest checkpoint that was written to its end, if a killed training left one."""
+    whole = [path for path in Path(trainer.output_folder).glob("checkpoint_*.pth") if is_zipfile(path)]
+    if whole:
+        trainer.load_checkpoint(str(max(whole, key=lambda path: path.stat().st_mtime_ns)))
 
 
 def _trainer_arguments(dataset: _Dataset, configuration: str, fold: Fold, device: str) -> tuple[Any, ...]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.core.files import read_json, write_json
+from pipeline.core.files import identity_of, read_json, write_json
 from pipeline.core.labels import LabelScheme
 from pipeline.core.records import Phase, Reason
 from pipeline.dataset.layout import ADJUDICATION, ROUND
@@ -48,12 +49,25 @@ def adjudications(ws: Workspace) -> dict[int, list[dict[str, Any]]]:
 
 def assigned_raters(ws: Workspace, case_id: str, phase: Phase) -> tuple[str, ...]:
     """Who was asked to draw a volume; nobody before it was handed out."""
-    return tuple(
-        rater
-        for assignment in assignments(ws).values()
-        for rater, items in assignment.lists.items()
-        if any((item.case_id, item.phase, item.is_repeat) == (case_id, phase, False) for item in items)
-    )
+    files = tuple(ws.layout.assignment(number) for number in ws.layout.numbers())
+    return _raters_by_volume(files, tuple(map(identity_of, files))).get((case_id, phase), ())
+
+
+@lru_cache(maxsize=1)
+def _raters_by_volume(
+    files: tuple[Path, ...], identities: tuple[tuple[int, int, int], ...]
+) -> Mapping[Volume, tuple[str, ...]]:
+    """Read once as long as the files stay the same: every volume asks for them."""
+    from pipeline.review.assignment import Assignment
+
+    raters: dict[Volume, tuple[str, ...]] = {}
+    for assignment in (Assignment.from_json(read_json(file)) for file in files):
+        for rater, items in assignment.lists.items():
+            for item in items:
+                if not item.is_repeat:
+                    volume = item.case_id, item.phase
+                    raters[volume] = (*raters.get(volume, ()), rater)
+    return raters
 
 
 def volumes(ws: Workspace) -> list[Volume]:

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from pipeline.core.errors import ConfigError, DicomError, PipelineError
 from pipeline.core.files import (
     PRIVATE_FILE_MODE,
     digest,
+    identity_of,
     make_private_folder,
     read_json,
     sha256_of,
@@ -192,13 +194,15 @@ def _write_files_table(ws: Workspace, set_aside: Sequence[FileFate], series: Seq
 def _screen(ws: Workspace, case_id: str | None) -> Work:
     from pipeline.dataset.decisions import read_decisions
     from pipeline.dataset.inclusion import consort, screen_cohort
+    from pipeline.dicom.people import contradicted_numbers
     from pipeline.dicom.series import group_series
 
     found = _found(ws)
     series = {one.key: one for one in group_series(found.instances, found.set_aside).series}
     guesses = _guesses(ws, series.values())
     decisions = read_decisions(ws.layout.decisions)
-    candidates = [_candidate(ws, one, guesses[one.key], decisions) for one in series.values()]
+    doubtful = contradicted_numbers(one.first for one in series.values())
+    candidates = [_candidate(ws, one, guesses[one.key], decisions, doubtful) for one in series.values()]
     inclusion = screen_cohort(candidates, _patients(ws, series.values()), ws.config)
     cases = _numbered(ws, inclusion, series)
     outputs = _write_cases(ws, cases, series, guesses)
@@ -231,23 +235,28 @@ def _series_name(ws: Workspace, key: str) -> str:
     return ws.crosswalk.pseudonyms.token("series", key)
 
 
-def _candidate(ws: Workspace, series: Series, guess: PhaseGuess, decisions: Mapping[str, Decision]) -> Candidate:
+def _candidate(
+    ws: Workspace, series: Series, guess: PhaseGuess, decisions: Mapping[str, Decision], doubtful: Mapping[str, str]
+) -> Candidate:
     from pipeline.dataset.rules import Candidate, screen_series
     from pipeline.dicom.admission import admit
     from pipeline.dicom.convert import series_facts
 
     against = admit(series.first, modality=ws.config.dataset.modality)
     refused = () if against is None else (Problem(against.rule, Severity.REFUSE, against.message),)
+    patient = normalised_patient_id(series.first.text("PatientID"))
+    nobodys = () if patient else (Problem("no-patient", Severity.REFUSE, "its files hold no patient number"),)
     candidate = Candidate(
         key=series.key,
         case_id=_patient_name(ws, series),
         study=series.first.text("StudyInstanceUID"),
         facts=series_facts(series),
         phase=guess,
-        problems=(*series.problems, *refused),
+        problems=(*series.problems, *refused, *nobodys),
         is_usable=series.is_usable and against is None,
         decision=decisions.get(_series_name(ws, series.key)),
         frame=series.first.text("FrameOfReferenceUID"),
+        contradiction=doubtful.get(patient, "") if patient else "",
     )
     if not ws.config.inclusion.reads_pixels or screen_series(candidate, ws.config):
         return candidate
@@ -380,17 +389,23 @@ def _screen_problems(inclusion: Inclusion, cases: Sequence[Case]) -> tuple[Probl
         Problem("needs-person", Severity.FLAG, f"a series of {screening.case_id}: {reason.message}", "see series.csv")
         for screening in inclusion.screenings
         for reason in screening.reasons
-        if reason.rule in ("phase-conflict", "tied")
+        if reason.rule in ("patient-conflict", "phase-conflict", "tied")
     ]
     if not cases:
         people.append(Problem("no-case", Severity.FLAG, "no patient passed the inclusion rules", "see exclusions.csv"))
     return tuple(people)
 
 
-def _screening(ws: Workspace) -> dict[str, Any]:
+def _screening(ws: Workspace) -> Mapping[str, Any]:
     if not ws.layout.screening.exists():
         raise Waiting("nothing is screened yet; run `liverset build`")
-    content: dict[str, Any] = read_json(ws.layout.screening)
+    return _read_screening(ws.layout.screening, identity_of(ws.layout.screening))
+
+
+@lru_cache(maxsize=1)
+def _read_screening(path: Path, identity: tuple[int, int, int]) -> Mapping[str, Any]:
+    """Read once as long as the file stays the same: every case asks for it many times."""
+    content: dict[str, Any] = read_json(path)
     return content
 
 

@@ -45,7 +45,8 @@ def train_model(
         ws: the dataset.
         version: whose splits say who teaches; nobody of the test patients does.
         out: where the model goes.
-        work: for nnU-Net's intermediate files; may be deleted afterwards.
+        work: for nnU-Net's intermediate files; may be deleted afterwards. With `full`, a training that was killed goes
+            on from what lies there.
         device: "cpu" or "cuda".
         pretrained: name or folder of a model to go on from; not with `full`.
         full: nnU-Net's own full-size plans, one network a fold, from settled masks alone, instead of a small one.

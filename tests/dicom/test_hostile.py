@@ -109,6 +109,13 @@ def test_gzip_that_is_no_tar_is_no_dicom(tmp_path):
     assert fates(scan([tmp_path])) == [(Fate.EXCLUDED, "not-dicom")]
 
 
+def test_gzip_larger_than_any_image_is_not_read(tmp_path, monkeypatch):
+    path = expose(tmp_path, Scan(body(1)))[0]
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    monkeypatch.setattr(sources, "MAX_FILE_BYTES", 100)
+    assert fates(scan([tmp_path])) == [(Fate.UNREADABLE, "unreadable")]
+
+
 def test_deflated_bomb_is_unreadable(tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.dicom.slow.MAX_INFLATED_BYTES", 1 << 20)
     meta = b"\x02\x00\x10\x00UI\x16\x001.2.840.10008.1.2.1.99"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import io
 import json
+import re
 import struct
 import tarfile
 import zipfile
@@ -14,12 +16,14 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from pipeline.core.errors import StorageError
 from pipeline.core.geometry import Geometry
@@ -97,6 +101,19 @@ def test_every_identifier_is_found_in_a_text(source, tmp_path, plant, charset):
     assert kind in {leak.kind for leak in search(source, [out])}
 
 
+@pytest.mark.parametrize("charset", ["utf-8", "iso2022_jp", "shift_jis", "euc_jp", "euc_kr", "gb2312", "big5"])
+@pytest.mark.parametrize("name", ["山田^太郎", "김^희중", "王^小东"])
+def test_a_name_is_found_in_other_letters_than_the_source_used(tmp_path, charset, name):
+    (tmp_path / "source").mkdir()
+    dicom_file(tmp_path / "source" / "a.dcm", PatientName=name)
+    try:
+        (tmp_path / "notes.txt").write_bytes(f"seen: {name.partition('^')[2]} (ward 3)".encode(charset))
+    except UnicodeEncodeError:
+        return
+    found = search(harvest([tmp_path / "source"]), [tmp_path / "notes.txt"])
+    assert {leak.kind for leak in found} == {Kind.NAME}
+
+
 def nifti(header_text: bytes = b"", after: bytes = b"") -> bytes:
     from pipeline.image.nifti import nifti_bytes
 
@@ -138,7 +155,20 @@ def png(text: bytes) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"zTXt", b"Comment\0\0" + zlib.compress(text)) + chunk(b"IEND", b"")
 
 
+def parquet(text: str) -> bytes:
+    stream = io.BytesIO()
+    table = pd.DataFrame({"note": [f"{text} {n}" for n in range(500)]})
+    table.to_parquet(stream, compression="gzip", write_statistics=False)
+    return stream.getvalue()
+
+
 NAME = b"KOWALSKI^JANINA"
+
+
+def page(embedded: bytes) -> bytes:
+    return b'<p>Case 1</p><img src="data:image/png;base64,' + base64.b64encode(embedded) + b'"><p>end</p>'
+
+
 HIDING_PLACES = {
     "in NIfTI descrip": nifti(NAME),
     "in gzipped NIfTI aux": gzip.compress(nifti(NAME), mtime=0),
@@ -154,6 +184,11 @@ HIDING_PLACES = {
     "PNG text": png(NAME * 9),
     "after the PNG": png(b"") + NAME,
     "base64 in JSON": json.dumps({"a": base64.b64encode(b"xy" + NAME + b"z").decode()}).encode(),
+    "picture in a page": page(png(NAME * 9)),
+    "archive in a page": page(zipped("a.txt", NAME * 40)),
+    "as it lies behind a picture": page(b"\0" * 60) + b"of Kowalski",
+    "in place of a picture": b"data:;base64,Kowalski",
+    "cell of a Parquet table": parquet(NAME.decode()),
     "hexadecimal": NAME.hex().encode(),
     "escaped in JSON": json.dumps({"patient": "王伟"}).encode(),
     "escaped in HTML": b"<p>&#29579;&#20255;</p>",
@@ -227,6 +262,19 @@ def test_random_bytes_raise_no_alarm_for_short_names(tmp_path):
     assert search(identifiers, [tmp_path / "noise.bin"]) == ()
 
 
+def test_pictures_and_checksums_spell_no_short_name(tmp_path):
+    names = {"Wang", "Zhou", "Chen", "Kuhn", "Vogt", "Ebba", "Abed", "Cade"}
+    identifiers = Identifiers(frozenset((Kind.NAME, name) for name in names))
+    noise = np.random.default_rng(3).integers(0, 256, 24 << 20, dtype=np.uint8).tobytes()
+    digests = "\n".join(hashlib.sha256(noise[start : start + 9]).hexdigest() for start in range(200_000)).encode()
+    assert {name.lower().encode() for name in names if re.search(rb"[0-9]%b[0-9]" % name.lower().encode(), digests)}
+    (tmp_path / "page.html").write_bytes(page(noise))
+    (tmp_path / "SHA256SUMS").write_bytes(digests)
+    assert search(identifiers, [tmp_path]) == ()
+    (tmp_path / "SHA256SUMS").write_bytes(digests + b"\nebba 7")
+    assert search(identifiers, [tmp_path]) == (Leak("SHA256SUMS: content", Kind.NAME),)
+
+
 @pytest.mark.parametrize(
     ("name", "told"),
     [
@@ -268,6 +316,21 @@ def test_archives_and_tables_of_the_source_are_harvested(tmp_path):
     (tmp_path / "clinical.csv").write_text("patient_id,sex,birth_date\nHOSP99887,F,1961-02-03\n")
     texts = {text for _, text in harvest([tmp_path]).texts}
     assert {"Nowak", "HOSP99887", "03.02.1961"} <= texts
+
+
+@pytest.mark.parametrize("length", [10, 300_000, None])
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_what_stands_behind_the_pixels_is_harvested(tmp_path, length, syntax):
+    dataset = Dataset()
+    dataset.PatientName, dataset.BitsAllocated, dataset.PixelRepresentation = "Nowak^Ewa", 8, 0
+    dataset.PixelData = b"\x07" * (length or 0) if length else encapsulate([b"\x07" * 900])
+    dataset["PixelData"].VR, dataset["PixelData"].is_undefined_length = "OB", length is None
+    dataset.add_new(0xFFFAFFFA, "SQ", [Dataset()])
+    dataset[0xFFFAFFFA].value[0].PersonName = "Szpital^Kierownik"
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.save_as(tmp_path / "a.dcm", enforce_file_format=False)
+    assert {"Nowak", "Kierownik"} <= {text for _, text in harvest([tmp_path]).texts}
 
 
 def test_damaged_archive_of_the_source_is_counted_not_passed_over(tmp_path):

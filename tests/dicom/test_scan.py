@@ -84,12 +84,41 @@ def test_damaged_index_is_begun_anew(export, tmp_path, damage):
     assert content(scan([export], index=index)) == content(scan([export]))
 
 
+def test_index_with_damaged_pages_is_begun_anew(export, tmp_path, monkeypatch):
+    index = tmp_path / "index.sqlite"
+    truth = content(scan([export], index=index))
+    raw = index.read_bytes()
+    index.write_bytes(raw[:4096] + bytes(len(raw) - 4096))
+    for _ in range(2):
+        assert content(scan([export], index=index)) == truth
+    monkeypatch.setattr("pipeline.dicom.scan._Reader.read", lambda *_: pytest.fail("a file was read again"))
+    assert content(scan([export], index=index)) == truth
+
+
+def test_changed_byte_in_the_index_is_noticed(export, tmp_path):
+    index = tmp_path / "index.sqlite"
+    truth = content(scan([export], index=index))
+    raw = index.read_bytes()
+    assert raw.count(b"HN-2290417")
+    index.write_bytes(raw.replace(b"HN-2290417", b"HN-2290418"))
+    assert content(scan([export], index=index)) == truth
+
+
+def test_a_file_name_that_is_no_text_is_remembered(export, tmp_path, monkeypatch):
+    index = tmp_path / "index.sqlite"
+    path = scan([export]).instances[0].source.path
+    path.rename(path.with_name(os.fsdecode(b"\xff\xfe")))
+    truth = content(scan([export], index=index))
+    monkeypatch.setattr("pipeline.dicom.scan._Reader.read", lambda *_: pytest.fail("a file was read again"))
+    assert content(scan([export], index=index)) == truth
+
+
 def test_index_of_another_version_is_begun_anew(export, tmp_path):
     index = tmp_path / "index.sqlite"
     scan([export], index=index)
     with sqlite3.connect(index) as connection:
         connection.execute("PRAGMA user_version = 7")
-        connection.execute("UPDATE folder SET contents = 'nonsense'")
+        connection.execute("UPDATE folder SET headers = 'nonsense'")
     connection.close()
     assert content(scan([export], index=index)) == content(scan([export]))
 

@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from pipeline.dicom.header import plain_value
 from pipeline.dicom.slow import READ_FAULTS, read_slowly
 from pipeline.dicom.walker import Verdict, Walker
 from tests.dicom.scanner import Scan, body, dataset_of
@@ -114,6 +115,40 @@ def test_slices_of_a_long_series_are_read_by_what_they_share():
         file = io.BytesIO()
         ds.save_as(file, enforce_file_format=True)
         assert agree(file.getvalue(), walker)
+
+
+def test_series_that_lie_mixed_are_read_by_what_each_shares():
+    walker, scan = Walker(), Scan(body(24, 4, 4))
+    for index in range(24):
+        ds = dataset_of(scan, index)
+        ds.SeriesInstanceUID, ds.ProtocolName = f"1.2.3.{index % 3}", ("liver", "Leber", "foie")[index % 3]
+        ds.PatientName, ds.ConvolutionKernel = f"A^{index % 2}", f"B{index % 3}0f"
+        file = io.BytesIO()
+        ds.save_as(file, enforce_file_format=True)
+        assert agree(file.getvalue(), walker)
+
+
+@pytest.mark.parametrize(
+    ("raw", "vr", "value"),
+    [
+        (b"1.5 ", "DS", 1.5),
+        (b"1.5\0", "DS", 1.5),
+        (b" 12", "IS", 12),
+        (b"12.0", "IS", 12),
+        (b"12.5", "IS", "12.5"),
+        (b"1\\-2e1\\.5", "DS", (1.0, -20.0, 0.5)),
+        (b"1\\\\3", "DS", (1.0, "", 3.0)),
+        (b"1\\two", "IS", (1, "two")),
+        (b"1,5", "DS", "1,5"),
+        (b"\\ ", "DS", None),
+        (b"", "IS", None),
+        (b"A \\ B\0", "CS", ("A", "B")),
+        (b" \0", "UI", None),
+    ],
+)
+def test_numbers_written_as_text_are_numbers_where_they_can_be(raw, vr, value):
+    found = plain_value(raw, vr, little_endian=True, charset="")
+    assert (found, type(found)) == (value, type(value))
 
 
 def mutated(raw: bytes, rng: np.random.Generator) -> bytes:

@@ -1,130 +1,106 @@
-"""Models of other makes: whatever the plans ask for, the labels are those of nnU-Net's own predictor."""
+"""What `plans.json` says, against nnU-Net's own reading of it."""
 
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pipeline.core.config import CoarseConfig
 from pipeline.core.errors import ModelError
-from pipeline.core.geometry import Geometry
-from pipeline.core.volume import Volume
-from pipeline.segment.models import Model, find_model
-from pipeline.segment.nnunet import NnunetSegmenter
-from pipeline.synth.phantom import make_phantom
+from pipeline.segment.models import Model
+from pipeline.segment.plans import plans_of, separate_axis
 
-Change = Callable[[dict[str, Any], dict[str, Any]], None]
+spacings = st.tuples(*[st.sampled_from([0.7, 0.75, 1.0, 2.0, 2.5, 5.0, 6.0])] * 3)
 
 
-def mask_normalisation(plans: dict[str, Any], configuration: dict[str, Any]) -> None:
-    configuration["normalization_schemes"] = ["ZScoreNormalization"]
-    configuration["use_mask_for_norm"] = [True]
+def contents(model: Model) -> tuple[dict[str, Any], dict[str, Any]]:
+    return json.loads((model.folder / "plans.json").read_text()), json.loads(
+        (model.folder / "dataset.json").read_text()
+    )
 
 
-def rescaled(plans: dict[str, Any], configuration: dict[str, Any]) -> None:
-    configuration["normalization_schemes"] = ["RescaleTo01Normalization"]
+@given(forced=st.sampled_from([None, True, False]), first=spacings, second=spacings)
+def test_the_separate_axis_is_the_one_that_nnunet_finds(
+    forced: bool | None, first: tuple[float, ...], second: tuple[float, ...]
+):
+    from nnunetv2.preprocessing.resampling.default_resampling import determine_do_sep_z_and_axis
+
+    is_separate, axis = determine_do_sep_z_and_axis(forced, first, second)
+    assert separate_axis(forced, first, second) == (axis if is_separate else None)
 
 
-def transposed(plans: dict[str, Any], configuration: dict[str, Any]) -> None:
-    plans["transpose_forward"], plans["transpose_backward"] = [2, 0, 1], [1, 2, 0]
+@given(shape=st.tuples(*[st.integers(1, 600)] * 3), spacing_mm=spacings)
+def test_shapes_are_those_that_nnunet_computes(
+    demo_model: Model, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]
+):
+    from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape
+
+    plans, dataset = contents(demo_model)
+    ours = plans_of({**plans, "transpose_forward": [2, 0, 1]}, dataset, "3d_small", name="demo")
+    turned = [[triple[axis] for axis in (2, 0, 1)] for triple in (shape, spacing_mm)]
+    expected = compute_new_shape(*turned, ours.spacing_mm(spacing_mm))
+    assert ours.shape_of(shape, spacing_mm) == tuple(max(1, int(size)) for size in expected)
 
 
-def default_resampling(plans: dict[str, Any], configuration: dict[str, Any]) -> None:
-    for kind in ("data", "seg"):
-        configuration[f"resampling_fn_{kind}"] = "resample_data_or_seg_to_shape"
-        settings = {"is_seg": kind == "seg", "order": 1 if kind == "seg" else 3, "order_z": 0, "force_separate_z": None}
-        configuration[f"resampling_fn_{kind}_kwargs"] = settings
+def test_a_configuration_takes_from_its_parents_what_it_does_not_say(demo_model: Model):
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    plans, dataset = contents(demo_model)
+    plans["configurations"]["child"] = {"inherits_from": "3d_small", "batch_size": 9}
+    plans["configurations"]["grandchild"] = {"inherits_from": "child", "spacing": [2.0, 2.0, 2.0]}
+    ours = plans_of(plans, dataset, "grandchild", name="demo")
+    assert ours.configuration == PlansManager(plans).get_configuration("grandchild").configuration
+    assert ours.spacing_mm((5.0, 1.0, 1.0)) == [2.0, 2.0, 2.0]
 
 
-def separate_slices(plans: dict[str, Any], configuration: dict[str, Any]) -> None:
-    configuration["resampling_fn_probabilities_kwargs"]["force_separate_z"] = None
-
-
-def small_windows(plans: dict[str, Any], configuration: dict[str, Any]) -> None:
-    configuration["patch_size"] = [16, 24, 24]
-
-
-@pytest.fixture(scope="module")
-def volume() -> Volume:
-    """A scan of thick slices with nothing, exactly 0, around it."""
-    phantom = make_phantom(np.random.default_rng(3), shape=(12, 60, 60), spacing_mm=(20.0, 6.0, 6.0)).volume
-    voxels = np.zeros((14, 70, 66), dtype=np.int16)
-    voxels[1:13, 4:64, 3:63] = phantom.voxels
-    return Volume(voxels, Geometry.from_axes(voxels.shape, spacing_mm=(20.0, 6.0, 6.0)))
-
-
-def changed(demo_model: Model, folder: Path, change: Change) -> Model:
-    shutil.copytree(demo_model.folder, folder / "model")
-    path = folder / "model" / "plans.json"
-    plans = json.loads(path.read_text())
+@pytest.mark.filterwarnings("ignore:Detected old nnU-Net plans")
+def test_plans_of_old_name_the_same_network(demo_model: Model):
+    plans, dataset = contents(demo_model)
     (configuration,) = plans["configurations"].values()
-    change(plans, configuration)
-    path.write_text(json.dumps(plans))
-    return find_model(CoarseConfig(model="model"), folder, allow_unpinned=True)
-
-
-def of_nnunet(model: Model, volume: Volume) -> np.ndarray:
-    import torch
-    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-
-    peer = nnUNetPredictor(use_mirroring=False, device=torch.device("cpu"), allow_tqdm=False)
-    peer.initialize_from_trained_model_folder(str(model.folder), ("all",))
-    image = volume.voxels[None].astype(np.float32)
-    return peer.predict_single_npy_array(image, {"spacing": list(volume.geometry.spacing_mm)})
+    arguments = configuration.pop("architecture")["arch_kwargs"]
+    configuration |= {
+        "UNet_class_name": "PlainConvUNet",
+        "UNet_base_num_features": 8,
+        "unet_max_num_features": 64,
+        "n_conv_per_stage_encoder": arguments["n_conv_per_stage"],
+        "n_conv_per_stage_decoder": arguments["n_conv_per_stage_decoder"],
+        "num_pool_per_axis": [3, 3, 3],
+        "pool_op_kernel_sizes": arguments["strides"],
+        "conv_kernel_sizes": arguments["kernel_sizes"],
+    }
+    found = plans_of(plans, dataset, "3d_small", name="old").configuration["architecture"]["arch_kwargs"]
+    assert {key: found[key] for key in arguments} == arguments
 
 
 @pytest.mark.parametrize(
-    "change", [mask_normalisation, rescaled, transposed, default_resampling, separate_slices, small_windows]
+    ("labels", "order", "heads"),
+    [
+        ({"background": 0, "liver": 1, "lesion": 2}, None, 3),
+        ({"background": 0, "liver": 1, "lesion": 2, "ignore": 3}, None, 3),
+        ({"background": 0, "whole_liver": [1, 2], "lesion": 2}, [1, 2], 2),
+        ({"background": 0, "whole_liver": [1, 2], "lesion": [2], "ignore": 3}, [1, 2], 2),
+    ],
 )
-def test_labels_follow_the_plans(tmp_path: Path, demo_model: Model, volume: Volume, change: Change):
-    model = changed(demo_model, tmp_path, change)
-    assert np.array_equal(NnunetSegmenter(model, "cpu").segment(volume).labels.voxels, of_nnunet(model, volume))
+def test_a_network_has_as_many_heads_as_nnunet_gives_it(
+    demo_model: Model, labels: dict[str, Any], order: list[int] | None, heads: int
+):
+    from nnunetv2.utilities.label_handling.label_handling import LabelManager
+
+    plans, dataset = contents(demo_model)
+    dataset |= {"labels": labels, "regions_class_order": order}
+    assert plans_of(plans, dataset, "3d_small", name="demo").heads == heads
+    assert LabelManager(labels, order).num_segmentation_heads == heads
 
 
-def test_labels_of_a_region_based_model_are_painted_in_its_order(tmp_path: Path, demo_model: Model, volume: Volume):
-    import torch
-
-    model = changed(demo_model, tmp_path, lambda plans, configuration: None)
-    dataset = json.loads((model.folder / "dataset.json").read_text())
-    dataset |= {"labels": {"background": 0, "liver": [1, 2], "lesion": 2}, "regions_class_order": [1, 2]}
-    (model.folder / "dataset.json").write_text(json.dumps(dataset))
-    content = torch.load(model.checkpoints[0], map_location="cpu", weights_only=True)
-    heads = {name: value[1:] if "seg_layers" in name else value for name, value in content["network_weights"].items()}
-    torch.save({**content, "network_weights": heads}, model.checkpoints[0])
-    regions = find_model(CoarseConfig(model="model"), tmp_path, allow_unpinned=True)
-    done = NnunetSegmenter(regions, "cpu").segment(volume)
-    assert np.array_equal(done.labels.voxels, of_nnunet(regions, volume))
-    assert 0.0 <= done.entropy <= 1.0
-
-
-def test_only_mapped_labels_are_left(tmp_path: Path, demo_model: Model, volume: Volume):
-    config = CoarseConfig(labels={"lesion": "liver"})
-    lesions_as_liver = find_model(config, tmp_path)
-    found = NnunetSegmenter(lesions_as_liver, "cpu").segment(volume).labels.voxels
-    plain = NnunetSegmenter(demo_model, "cpu").segment(volume).labels.voxels
-    assert np.array_equal(found == 1, plain == 2)
-    assert not (found == 2).any()
-
-
-def test_plans_that_do_not_fit_the_weights_are_refused(tmp_path: Path, demo_model: Model, volume: Volume):
-    def wider(plans: dict[str, Any], configuration: dict[str, Any]) -> None:
-        configuration["architecture"]["arch_kwargs"]["features_per_stage"] = [16, 16, 32, 64]
-
-    model = changed(demo_model, tmp_path, wider)
-    with pytest.raises(ModelError, match="do not fit"):
-        NnunetSegmenter(model, "cpu").segment(volume)
-
-
-def test_model_of_several_images_a_case_is_refused(tmp_path: Path, demo_model: Model, volume: Volume):
-    model = changed(demo_model, tmp_path, lambda plans, configuration: None)
-    dataset = json.loads((model.folder / "dataset.json").read_text())
-    (model.folder / "dataset.json").write_text(json.dumps({**dataset, "channel_names": {"0": "T1", "1": "T2"}}))
-    two = find_model(CoarseConfig(model="model"), tmp_path, allow_unpinned=True)
-    with pytest.raises(ModelError, match="2 images a case"):
-        NnunetSegmenter(two, "cpu").segment(volume)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"previous_stage": "3d_lowres"}, "cascade"), ({"preprocessor_name": "OwnPreprocessor"}, "OwnPreprocessor")],
+)
+def test_networks_that_are_fed_in_another_way_are_refused(demo_model: Model, change: dict[str, str], message: str):
+    plans, dataset = contents(demo_model)
+    plans["configurations"]["3d_small"] |= change
+    with pytest.raises(ModelError, match=message):
+        plans_of(plans, dataset, "3d_small", name="demo")

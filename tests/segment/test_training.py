@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,11 +24,13 @@ from pipeline.image.nifti import read_labels, read_volume
 from pipeline.image.orientation import reoriented
 from pipeline.segment.models import Model, find_model
 from pipeline.segment.nnunet import NnunetSegmenter
-from pipeline.segment.training import Lesson, SmallNetwork, train_full, train_small
+from pipeline.segment.training import PREPARED, Lesson, SmallNetwork, train_full, train_small
 from pipeline.segment.trainset import IGNORE, LabelledVolume, Origin, write_raw_dataset
 from pipeline.synth.phantom import make_phantom
 
+ROOT = Path(__file__).resolve().parents[2]
 HASTY = (Lesson(1, 1e-2, patch=(8, 16, 16), iterations=2), Lesson(1, 1e-3, iterations=2))
+FEW_STEPS = Lesson(3, 1e-2, iterations=1)
 TINY = SmallNetwork(spacing_mm=(12.0, 12.0, 12.0), patch=(16, 32, 32), features=(4, 8, 16))
 
 
@@ -116,6 +122,47 @@ def test_a_model_trained_on_partly_reviewed_cases_labels_and_can_be_trained_furt
         assert set(np.unique(found)) <= {0, 1, 2}
     assert nnunet_environment() == before
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.slow
+def test_a_killed_training_with_full_plans_goes_on_and_its_folds_label_together(tmp_path: Path):
+    made = cases(4)
+    raw = write_raw_dataset(tmp_path / "raw", "Dataset501_Liver", made)
+    names = [case.name for case in made]
+    splits = [{"train": names[2:], "val": names[:2]}, {"train": names[:2], "val": names[2:]}]
+    asked = {"raw": str(raw), "work": str(tmp_path / "work"), "out": str(tmp_path / "model"), "splits": splits}
+    fold = tmp_path / "work" / "results" / raw.name / "nnUNetTrainer__nnUNetPlans__3d_fullres" / "fold_0"
+    kill_when_there(fold / "progress.png", asked)
+    assert not (tmp_path / "model").exists()
+    planned = (tmp_path / "work" / PREPARED).stat().st_mtime_ns
+    train_full(raw, tmp_path / "work", tmp_path / "model", splits=splits, lesson=FEW_STEPS, device="cpu")
+    assert (tmp_path / "work" / PREPARED).stat().st_mtime_ns == planned
+    first, second = (log.read_text() for log in sorted(fold.glob("training_log_*.txt")))
+    assert "Epoch 0" in first
+    assert "Epoch 0" not in second
+    assert f"Epoch {FEW_STEPS.epochs - 1}" in second
+    model = find_model(CoarseConfig(model="model"), tmp_path, allow_unpinned=True)
+    done = NnunetSegmenter(model, "cpu").segment(made[0].image)
+    assert [path.parent.name for path in model.checkpoints] == ["fold_0", "fold_1"]
+    assert done.labels.geometry is made[0].image.geometry
+    assert 0.0 <= done.signals["folds"] <= 1.0
+
+
+def kill_when_there(path: Path, asked: dict[str, object]) -> None:
+    """Train in a process of its own and kill it as soon as a file is there."""
+    code = (
+        "import json, sys; from pathlib import Path\n"
+        "from pipeline.segment.training import Lesson, train_full\n"
+        "import torch; torch.set_num_threads(1); asked = json.loads(sys.argv[1])\n"
+        "raw, work, out = (Path(asked[key]) for key in ('raw', 'work', 'out'))\n"
+        f"lesson = Lesson({FEW_STEPS.epochs}, {FEW_STEPS.learning_rate}, iterations={FEW_STEPS.iterations})\n"
+        "train_full(raw, work, out, splits=asked['splits'], lesson=lesson, device='cpu')\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, json.dumps(asked)], cwd=ROOT, start_new_session=True) as process:
+        while not path.is_file() and process.poll() is None:
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
 
 
 def nnunet_environment() -> dict[str, str]:

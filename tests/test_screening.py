@@ -1,0 +1,77 @@
+"""Files of doubtful or unknown patients stay out by themselves; everybody else's go on."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom.dataset import Dataset
+
+from pipeline.stages import SCAN, SCREEN, case_ids
+from pipeline.workspace import Outcome, Status, Workspace
+from tests.dicom.scanner import Edit, Scan, body, expose
+
+SETTINGS = """
+[dataset]
+name = "people"
+[source]
+paths = ["dicom/"]
+[phases]
+required = ["C2"]
+[inclusion]
+min_slices = 5
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "dataset.toml").write_text(SETTINGS)
+    return tmp_path
+
+
+def patient(**header: Any) -> Edit:
+    def edit(dataset: Dataset, number: int) -> None:
+        dataset.SeriesDescription = "portal venous"
+        dataset.SliceThickness = 2.5
+        dataset.update(dict.fromkeys(("PatientID", "PatientName"), ""))
+        for keyword, value in header.items():
+            setattr(dataset, keyword, value)
+
+    return edit
+
+
+def screened(root: Path) -> Outcome:
+    ws = Workspace.open(root)
+    assert SCAN(ws).is_well
+    return SCREEN(ws)
+
+
+def rules(root: Path) -> list[str]:
+    with (root / "reports" / "exclusions.csv").open(newline="") as file:
+        return sorted(row["rule"] for row in csv.DictReader(file) if row["series"])
+
+
+def test_one_number_of_two_people_is_no_case_until_a_person_decides(root: Path):
+    expose(root / "dicom" / "a", Scan(body()), patient(PatientID="1", PatientBirthDate="19500101"))
+    expose(root / "dicom" / "b", Scan(body(seed=1)), patient(PatientID="2", PatientBirthDate="19600101"))
+    expose(root / "dicom" / "c", Scan(body(seed=2)), patient(PatientID=" 2 ", PatientBirthDate="19700202"))
+    outcome = screened(root)
+    assert len(case_ids(Workspace.open(root))) == 1
+    assert rules(root) == ["patient-conflict", "patient-conflict"]
+    assert [problem.code for problem in outcome.problems] == ["needs-person", "needs-person"]
+    with (root / "reports" / "series.csv").open(newline="") as file:
+        doubtful = [row["series"] for row in csv.DictReader(file) if row["reasons"] == "patient-conflict"]
+    (root / "decisions.csv").write_text(f"series,phase,by\n{doubtful[0]},C2,R9\n{doubtful[1]},none,R9\n")
+    assert screened(root).problems == ()
+    assert len(case_ids(Workspace.open(root))) == 2
+
+
+def test_files_without_a_patient_number_stop_nobody_else(root: Path):
+    expose(root / "dicom" / "a", Scan(body()), patient(PatientID="1"))
+    expose(root / "dicom" / "b", Scan(body(seed=1)), patient(PatientName="NOWAK^ANNA"))
+    expose(root / "dicom" / "c", Scan(body(seed=2)), patient(PatientName="KLEIN^PAUL"))
+    assert screened(root).status is Status.DONE
+    assert len(case_ids(Workspace.open(root))) == 1
+    assert rules(root) == ["no-patient", "no-patient"]
