@@ -254,6 +254,12 @@ def _value_problems(slices: Sequence[Instance], rescales: Sequence[_Rescale], pa
         problems.append(Problem("monochrome1", Severity.NOTE, "shown inverted by viewers; values are kept as stored"))
     if any(_is_lossy(slice_) for slice_ in slices):
         problems.append(Problem("lossy", Severity.FLAG, "compressed with loss: values are near the true ones only"))
+    if any("ModalityLUTSequence" in slice_.header for slice_ in slices):
+        problems.append(
+            Problem("modality-lut", Severity.FLAG, "a table gives the values their meaning; it is not applied")
+        )
+    if not first.text("Modality"):
+        problems.append(Problem("no-modality", Severity.FLAG, "no modality: what the values mean is not known"))
     if first.text("Modality") == "CT":
         problems.extend(_unit_problems(slices))
     return problems

@@ -461,6 +461,20 @@ def slope_of_zero(folder: Path) -> Outcome:
 
 
 @situation
+def series_without_modality(folder: Path) -> Outcome:
+    scan_ = Scan(body())
+    expose(folder, scan_, stamped(Modality=""))
+    return outcome(scan_, flags="no-modality")
+
+
+@situation
+def values_through_a_table(folder: Path) -> Outcome:
+    scan_ = Scan(body(), modality="MR")
+    expose(folder, scan_, lambda ds, i: setattr(ds, "ModalityLUTSequence", [Dataset()]))
+    return outcome(scan_, flags="modality-lut")
+
+
+@situation
 def perfusion_map(folder: Path) -> Outcome:
     scan_ = Scan(body())
     expose(folder, scan_, stamped(RescaleType="US"))
