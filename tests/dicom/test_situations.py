@@ -475,6 +475,19 @@ def values_through_a_table(folder: Path) -> Outcome:
 
 
 @situation
+def slope_beyond_all_numbers(folder: Path) -> Outcome:
+    expose(folder, Scan(body()), stamped(RescaleSlope="1e300"))
+    return outcome(refusals="SliceError")
+
+
+@situation
+def slope_that_turns_air_into_bone(folder: Path) -> Outcome:
+    scan_ = Scan(body())
+    expose(folder, replace(scan_, hu=scan_.hu + 1024), intercept=0, edit=stamped(RescaleSlope=-1))
+    return outcome(replace(scan_, hu=-1 * (scan_.hu + 1024)), flags="odd-rescale")
+
+
+@situation
 def perfusion_map(folder: Path) -> Outcome:
     scan_ = Scan(body())
     expose(folder, scan_, stamped(RescaleType="US"))
