@@ -144,12 +144,20 @@ def gzip_beginning(head: bytes) -> bytes:
     return b""
 
 
-def gunzipped(packed: bytes) -> bytes:
+def gunzipped(file: BinaryIO) -> bytes:
     """What a gzip of one file holds, its checksum verified.
+
+    Args:
+        file: the gzip, seekable; nothing of it is read where it is larger than any image.
 
     Raises:
         ArchiveError: when it is damaged, cut, or claims or holds more than an honest file.
     """
+    size = file.seek(0, os.SEEK_END)
+    if size > MAX_FILE_BYTES:
+        raise ArchiveError("a gzip larger than any image")
+    file.seek(0)
+    packed = file.read(size)
     declared = int.from_bytes(packed[-4:], "little")
     if declared > MAX_EXPANSION * len(packed):
         raise ArchiveError("expands like a bomb")
@@ -250,7 +258,7 @@ def each_opened(sources: Iterable[SourceFile]) -> Iterator[tuple[SourceFile, Bin
     for source in dict.fromkeys(sources):
         if source.member is None:
             with source.path.open("rb") as file:
-                yield source, BytesIO(gunzipped(file.read(MAX_FILE_BYTES))) if is_gzip(file.peek(132)) else file
+                yield source, BytesIO(gunzipped(file)) if is_gzip(file.peek(132)) else file
         else:
             wanted.setdefault(source.path, set()).add(source.member)
     for path, labels in wanted.items():

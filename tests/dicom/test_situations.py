@@ -433,6 +433,22 @@ def one_slice_with_another_intercept(folder: Path) -> Outcome:
 
 
 @situation
+def one_slice_in_another_encoding(folder: Path) -> Outcome:
+    scan_ = Scan(body())
+    syntax = lambda i: ImplicitVRLittleEndian if i == 4 else "1.2.840.10008.1.2.1"  # noqa: E731
+    expose(folder, scan_, lambda ds, i: setattr(ds.file_meta, "TransferSyntaxUID", syntax(i)))
+    return outcome(scan_, flags="odd-slice")
+
+
+@situation
+def deflated_with_a_damaged_end(folder: Path) -> Outcome:
+    encoded(DeflatedExplicitVRLittleEndian)(folder)
+    path = sorted(folder.iterdir())[2]
+    path.write_bytes(path.read_bytes()[:-4])
+    return outcome(refusals="missing-slices", aside="unreadable")
+
+
+@situation
 def one_slice_with_a_high_bit_beyond_its_word(folder: Path) -> Outcome:
     expose(folder, Scan(body()), stamped(HighBit=lambda i: 143 if i == 2 else 15))
     return outcome(refusals="SliceError")
@@ -442,6 +458,33 @@ def one_slice_with_a_high_bit_beyond_its_word(folder: Path) -> Outcome:
 def slope_of_zero(folder: Path) -> Outcome:
     expose(folder, Scan(body()), stamped(RescaleSlope=0))
     return outcome(refusals="SliceError")
+
+
+@situation
+def series_without_modality(folder: Path) -> Outcome:
+    scan_ = Scan(body())
+    expose(folder, scan_, stamped(Modality=""))
+    return outcome(scan_, flags="no-modality")
+
+
+@situation
+def values_through_a_table(folder: Path) -> Outcome:
+    scan_ = Scan(body(), modality="MR")
+    expose(folder, scan_, lambda ds, i: setattr(ds, "ModalityLUTSequence", [Dataset()]))
+    return outcome(scan_, flags="modality-lut")
+
+
+@situation
+def slope_beyond_all_numbers(folder: Path) -> Outcome:
+    expose(folder, Scan(body()), stamped(RescaleSlope="1e300"))
+    return outcome(refusals="SliceError")
+
+
+@situation
+def slope_that_turns_air_into_bone(folder: Path) -> Outcome:
+    scan_ = Scan(body())
+    expose(folder, replace(scan_, hu=scan_.hu + 1024), intercept=0, edit=stamped(RescaleSlope=-1))
+    return outcome(replace(scan_, hu=-1 * (scan_.hu + 1024)), flags="odd-rescale")
 
 
 @situation
@@ -1102,7 +1145,8 @@ def each_slice_in_a_gzip_of_its_own(folder: Path) -> Outcome:
     for path in expose(folder, scan_):
         path.with_suffix(".dcm.gz").write_bytes(gzip.compress(path.read_bytes()))
         path.unlink()
-    (folder / "volume.nii.gz").write_bytes(gzip.compress(bytes(1000)))
+    (folder / "volume.nii.gz").write_bytes(gzip.compress(struct.pack("<i", 348) + bytes(1000)))
+    (folder / "table.csv.gz").write_bytes(gzip.compress(b"a,b\n1,2\n"))
     return outcome(scan_, aside="not-dicom")
 
 
@@ -1119,6 +1163,7 @@ def gzip_broken(breaking: Callable[[bytes], bytes]) -> Situation:
 
 
 SITUATIONS |= {
+    "gzip_damaged_at_its_beginning": gzip_broken(lambda packed: packed[:30] + bytes(40) + packed[70:]),
     "gzip_cut_short": gzip_broken(lambda packed: packed[:-300]),
     "gzip_with_a_false_checksum": gzip_broken(lambda packed: packed[:-8] + b"\1\2\3\4" + packed[-4:]),
     "gzip_that_claims_gigabytes": gzip_broken(lambda packed: packed[:-4] + b"\xff\xff\xff\x7f"),

@@ -103,6 +103,16 @@ def test_each_slice_of_a_volume_tells_where_it_came_from(export, tmp_path):
     assert {one["file"] for one in slices} == used
 
 
+def test_a_patient_named_in_the_scanners_place_stays_out_of_the_table(tmp_path):
+    def edit(ds, index):
+        ds.Manufacturer, ds.ManufacturerModelName = "GE MEDICAL SYSTEMS", "HN-2290417"
+        ds.ConvolutionKernel, ds.InstitutionName = ["B30f", "otto zimmermann"], "St. Mary Medical Center"
+
+    expose(tmp_path / "src", Scan(body(5)), edit)
+    (row,) = convert(tmp_path / "src", tmp_path / "out").series
+    assert (row["vendor"], row["model"], row["kernel"]) == ("GE MEDICAL SYSTEMS", "", "")
+
+
 def test_harmless_names_stay_readable(export, tmp_path):
     convert(export, tmp_path / "out")
     files = [row["file"] for row in rows(tmp_path / "out" / "files.csv")]
