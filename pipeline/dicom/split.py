@@ -238,6 +238,7 @@ def _doubts(slices: Part, heights: NDArray[np.float64]) -> tuple[Problem, ...]:
         (f"more than {LONG_PAUSE_S:.0f} s apart", _long_pauses(ordered)),
         ("with nothing in their times to join them", _untimed_acquisitions(ordered)),
         ("with a gap in their numbers", _number_gaps(ordered, heights[order])),
+        *((f"of another {keyword}", _named(keyword)(ordered)) for keyword in _OF_THE_SCAN),
     ):
         changes = [index for index, (one, other) in enumerate(pairwise(names), start=1) if one != other]
         if len(changes) == 1 and MIN_SLICES <= changes[0] <= len(ordered) - MIN_SLICES:

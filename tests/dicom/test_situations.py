@@ -974,6 +974,7 @@ def blocks(**values: Any) -> Situation:
 SITUATIONS |= {
     "blocks_with_a_long_pause": blocks(AcquisitionTime=lambda i: f"1015{i // 6 * 40 + i % 6:02d}"),
     "blocks_of_two_acquisitions_without_times": blocks(AcquisitionNumber=lambda i: i // 6 + 1),
+    "blocks_of_two_kinds_of_image": blocks(ImageType=lambda i: [("ORIGINAL", "DERIVED")[i // 6], "PRIMARY", "AXIAL"]),
     "blocks_with_a_gap_in_their_numbers": blocks(InstanceNumber=lambda i: i + 1 + i // 6 * 94),
 }
 
