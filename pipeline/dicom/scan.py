@@ -120,9 +120,9 @@ def _contents(folder: Folder, known: Index, reader: _Reader, *, verify: bool) ->
     if remembered and remembered.is_of(folder):
         return remembered.contents()
     before = remembered.by_file() if remembered else {}
+    within = f"{folder.path}{os.sep}"
     contents = [
-        before[file] if file in before else reader.read(f"{folder.path}{os.sep}{file[0]}", file[1][2])
-        for file in folder.files
+        before[file] if file in before else reader.read(within + file[0], size=file[1][2]) for file in folder.files
     ]
     known.store(folder, contents)
     return contents

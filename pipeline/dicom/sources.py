@@ -15,7 +15,6 @@ from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
-from operator import attrgetter
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -108,24 +107,24 @@ def _walk_folder(root: Path, visited: set[tuple[int, int]]) -> Iterator[Folder |
             if (status.st_dev, status.st_ino) in visited:
                 continue
             visited.add((status.st_dev, status.st_ino))
-            with os.scandir(folder) as listing:
-                entries = sorted(listing, key=attrgetter("name"))
+            names = sorted(os.listdir(folder))  # noqa: PTH208
         except OSError as error:
             yield _fate(folder, "unreachable", f"the folder cannot be listed ({type(error).__name__})")
             continue
         files = []
-        for entry in entries:
+        within = f"{folder}{os.sep}"
+        for name in names:
             try:
-                status = entry.stat()
+                status = os.stat(within + name)  # noqa: PTH116 - half a scan of unchanged files is spent here
             except OSError:
-                yield _fate(folder / entry.name, "dangling-link", "vanished, or a link to nothing")
+                yield _fate(folder / name, "dangling-link", "vanished, or a link to nothing")
                 continue
             if stat.S_ISREG(status.st_mode):
-                files.append((entry.name, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)))
+                files.append((name, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)))
             elif stat.S_ISDIR(status.st_mode):
-                pending.append(folder / entry.name)
+                pending.append(folder / name)
             else:
-                yield _fate(folder / entry.name, "not-a-file", "a device, socket or pipe, not a file")
+                yield _fate(folder / name, "not-a-file", "a device, socket or pipe, not a file")
         if files:
             yield Folder(folder, tuple(files))
 
