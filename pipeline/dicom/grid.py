@@ -203,7 +203,7 @@ def _line_problems(
     heights = points @ normal
     gaps = np.diff(heights)
     if gaps.min() < SAME_PLACE_MM:
-        return [_refused("repeated-positions", "several slices lie at one position, others do not")]
+        return [_refused("repeated-positions", "several slices lie at one position, and nothing tells them apart")]
     residuals = np.linalg.norm(points - points[0] - np.arange(len(points))[:, None] * step, axis=1)
     worst = float(residuals.max())
     if worst <= max(RESIDUAL_TOLERANCE_MM, RESIDUAL_TOLERANCE * spacing):

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pipeline.core.records import Instance, SourceFile
+from pipeline.dicom.sources import root_of
 
 MIN_LETTERS = 3
 """Parts of a name shorter than this stand in too many words to tell anything."""
@@ -35,7 +36,7 @@ class SafeNames:
     """Names without patient data for the files below some roots."""
 
     def __init__(self, roots: Sequence[Path], instances: Iterable[Instance]) -> None:
-        self._roots = tuple(roots)
+        self._roots = tuple(map(root_of, roots))
         found = tuple(instances)
         self._whole, self._words = _identifiers(found, _IDENTIFYING)
         self._of_patients = _identifiers(found, _OF_THE_PATIENT)

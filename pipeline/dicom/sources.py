@@ -45,6 +45,9 @@ ARCHIVE_FAULTS: tuple[type[Exception], ...] = (
 )
 """What the standard library raises on archives that are damaged, encrypted or dishonest."""
 
+DICOMDIR = "DICOMDIR"
+"""The index of a medium, in its uppermost folder (PS3.10 8.6)."""
+
 _GZIP = b"\x1f\x8b"
 
 Stamp = tuple[int, int, int, int]
@@ -77,7 +80,7 @@ def walk(paths: Iterable[Path]) -> Iterator[Folder | FileFate]:
     What is no file (a socket, a dangling link) and what may not be entered comes as a fate with its reason.
     """
     visited: set[tuple[int, int]] = set()
-    for path in paths:
+    for path in map(root_of, paths):
         try:
             status = path.stat()
         except OSError as error:
@@ -88,6 +91,11 @@ def walk(paths: Iterable[Path]) -> Iterator[Folder | FileFate]:
         else:
             stamp = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
             yield Folder(path.parent, ((path.name, stamp),), is_part=True)
+
+
+def root_of(path: Path) -> Path:
+    """What is gone through for a path: for a DICOMDIR the folder that it is the index of."""
+    return path.parent if path.name.upper() == DICOMDIR else path
 
 
 def _walk_folder(root: Path, visited: set[tuple[int, int]]) -> Iterator[Folder | FileFate]:

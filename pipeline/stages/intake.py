@@ -111,7 +111,9 @@ def source_folders(ws: Workspace) -> tuple[Path, ...]:
     Raises:
         ConfigError: when one of them is not there.
     """
-    found = tuple(ws.root / path for path in ws.config.source.paths)
+    from pipeline.dicom.sources import root_of
+
+    found = tuple(root_of(ws.root / path) for path in ws.config.source.paths)
     missing = [name for name, path in zip(ws.config.source.paths, found, strict=True) if not path.exists()]
     if missing:
         raise ConfigError(f"[source] paths names {', '.join(missing)}, which is not there; put the exports there")

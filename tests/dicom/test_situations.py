@@ -946,6 +946,40 @@ def two_acquisitions_one_behind_the_other_are_flagged(folder: Path) -> Outcome:
 
 
 @situation
+def passes_of_mr_told_apart_by_number_alone_stay_whole_and_are_flagged(folder: Path) -> Outcome:
+    scan_ = Scan(body(16), modality="MR")
+    expose(folder, scan_, stamped(InstanceNumber=lambda i: 1 + i // 2 + 100 * (i % 2)))
+    return outcome(scan_, flags="told-apart-by-number")
+
+
+@situation
+def repeated_positions_without_numbers_are_never_mixed(folder: Path) -> Outcome:
+    one = Scan(body(8))
+    for number, scan_ in enumerate((one, raised(one, 0))):
+        expose(folder / str(number), scan_, stamped(InstanceNumber=None))
+    return outcome(refusals="repeated-positions")
+
+
+def blocks(**values: Any) -> Situation:
+    """Twelve slices in two blocks one behind the other, which something makes look like two scans."""
+
+    def build(folder: Path) -> Outcome:
+        scan_ = Scan(body(12))
+        expose(folder, scan_, stamped(**values))
+        return outcome(scan_, flags="two-acquisitions")
+
+    return build
+
+
+SITUATIONS |= {
+    "blocks_with_a_long_pause": blocks(AcquisitionTime=lambda i: f"1015{i // 6 * 40 + i % 6:02d}"),
+    "blocks_of_two_acquisitions_without_times": blocks(AcquisitionNumber=lambda i: i // 6 + 1),
+    "blocks_of_two_kinds_of_image": blocks(ImageType=lambda i: [("ORIGINAL", "DERIVED")[i // 6], "PRIMARY", "AXIAL"]),
+    "blocks_with_a_gap_in_their_numbers": blocks(InstanceNumber=lambda i: i + 1 + i // 6 * 94),
+}
+
+
+@situation
 def lossy_jpeg(folder: Path) -> Outcome:
     scan_ = Scan(np.full((4, 16, 16), 76))
     encode = lambda image: imagecodecs.jpeg8_encode(image.astype(np.uint8), level=100)  # noqa: E731

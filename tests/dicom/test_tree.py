@@ -185,6 +185,14 @@ def uids_of(path: Path) -> list[object]:
     return [header.SOPInstanceUID, header.SeriesInstanceUID, header.StudyInstanceUID, header.PatientID]
 
 
+def test_a_dicomdir_stands_for_the_folder_that_it_is_the_index_of(tmp_path):
+    expose(tmp_path / "src" / "IMAGES", Scan(body(5)))
+    (tmp_path / "src" / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    report = convert(tmp_path / "src" / "DICOMDIR", tmp_path / "out")
+    assert [row["status"] for row in report.series] == ["converted"]
+    assert sum(row["file"].startswith("IMAGES/") for row in report.files) == 5
+
+
 def test_two_series_of_equal_content_are_both_written(tmp_path):
     one = Scan(body(5))
     expose(tmp_path / "src" / "one", one)
