@@ -61,8 +61,8 @@ class InclusionConfig(Section):
     """`[inclusion]`: rules a series or patient must meet; a rule that is absent is not applied.
 
     `one_frame_of_reference` asks that all phases of a patient were scanned in one coordinate system, so that the same
-    position means the same place in each. `max_motion_mm` bounds how far the skin jumps between neighbouring slices;
-    it alone reads the pixels, of every series that no other rule speaks against.
+    position means the same place in each. `max_noise_hu` (in soft tissue), `max_metal_ml` and `max_motion_mm` (how far
+    the skin jumps from slice to slice) read the pixels of every series that no other rule speaks against.
     """
 
     slice_thickness_mm: tuple[float, float] | None = (1.0, 5.0)
@@ -73,11 +73,18 @@ class InclusionConfig(Section):
     min_coverage_mm: Annotated[float, Field(ge=0)] = 0.0
     kvp: tuple[float, float] | None = None
     kernels: tuple[str, ...] | None = None
+    max_noise_hu: Annotated[float, Field(gt=0)] | None = None
+    max_metal_ml: Annotated[float, Field(ge=0)] | None = None
     max_motion_mm: Annotated[float, Field(gt=0)] | None = None
     allow_tilt: bool = False
     one_frame_of_reference: bool = False
     min_age_years: Annotated[int, Field(ge=0)] | None = None
     diagnosis: tuple[str, ...] | None = None
+
+    @property
+    def reads_pixels(self) -> bool:
+        """True when a rule asks what only the pixels tell."""
+        return any(limit is not None for limit in (self.max_noise_hu, self.max_metal_ml, self.max_motion_mm))
 
     @model_validator(mode="after")
     def _ranges_rise(self) -> Self:

@@ -189,6 +189,21 @@ class SeriesFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class PixelFacts:
+    """What the inclusion rules ask about the pixels of a series; what cannot be measured is NaN.
+
+    Attributes:
+        noise_hu: standard deviation of the noise in soft tissue; NaN in MR, which has no scale.
+        metal_ml: volume brighter than any bone; NaN in MR.
+        motion_mm: largest jump of the skin between slices, see `image.motion`.
+    """
+
+    noise_hu: float
+    metal_ml: float
+    motion_mm: float
+
+
+@dataclass(frozen=True, slots=True)
 class PhaseGuess:
     """Which phase a series is, how sure, and why.
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
 
 from pipeline.core.labels import Label
-from pipeline.core.records import Problem, Severity
+from pipeline.core.records import PixelFacts, Problem, Severity
 from pipeline.core.volume import LabelMap, Unit, Volume
 from pipeline.image.motion import skin_jump_mm
 
@@ -32,6 +33,12 @@ MAX_METAL_ML = 0.1
 LIVER_HU = (0.0, 250.0)
 """Median of any liver, from severe steatosis without contrast to the brightest portal venous phase; outside it the HU
 scale is wrong or the label is not liver."""
+
+SOFT_TISSUE_HU = (0.0, 200.0)
+"""Means of muscle, spleen, liver and enhanced blood, whatever the phase."""
+
+_SOFT_TISSUE_PIXELS = 7
+"""A square of so many pixels, whose mean tells soft tissue through the noise."""
 
 _NOISE_LAG = 3
 """Pixels between the two voxels compared: reconstruction smooths neighbours, so that next ones differ too little."""
@@ -78,6 +85,19 @@ def measure_quality(image: Volume, labels: LabelMap) -> ImageQuality:
         metal_ml=metal,
         motion_mm=skin_jump_mm(image),
         cut=_cut_sides(whole),
+    )
+
+
+def pixel_facts(image: Volume) -> PixelFacts:
+    """What can be measured of a series before any label is there."""
+    if image.unit is not Unit.HU:
+        return PixelFacts(math.nan, math.nan, skin_jump_mm(image))
+    means = np.stack([uniform_filter(slice_.astype(np.float32), _SOFT_TISSUE_PIXELS) for slice_ in image.voxels])
+    low, high = SOFT_TISSUE_HU
+    return PixelFacts(
+        noise_hu=_noise(image.voxels, (means > low) & (means < high)),
+        metal_ml=int((image.voxels > METAL_HU).sum()) * image.geometry.voxel_volume_ml,
+        motion_mm=skin_jump_mm(image),
     )
 
 

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from types import MappingProxyType
 
 from pipeline.core.config import Config
-from pipeline.core.records import Patient, PhaseGuess, Problem, Reason, SeriesFacts, Severity
+from pipeline.core.records import Patient, PhaseGuess, PixelFacts, Problem, Reason, SeriesFacts, Severity
 from pipeline.dataset.decisions import Decision
 
 _RULE_OF_PROBLEM = MappingProxyType({"too-few-slices": "slice-count", "tilted": "tilt"})
@@ -34,7 +34,7 @@ class Candidate:
         decision: what a person said about it, None where nobody did.
         frame: FrameOfReferenceUID; "" where unknown.
         contradiction: what under the patient's number no one person can have; "" where nothing.
-        motion_mm: `image.motion.skin_jump_mm`; None where it was not measured.
+        pixels: what the pixels tell; None where nothing was measured.
     """
 
     key: str
@@ -47,7 +47,7 @@ class Candidate:
     decision: Decision | None = None
     frame: str = ""
     contradiction: str = ""
-    motion_mm: float | None = None
+    pixels: PixelFacts | None = None
 
     @property
     def agreed_phase(self) -> PhaseGuess:
@@ -170,13 +170,28 @@ def _tilt(candidate: Candidate, config: Config) -> str | None:
     return "the gantry was tilted: slices are stacked aslant" if tilted else None
 
 
+def _noise(candidate: Candidate, config: Config) -> str | None:
+    pixels, limit = candidate.pixels, config.inclusion.max_noise_hu
+    return _above(pixels.noise_hu, limit, "noise in soft tissue", "HU") if pixels else None
+
+
+def _metal(candidate: Candidate, config: Config) -> str | None:
+    pixels, limit = candidate.pixels, config.inclusion.max_metal_ml
+    return _above(pixels.metal_ml, limit, "metal", "ml") if pixels else None
+
+
 def _motion(candidate: Candidate, config: Config) -> str | None:
-    limit, found = config.inclusion.max_motion_mm, candidate.motion_mm
-    if limit is None or found is None or found <= limit:
+    pixels, limit = candidate.pixels, config.inclusion.max_motion_mm
+    return _above(pixels.motion_mm, limit, "jump of the skin from slice to slice", "mm") if pixels else None
+
+
+def _above(found: float, limit: float | None, what: str, unit: str) -> str | None:
+    """What is wrong with something measured in the pixels; None when nothing is, or nobody asked."""
+    if limit is None or found <= limit:
         return None
     if math.isnan(found):
-        return "no skin was found to measure motion by"
-    return f"the skin jumps by {found:.1f} mm between slices, expected at most {limit:g} mm"
+        return f"{what}: cannot be measured here"
+    return f"{what}: {found:.1f} {unit}, expected at most {limit:g} {unit}"
 
 
 def _phase_known(candidate: Candidate, config: Config) -> str | None:
@@ -222,6 +237,8 @@ SERIES_RULES: Mapping[str, Rule] = MappingProxyType(
         "coverage": _coverage,
         "kernel": _kernel,
         "kvp": _kvp,
+        "noise": _noise,
+        "metal": _metal,
         "motion": _motion,
         "phase-unknown": _phase_known,
         "phase-conflict": _phase_agreed,

@@ -32,6 +32,13 @@ AXIAL_TOLERANCE_DEG = 5.0
 TISSUE_HU = (-900.0, 3000.0)
 """A padding value that means something between these could also be tissue: such a series is flagged."""
 
+MAX_RESCALE = float(1 << 31)
+"""Stored values of 32 bits times more than this leave 64 bits; no scanner writes such a slope or intercept."""
+
+CT_SLOPES = (1e-3, 100.0)
+CT_INTERCEPT = 65536.0
+"""CT is stored in HU or a fraction or multiple of it, shifted by the range of 16 bits at most; else it is flagged."""
+
 _SMALL_RESCALE = 1 << 14
 """16-bit values times and plus this stay far within 32 bits."""
 
@@ -123,7 +130,7 @@ def _rescale(slice_: Instance) -> _Rescale:
     values = []
     for keyword, absent in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0)):
         value = slice_.number(keyword) if keyword in slice_.header else absent
-        if value is None:
+        if value is None or abs(value) > MAX_RESCALE:
             raise SliceError(f"{keyword} is no usable number", slice_.source)
         values.append(value)
     if values[0] == 0:
@@ -254,8 +261,14 @@ def _value_problems(slices: Sequence[Instance], rescales: Sequence[_Rescale], pa
         problems.append(Problem("monochrome1", Severity.NOTE, "shown inverted by viewers; values are kept as stored"))
     if any(_is_lossy(slice_) for slice_ in slices):
         problems.append(Problem("lossy", Severity.FLAG, "compressed with loss: values are near the true ones only"))
+    if any("ModalityLUTSequence" in slice_.header for slice_ in slices):
+        problems.append(
+            Problem("modality-lut", Severity.FLAG, "a table gives the values their meaning; it is not applied")
+        )
+    if not first.text("Modality"):
+        problems.append(Problem("no-modality", Severity.FLAG, "no modality: what the values mean is not known"))
     if first.text("Modality") == "CT":
-        problems.extend(_unit_problems(slices))
+        problems.extend(_unit_problems(slices, rescales))
     return problems
 
 
@@ -268,10 +281,13 @@ def _padding_could_be_tissue(slice_: Instance, rescale: _Rescale) -> bool:
     return value is not None and TISSUE_HU[0] < value * rescale.slope + rescale.intercept < TISSUE_HU[1]
 
 
-def _unit_problems(slices: Sequence[Instance]) -> Iterator[Problem]:
+def _unit_problems(slices: Sequence[Instance], rescales: Sequence[_Rescale]) -> Iterator[Problem]:
     kinds = {slice_.text("RescaleType").upper() for slice_ in slices} - {"", "HU", "HU_MOD"}
     if kinds:
         yield Problem("not-hounsfield", Severity.FLAG, "RescaleType says that the values are no Hounsfield units")
+    low, high = CT_SLOPES
+    if any(not low <= rescale.slope <= high or abs(rescale.intercept) > CT_INTERCEPT for rescale in rescales):
+        yield Problem("odd-rescale", Severity.FLAG, "RescaleSlope or RescaleIntercept give no Hounsfield units")
     if any("RescaleIntercept" not in slice_.header for slice_ in slices):
         message = "CT without RescaleIntercept; stored values were taken for Hounsfield units"
         yield Problem("no-rescale", Severity.FLAG, message)

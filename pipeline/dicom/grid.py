@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,15 +80,21 @@ def vector(instance: Instance, keyword: str, count: int) -> NDArray[np.float64] 
 def axes(instance: Instance) -> NDArray[np.float64] | None:
     """(3, 3) unit vectors in LPS along slice normal, rows and columns; None without a sound orientation."""
     cosines = vector(instance, "ImageOrientationPatient", 6)
-    if cosines is None:
-        return None
-    along_row, along_column = cosines[:3], cosines[3:]  # direction of growing column index, of growing row index
+    return None if cosines is None else _axes(cosines.tobytes())
+
+
+@lru_cache(maxsize=64)
+def _axes(cosines: bytes) -> NDArray[np.float64] | None:
+    """The same, read-only, once for all slices of a series; from bytes, since -0.0 equals 0.0 but gives other files."""
+    along_row, along_column = np.frombuffer(cosines).reshape(2, 3)  # of growing column index, of growing row index
     lengths = np.linalg.norm(along_row), np.linalg.norm(along_column)
     if np.abs(np.array(lengths) - 1).max() > UNIT_TOLERANCE or abs(along_row @ along_column) > UNIT_TOLERANCE:
         return None
     along_row, along_column = along_row / lengths[0], along_column / lengths[1]
     normal = np.cross(along_row, along_column)
-    return np.stack([normal / np.linalg.norm(normal), along_column, along_row])
+    directions = np.stack([normal / np.linalg.norm(normal), along_column, along_row])
+    directions.setflags(write=False)
+    return directions
 
 
 def in_plane(instance: Instance) -> tuple[int, int, float, float] | None:
@@ -196,7 +203,7 @@ def _line_problems(
     heights = points @ normal
     gaps = np.diff(heights)
     if gaps.min() < SAME_PLACE_MM:
-        return [_refused("repeated-positions", "several slices lie at one position, others do not")]
+        return [_refused("repeated-positions", "several slices lie at one position, and nothing tells them apart")]
     residuals = np.linalg.norm(points - points[0] - np.arange(len(points))[:, None] * step, axis=1)
     worst = float(residuals.max())
     if worst <= max(RESIDUAL_TOLERANCE_MM, RESIDUAL_TOLERANCE * spacing):

@@ -145,6 +145,7 @@ def harvest(paths: Sequence[Path]) -> Identifiers:
     """
     basket = _Basket()
     for path in paths:
+        path = path.parent if path.name.upper() == "DICOMDIR" else path
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if file.is_file():
                 _harvest_file(file, basket)

@@ -4,8 +4,7 @@ A file whose device, inode, size and time of change are those of the index is ta
 again). The index holds source identifiers: it lies in `private/`, mode 0600, and is only a cache; a damaged one, or
 one of another version, is begun anew.
 
-A folder is one row. Its headers are kept as what differs from one to the next, nearly nothing within a series, and
-parsed all together when the first of them is asked for.
+A folder is one row. Its headers are kept as what differs from one to the next, nearly nothing within a series.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ import os
 import sqlite3
 import struct
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import compress, count
+from itertools import compress
 from operator import is_not
 from pathlib import Path
 from types import TracebackType
@@ -61,39 +60,6 @@ Content = Mapping[str, object] | list[Entry]
 """What one file holds: a DICOM object, told by its header, or entries."""
 
 
-class StoredHeader(Mapping[str, object]):
-    """A header as the index keeps it, parsed when it is first asked for, with all of its folder."""
-
-    __slots__ = ("_headers", "_number")
-
-    def __init__(self, headers: _StoredHeaders, number: int) -> None:
-        self._headers = headers
-        self._number = number
-
-    def __getitem__(self, keyword: str) -> object:
-        return self._headers.parsed()[self._number][keyword]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._headers.parsed()[self._number])
-
-    def __len__(self) -> int:
-        return len(self._headers.parsed()[self._number])
-
-
-class _StoredHeaders:
-    """The headers of one folder."""
-
-    __slots__ = ("_content",)
-
-    def __init__(self, text: bytes) -> None:
-        self._content: bytes | list[dict[str, object]] = text
-
-    def parsed(self) -> list[dict[str, object]]:
-        if isinstance(self._content, bytes):
-            self._content = _joined(json.loads(self._content))
-        return self._content
-
-
 def _differences(headers: Sequence[Mapping[str, object]]) -> Iterator[object]:
     """Each header as what is not the selfsame object in the one before it; as [header] where it has other keys."""
     before: Mapping[str, object] = {}
@@ -106,11 +72,11 @@ def _differences(headers: Sequence[Mapping[str, object]]) -> Iterator[object]:
         before = header
 
 
-def _joined(differences: Sequence[Any]) -> list[dict[str, object]]:
-    headers: list[dict[str, object]] = []
+def _joined(differences: Iterable[Any]) -> Iterator[dict[str, object]]:
+    header: dict[str, object] = {}
     for new in differences:
-        headers.append(headers[-1] | _frozen(new) if isinstance(new, dict) else _frozen(new[0]))
-    return headers
+        header = header | _frozen(new) if isinstance(new, dict) else _frozen(new[0])
+        yield header
 
 
 def _frozen(value: Any) -> Any:
@@ -135,8 +101,8 @@ def _packed_contents(contents: Sequence[Content]) -> tuple[bytes, bytes]:
     headers: list[Mapping[str, object]] = []
     for content in contents:
         if isinstance(content, list):
-            kept.append([(entry.member, None if entry.header else entry.fate) for entry in content])
-            headers.extend(entry.header for entry in content if entry.header)
+            kept.append([(entry.member, entry.fate if entry.header is None else None) for entry in content])
+            headers.extend(entry.header for entry in content if entry.header is not None)
         else:
             kept.append(0)
             headers.append(content)
@@ -145,15 +111,12 @@ def _packed_contents(contents: Sequence[Content]) -> tuple[bytes, bytes]:
 
 def _unpacked_contents(contents: bytes, headers: bytes) -> Iterator[Content]:
     """What the files of a folder hold, as it was packed."""
-    stored, number = _StoredHeaders(headers), count()
+    stored = _joined(json.loads(headers))
     for kept in json.loads(contents):
         if kept == 0:
-            yield StoredHeader(stored, next(number))
+            yield next(stored)
         else:
-            yield [
-                Entry(member, None, tuple(fate)) if fate else Entry(member, StoredHeader(stored, next(number)))
-                for member, fate in kept
-            ]
+            yield [Entry(member, None, tuple(fate)) if fate else Entry(member, next(stored)) for member, fate in kept]
 
 
 def _checksum(columns: Sequence[bytes]) -> int:
@@ -181,7 +144,7 @@ class Remembered:
         return self.files == _packed_files(folder)
 
     def contents(self) -> Iterator[Content]:
-        """What each file holds."""
+        """What each file holds, parsed when the first is asked for."""
         return _unpacked_contents(*self.packed)
 
     def by_file(self) -> dict[tuple[str, Stamp], Content]:
@@ -258,11 +221,11 @@ def _explained(error: Exception, path: Path) -> StorageError:
 def _opened(path: Path) -> sqlite3.Connection:
     path.touch(mode=PRIVATE_FILE_MODE)
     connection = sqlite3.connect(path, timeout=60)
+    connection.execute("PRAGMA synchronous = OFF")  # after a power cut it may be damaged, and is then begun anew
+    connection.execute("PRAGMA journal_mode = MEMORY")
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version != _VERSION:
         connection.execute("DROP TABLE IF EXISTS folder")
         connection.execute(f"PRAGMA user_version = {_VERSION}")
     connection.execute(_SCHEMA)
-    connection.execute("PRAGMA synchronous = OFF")  # after a power cut it may be damaged, and is then begun anew
-    connection.execute("PRAGMA journal_mode = MEMORY")
     return connection

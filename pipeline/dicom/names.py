@@ -14,12 +14,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pipeline.core.records import Instance, SourceFile
+from pipeline.dicom.sources import root_of
 
 MIN_LETTERS = 3
 """Parts of a name shorter than this stand in too many words to tell anything."""
 
 _IDENTIFYING = ("PatientName", "PatientID", "AccessionNumber", "StudyID", "InstitutionName", "StationName")
 """What is looked for in names; dates and UIDs are known by their looks."""
+
+_OF_THE_PATIENT = ("PatientName", "PatientID", "AccessionNumber")
+"""What is looked for in free texts, where a hospital's words ("medical") may stand."""
 
 _HARMLESS = re.compile(r"(?:i|im|img|image|ct|mr|se|st|slice|series|file|instance|z)[-_]?\d{1,6}", re.IGNORECASE)
 """What scanners and archives call files; six digits and no more, for a date has eight."""
@@ -32,8 +36,10 @@ class SafeNames:
     """Names without patient data for the files below some roots."""
 
     def __init__(self, roots: Sequence[Path], instances: Iterable[Instance]) -> None:
-        self._roots = tuple(roots)
-        self._whole, self._words = _identifiers(instances)
+        self._roots = tuple(map(root_of, roots))
+        found = tuple(instances)
+        self._whole, self._words = _identifiers(found, _IDENTIFYING)
+        self._of_patients = _identifiers(found, _OF_THE_PATIENT)
         self._known: dict[str, str] = {}
         self._hidden = 0
 
@@ -44,6 +50,13 @@ class SafeNames:
         if source.member is None:
             return name
         return f"{name}!{'/'.join(self._safe(part) for part in source.member.split('/') if part)}"
+
+    def text(self, text: str) -> str:
+        """A free text of a header, such as a scanner's name; "" where it names a patient."""
+        whole, single = self._of_patients
+        folded = _folded(text)
+        is_safe = single.isdisjoint(_words(folded)) and not any(value in folded for value in whole)
+        return text if is_safe else ""
 
     def _relative(self, path: Path) -> Path:
         for root in self._roots:
@@ -83,9 +96,9 @@ def _words(text: str) -> list[str]:
     return [word for word in re.split(r"[\W_]+", text) if len(word) >= MIN_LETTERS]
 
 
-def _identifiers(instances: Iterable[Instance]) -> tuple[frozenset[str], frozenset[str]]:
+def _identifiers(instances: Iterable[Instance], keywords: Sequence[str]) -> tuple[frozenset[str], frozenset[str]]:
     """Whole values to look for anywhere in a name, and single words of patients' names."""
-    texts = {instance.text(keyword) for instance in instances for keyword in _IDENTIFYING}
+    texts = {instance.text(keyword) for instance in instances for keyword in keywords}
     values = {_folded(text).strip() for text in texts}
     whole = frozenset(value for value in values if len(value) > MIN_LETTERS)
     return whole, frozenset(word for value in values for word in _words(value) if not word.isdecimal())

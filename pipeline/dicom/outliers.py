@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.records import Instance, Problem, Series, Severity, SourceFile
 from pipeline.dicom.grid import vector
+from pipeline.dicom.header import TRANSFER_SYNTAX
 
 MIN_AGREEING = 2
 """So many slices must agree before another one is odd among them."""
@@ -29,7 +30,7 @@ _DECIMALS = 5
 _ONCE_A_SLICE = (
     *("RescaleSlope", "RescaleIntercept", "RescaleType", "BitsAllocated", "BitsStored", "HighBit"),
     *("PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "PhotometricInterpretation"),
-    *("SamplesPerPixel", "PixelSpacing", "ImageOrientationPatient"),
+    *("SamplesPerPixel", "PixelSpacing", "ImageOrientationPatient", TRANSFER_SYNTAX),
 )
 """What decides values and place, and is the same in all slices or differs from each to the next."""
 

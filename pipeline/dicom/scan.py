@@ -34,6 +34,8 @@ FolderContents: TypeAlias = tuple[Folder, Iterable[Content]]
 
 _PREFIX = b"DICM"
 _DICOM_UIDS = b"1.2.840.10008."
+_NIFTI_BEGINNINGS = tuple(size.to_bytes(4, order) for size in (348, 540) for order in ("little", "big"))
+"""Volumes that lie beside their slices, too large to look into."""
 _NOT_DICOM = (Fate.EXCLUDED.value, "not-dicom", "not a DICOM file")
 _EMPTY = (Fate.UNREADABLE.value, "empty", "the file has no bytes")
 _DIRECTORY = (Fate.EXCLUDED.value, "directory-file", "a DICOMDIR: an index of other files, which are read themselves")
@@ -118,9 +120,9 @@ def _contents(folder: Folder, known: Index, reader: _Reader, *, verify: bool) ->
     if remembered and remembered.is_of(folder):
         return remembered.contents()
     before = remembered.by_file() if remembered else {}
+    within = f"{folder.path}{os.sep}"
     contents = [
-        before[file] if file in before else reader.read(f"{folder.path}{os.sep}{file[0]}", file[1][2])
-        for file in folder.files
+        before[file] if file in before else reader.read(within + file[0], size=file[1][2]) for file in folder.files
     ]
     known.store(folder, contents)
     return contents
@@ -141,7 +143,7 @@ class _Reader:
                 return header
             if is_archive(head):
                 return self._read_archive(Path(path))
-            if is_gzip(head) and looks_like_dicom(gzip_beginning(head)):
+            if is_gzip(head) and not gzip_beginning(head).startswith(_NIFTI_BEGINNINGS):
                 return [_read_gzip(Path(path))]
             with Path(path).open("rb") as file:
                 return [_read_object(None, head, file, size)]
@@ -198,13 +200,14 @@ def _read_object(member: str | None, head: bytes, file: BinaryIO, size: int) -> 
         return Entry(member, None, _DIRECTORY)
     if header.keys() & {"SeriesInstanceUID", words.PIXEL_OFFSET} or header[words.TRANSFER_SYNTAX] == DEFLATED:
         return Entry(member, header)
-    began = _has_preamble(head) or "SOPClassUID" in header
+    began = _has_preamble(head) or "SOPClassUID" in header or _was_dicom(head)
     return _unreadable(member, "it ends before its series and its pixels") if began else Entry(member, None, _NOT_DICOM)
 
 
 def _read_gzip(path: Path) -> Entry:
     try:
-        content = gunzipped(path.read_bytes())
+        with path.open("rb") as file:
+            content = gunzipped(file)
     except ArchiveError as error:
         return _unreadable(None, str(error))
     return _read_object(None, content[:HEAD_BYTES], io.BytesIO(content), len(content))

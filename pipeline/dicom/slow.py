@@ -148,6 +148,8 @@ def inflated(file: BinaryIO, head: bytes) -> bytes:
     content = stream.decompress(raw, MAX_INFLATED_BYTES)
     if stream.unconsumed_tail:
         raise ValueError("the deflated dataset is larger than any image")
+    if not stream.eof or stream.unused_data.strip(b"\0"):
+        raise ValueError("the deflated dataset does not end where the file does: it is damaged")
     return content
 
 

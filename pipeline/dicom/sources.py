@@ -15,7 +15,6 @@ from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
-from operator import attrgetter
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -45,6 +44,9 @@ ARCHIVE_FAULTS: tuple[type[Exception], ...] = (
     ValueError,
 )
 """What the standard library raises on archives that are damaged, encrypted or dishonest."""
+
+DICOMDIR = "DICOMDIR"
+"""The index of a medium, in its uppermost folder (PS3.10 8.6)."""
 
 _GZIP = b"\x1f\x8b"
 
@@ -78,7 +80,7 @@ def walk(paths: Iterable[Path]) -> Iterator[Folder | FileFate]:
     What is no file (a socket, a dangling link) and what may not be entered comes as a fate with its reason.
     """
     visited: set[tuple[int, int]] = set()
-    for path in paths:
+    for path in map(root_of, paths):
         try:
             status = path.stat()
         except OSError as error:
@@ -91,6 +93,11 @@ def walk(paths: Iterable[Path]) -> Iterator[Folder | FileFate]:
             yield Folder(path.parent, ((path.name, stamp),), is_part=True)
 
 
+def root_of(path: Path) -> Path:
+    """What is gone through for a path: for a DICOMDIR the folder that it is the index of."""
+    return path.parent if path.name.upper() == DICOMDIR else path
+
+
 def _walk_folder(root: Path, visited: set[tuple[int, int]]) -> Iterator[Folder | FileFate]:
     pending = [root]
     while pending:
@@ -100,24 +107,24 @@ def _walk_folder(root: Path, visited: set[tuple[int, int]]) -> Iterator[Folder |
             if (status.st_dev, status.st_ino) in visited:
                 continue
             visited.add((status.st_dev, status.st_ino))
-            with os.scandir(folder) as listing:
-                entries = sorted(listing, key=attrgetter("name"))
+            names = sorted(os.listdir(folder))  # noqa: PTH208
         except OSError as error:
             yield _fate(folder, "unreachable", f"the folder cannot be listed ({type(error).__name__})")
             continue
         files = []
-        for entry in entries:
+        within = f"{folder}{os.sep}"
+        for name in names:
             try:
-                status = entry.stat()
+                status = os.stat(within + name)  # noqa: PTH116 - half a scan of unchanged files is spent here
             except OSError:
-                yield _fate(folder / entry.name, "dangling-link", "vanished, or a link to nothing")
+                yield _fate(folder / name, "dangling-link", "vanished, or a link to nothing")
                 continue
             if stat.S_ISREG(status.st_mode):
-                files.append((entry.name, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)))
+                files.append((name, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)))
             elif stat.S_ISDIR(status.st_mode):
-                pending.append(folder / entry.name)
+                pending.append(folder / name)
             else:
-                yield _fate(folder / entry.name, "not-a-file", "a device, socket or pipe, not a file")
+                yield _fate(folder / name, "not-a-file", "a device, socket or pipe, not a file")
         if files:
             yield Folder(folder, tuple(files))
 
@@ -145,12 +152,20 @@ def gzip_beginning(head: bytes) -> bytes:
     return b""
 
 
-def gunzipped(packed: bytes) -> bytes:
+def gunzipped(file: BinaryIO) -> bytes:
     """What a gzip of one file holds, its checksum verified.
+
+    Args:
+        file: the gzip, seekable; nothing of it is read where it is larger than any image.
 
     Raises:
         ArchiveError: when it is damaged, cut, or claims or holds more than an honest file.
     """
+    size = file.seek(0, os.SEEK_END)
+    if size > MAX_FILE_BYTES:
+        raise ArchiveError("a gzip larger than any image")
+    file.seek(0)
+    packed = file.read(size)
     declared = int.from_bytes(packed[-4:], "little")
     if declared > MAX_EXPANSION * len(packed):
         raise ArchiveError("expands like a bomb")
@@ -251,7 +266,7 @@ def each_opened(sources: Iterable[SourceFile]) -> Iterator[tuple[SourceFile, Bin
     for source in dict.fromkeys(sources):
         if source.member is None:
             with source.path.open("rb") as file:
-                yield source, BytesIO(gunzipped(file.read(MAX_FILE_BYTES))) if is_gzip(file.peek(132)) else file
+                yield source, BytesIO(gunzipped(file)) if is_gzip(file.peek(132)) else file
         else:
             wanted.setdefault(source.path, set()).add(source.member)
     for path, labels in wanted.items():

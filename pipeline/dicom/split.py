@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -30,6 +31,9 @@ PAUSE_S = 3.0
 
 LONG_PAUSE_S = 15.0
 """A pause between two blocks that lie one behind the other, too long for one breath-held scan."""
+
+NUMBER_TOLERANCE = 0.3
+"""How far, relatively, numbers and positions of neighbouring slices may go apart by rounding and still go together."""
 
 PLACE_TOLERANCE_MM = 0.05
 """Positions of one place in two phases differ by rounding, less than this; slices are at least 0.2 mm apart."""
@@ -178,15 +182,20 @@ def _share_coverage(one: NDArray[np.float64], other: NDArray[np.float64]) -> boo
 def _by_number(slices: Part, heights: NDArray[np.float64]) -> list[tuple[Part, tuple[Problem, ...]]]:
     """What only InstanceNumber can tell apart; always flagged."""
     times = _repeats(heights)
-    if times > 1 and len(slices) == times * len(set(_places(heights).tolist())):
+    numbers = set(map(_instance_number, slices))
+    complete = len(slices) == times * len(set(_places(heights).tolist()))
+    if times > 1 and complete and len(numbers) == len(slices):
         parts = _by_occurrence(slices, heights)
         message = f"{times} volumes at the same positions, told apart by InstanceNumber alone"
         return [(part, (Problem("told-apart-by-number", Severity.FLAG, message),)) for part in parts]
-    runs = _sweeps(slices, heights) if slices[0].text("Modality") == "CT" and times == 1 else []
+    runs = _sweeps(slices, heights) if times == 1 else []
     if len(runs) > 1 and _tell_apart(runs, heights, slices):
         message = f"{len(runs)} passes along the patient, told apart by InstanceNumber alone"
-        return [(part, (Problem("told-apart-by-number", Severity.FLAG, message),)) for part in runs]
-    return [(slices, _doubts(slices))]
+        doubt = Problem("told-apart-by-number", Severity.FLAG, message)
+        if slices[0].text("Modality") == "CT":
+            return [(part, (doubt,)) for part in runs]
+        return [(slices, (replace(doubt, message=f"{message}, and kept together"),))]
+    return [(slices, _doubts(slices, heights) if times == 1 else ())]
 
 
 def _by_occurrence(slices: Part, heights: NDArray[np.float64]) -> list[Part]:
@@ -219,20 +228,46 @@ def _sweeps(slices: Part, heights: NDArray[np.float64]) -> list[Part]:
     return runs
 
 
-def _doubts(slices: Part) -> tuple[Problem, ...]:
-    """Two blocks one behind the other that look like two scans, although nothing solid says so."""
-    classes = _classes(slices, _named("AcquisitionNumber")(slices))
-    if len(classes) != 2 or slices[0].text("Modality") != "CT" or min(map(len, classes)) < MIN_SLICES:
+def _doubts(slices: Part, heights: NDArray[np.float64]) -> tuple[Problem, ...]:
+    """Two blocks one behind the other that look like two scans, although nothing solid says so; CT only."""
+    if slices[0].text("Modality") != "CT":
         return ()
-    times = [[time for time in map(time_s, part) if time is not None] for part in classes]
-    if not all(times):
-        return ()
-    first, second = sorted(times, key=min)
-    pause = min(second) - max(first)
-    if pause < LONG_PAUSE_S:
-        return ()
-    message = f"two acquisitions one behind the other, {pause:.0f} s apart; they may be two phases"
-    return (Problem("two-acquisitions", Severity.FLAG, message, "look whether contrast changes between them"),)
+    order = np.argsort(heights, kind="stable")
+    ordered = [slices[index] for index in order]
+    for why, names in (
+        (f"more than {LONG_PAUSE_S:.0f} s apart", _long_pauses(ordered)),
+        ("with nothing in their times to join them", _untimed_acquisitions(ordered)),
+        ("with a gap in their numbers", _number_gaps(ordered, heights[order])),
+        *((f"of another {keyword}", _named(keyword)(ordered)) for keyword in _OF_THE_SCAN),
+    ):
+        changes = [index for index, (one, other) in enumerate(pairwise(names), start=1) if one != other]
+        if len(changes) == 1 and MIN_SLICES <= changes[0] <= len(ordered) - MIN_SLICES:
+            message = f"two acquisitions one behind the other, {why}; they may be two phases"
+            return (Problem("two-acquisitions", Severity.FLAG, message, "look whether contrast changes between them"),)
+    return ()
+
+
+def _long_pauses(slices: Sequence[Instance]) -> list[str]:
+    """How many long pauses came before each slice; nothing where a time is unknown."""
+    times = [time_s(slice_) for slice_ in slices]
+    known = sorted({time for time in times if time is not None})
+    starts = [later for earlier, later in pairwise(known) if later - earlier >= LONG_PAUSE_S]
+    return [] if None in times else [str(sum(start <= time for start in starts)) for time in times if time is not None]
+
+
+def _untimed_acquisitions(slices: Sequence[Instance]) -> list[str]:
+    """AcquisitionNumber of each slice where no times tell that one scan followed the other at once."""
+    is_timed = len({time_s(slice_) for slice_ in slices}) > 1
+    return [] if is_timed else _named("AcquisitionNumber")(slices)
+
+
+def _number_gaps(slices: Sequence[Instance], heights: NDArray[np.float64]) -> list[str]:
+    """How often numbers went on faster or slower than positions before each slice; nothing where some are missing."""
+    numbers = [_instance_number(slice_) for slice_ in slices]
+    if not np.isfinite(numbers).all():
+        return []
+    rates = np.abs(np.diff(numbers)) / np.diff(heights)
+    return [str(gaps) for gaps in np.cumsum([0, *~np.isclose(rates, np.median(rates), rtol=NUMBER_TOLERANCE)])]
 
 
 def _pauses(slices: Sequence[Instance]) -> list[str]:

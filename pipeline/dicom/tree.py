@@ -116,7 +116,7 @@ def convert_tree(
         names.of(instance.source)  # in order of path, so that the same tree gives the same numbers
     results: list[_Result] = []
     for number, series in enumerate(grouping.series, start=1):
-        row = _described(series, guesses[series.key], pseudonyms)
+        row = _described(series, guesses[series.key], pseudonyms, names)
         results.append(_converted(series, row, names, shelf, pseudonyms, allow_tilt=allow_tilt))
         progress(number, len(grouping.series))
     files = _file_rows(found, grouping, results, names)
@@ -238,7 +238,7 @@ def _messages(problems: Iterable[Problem], severity: Severity) -> str:
     return "; ".join(f"{problem.code}: {problem.message}" for problem in problems if problem.severity is severity)
 
 
-def _described(series: Series, guess: PhaseGuess, pseudonyms: Pseudonyms) -> dict[str, str]:
+def _described(series: Series, guess: PhaseGuess, pseudonyms: Pseudonyms, names: SafeNames) -> dict[str, str]:
     facts = series_facts(series)
     phase = guess.phase.value if guess.phase else "?" if guess.needs_person else ""
     modality = _safe_modality(facts.modality)
@@ -247,10 +247,10 @@ def _described(series: Series, guess: PhaseGuess, pseudonyms: Pseudonyms) -> dic
         series=_name(modality, series.key, pseudonyms),
         modality=modality,
         phase=phase,
-        vendor=facts.manufacturer,
-        model=facts.model,
+        vendor=names.text(facts.manufacturer),
+        model=names.text(facts.model),
         thickness="" if facts.slice_thickness_mm is None else f"{facts.slice_thickness_mm:g}",
-        kernel=facts.kernel,
+        kernel=names.text(facts.kernel),
     )
     return row
 

@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import Final
 
 from pipeline.dicom import header as words
@@ -322,6 +323,7 @@ def _after_item(head: bytes, position: int, length: int, element_at: ElementAt, 
     return end
 
 
+@lru_cache(maxsize=64)
 def _pixels(tag: int, vr: int, start: int, stop: int, size: int) -> dict[str, object]:
     if tag != words.PIXEL_TAG or vr not in (_OB, _OW, 0):
         raise _GiveUpError

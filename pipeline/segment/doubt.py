@@ -6,7 +6,7 @@ Needs torch; import it inside functions.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -16,11 +16,22 @@ SURE_BACKGROUND = 0.95
 _TINY = 1e-7
 
 
-def doubt_signals(probabilities: torch.Tensor, lesion_channels: list[int], voxel_ml: float) -> dict[str, float]:
+def doubtful_band(logits: torch.Tensor, probabilities_of: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """(channels, voxels) probabilities where background is not sure; one slice at a time, for the sake of memory.
+
+    Args:
+        logits: (channels, slices, rows, columns), any float type.
+        probabilities_of: probabilities of a slice of them, float32; channel 0 is background and they sum to 1.
+    """
+    slices = map(probabilities_of, logits.unbind(1))
+    return torch.cat([probabilities[:, probabilities[0] < SURE_BACKGROUND] for probabilities in slices], dim=1)
+
+
+def doubt_signals(band: torch.Tensor, lesion_channels: list[int], voxel_ml: float) -> dict[str, float]:
     """Signs of doubt in one volume; each grows with doubt.
 
     Args:
-        probabilities: (channels, slices, rows, columns), float32; channel 0 is background and they sum to 1.
+        band: see `doubtful_band`.
         lesion_channels: which channels mean lesion.
         voxel_ml: volume of one voxel of the network's grid.
 
@@ -30,12 +41,11 @@ def doubt_signals(probabilities: torch.Tensor, lesion_channels: list[int], voxel
         lesion_entropy: mean entropy in bits of "lesion or not" where a lesion is possible at all, 0.0 to 1.0.
         lesion_doubt_ml: volume that is neither clearly lesion nor clearly not, weighted by that entropy.
     """
-    band = probabilities[0] < SURE_BACKGROUND
     signals = {"entropy": 1.0, "lesion_entropy": 0.0, "lesion_doubt_ml": 0.0}
-    if not bool(band.any()):
+    if band.numel() == 0:
         return signals
-    inside = probabilities[:, band].clamp(_TINY, 1.0)
-    signals["entropy"] = float(-(inside * inside.log()).sum(0).mean()) / math.log(len(probabilities))
+    inside = band.clamp(_TINY, 1.0)
+    signals["entropy"] = float(-(inside * inside.log()).sum(0).mean()) / math.log(len(band))
     if lesion_channels:
         lesion = inside[lesion_channels].sum(0).clamp(_TINY, 1 - _TINY)
         bits = -(lesion * lesion.log2() + (1 - lesion) * (1 - lesion).log2())

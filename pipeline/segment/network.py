@@ -25,7 +25,7 @@ from pipeline.core.files import read_json
 from pipeline.core.labels import Label
 from pipeline.core.volume import Volume
 from pipeline.image.components import Box, fill_holes
-from pipeline.segment.doubt import doubt_signals
+from pipeline.segment.doubt import doubt_signals, doubtful_band
 from pipeline.segment.models import Model
 from pipeline.segment.plans import TORCH_RESAMPLING, Plans, plans_of, separate_axis
 from pipeline.segment.predictor import Answer, WindowPredictor
@@ -40,6 +40,7 @@ class Network:
 
     predictor: WindowPredictor
     plans: Plans
+    normalisation: default_normalization_schemes.ImageNormalization
     device: torch.device
 
     def preprocessed(self, image: Volume, box: Box) -> torch.Tensor:
@@ -61,10 +62,11 @@ class Network:
         try:
             return self.predictor.predict(data, self.device, deadline), str(self.device)
         except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
-            return self._answer_of_cpu(data, deadline), "cpu"
+            pass  # an error in hand keeps the memory that it ran out of
         except (RuntimeError, MemoryError) as error:
             raise SegmentationError(f"the network failed: {_first_line(error)}") from error
+        torch.cuda.empty_cache()
+        return self._answer_of_cpu(data, deadline), "cpu"
 
     def values_at(self, logits: torch.Tensor, shape: Shape, spacing_mm: Sequence[float]) -> NDArray[np.uint8]:
         """The network's label values on a grid of the image."""
@@ -78,26 +80,14 @@ class Network:
 
     def doubt(self, logits: torch.Tensor, labels: Mapping[int, Label]) -> dict[str, float]:
         """Signs of doubt, see `doubt.doubt_signals`."""
-        values = tuple(range(len(logits)))
-        if self.plans.regions:
-            probabilities = logits.float().sigmoid()
-            background = 1 - probabilities.amax(dim=0, keepdim=True)
-            probabilities = torch.cat([background, probabilities])
-            probabilities /= probabilities.sum(0)
-            values = 0, *self.plans.regions
-        else:
-            probabilities = logits.float().softmax(0)
+        values = (0, *self.plans.regions) if self.plans.regions else tuple(range(len(logits)))
         lesion = [index for index, value in enumerate(values) if labels.get(value) is Label.LESION]
-        return doubt_signals(probabilities, lesion, float(np.prod(self.plans.configuration["spacing"])) / 1000.0)
+        band = doubtful_band(logits, _of_regions if self.plans.regions else _of_classes)
+        return doubt_signals(band, lesion, float(np.prod(self.plans.configuration["spacing"])) / 1000.0)
 
     def _normalised(self, voxels: NDArray[np.float32]) -> NDArray[np.float32]:
-        (scheme, *_), (is_masked, *_) = (
-            self.plans.configuration[key] for key in ("normalization_schemes", "use_mask_for_norm")
-        )
-        outside = fill_holes(voxels != 0).astype(np.int8) - 1 if is_masked else None
-        normalised: NDArray[np.float32] = vars(default_normalization_schemes)[scheme](
-            use_mask_for_norm=is_masked, intensityproperties=self.plans.intensities
-        ).run(voxels, outside)
+        outside = fill_holes(voxels != 0).astype(np.int8) - 1 if self.normalisation.use_mask_for_norm else None
+        normalised: NDArray[np.float32] = self.normalisation.run(voxels, outside)
         return normalised
 
     def _answer_of_cpu(self, data: torch.Tensor, deadline: float) -> Answer:
@@ -113,7 +103,7 @@ def load_network(model: Model, device: str, config: CoarseConfig) -> Network:
     """A model read into memory, ready to label.
 
     Raises:
-        ModelError: when the files are damaged or unsafe, take more than one image, or the device is not there.
+        ModelError: when the files are damaged or unsafe, ask for what is not supported, or the device is not there.
     """
     checkpoints = [read_checkpoint(path) for path in model.checkpoints]
     dataset, content = read_json(model.folder / "dataset.json"), read_json(model.folder / "plans.json")
@@ -122,8 +112,9 @@ def load_network(model: Model, device: str, config: CoarseConfig) -> Network:
     mirrored_axes = checkpoints[0].get("inference_allowed_mirroring_axes") if config.mirroring else None
     predictor = WindowPredictor(networks, plans.heads, plans.patch_size, config.step_size, tuple(mirrored_axes or ()))
     where = torch.device(device_names(device)[0])
-    torch.backends.cudnn.benchmark = where.type == "cuda"
-    return Network(predictor, plans, where)
+    if where.type == "cuda":
+        torch.backends.cudnn.benchmark = True
+    return Network(predictor, plans, _normalisation_of(plans, model.name), where)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -163,6 +154,16 @@ def device_names(asked: str) -> tuple[str, ...]:
     return (f"cuda:{number}",)
 
 
+def _normalisation_of(plans: Plans, name: str) -> default_normalization_schemes.ImageNormalization:
+    scheme, is_masked = (plans.configuration[key][0] for key in ("normalization_schemes", "use_mask_for_norm"))
+    normalisation = getattr(default_normalization_schemes, scheme, None)
+    if normalisation is None:
+        raise ModelError(
+            f"model {name} normalises by {scheme}, which nnU-Net does not have; only its own are supported"
+        )
+    return normalisation(use_mask_for_norm=is_masked, intensityproperties=plans.intensities)
+
+
 def _network_of(plans: Plans, weights: Mapping[str, Any], name: str) -> torch.nn.Module:
     architecture = plans.configuration["architecture"]
     network: torch.nn.Module = get_network_from_plans(
@@ -190,6 +191,7 @@ class _OneDnnConv3d(torch.nn.Conv3d):
 
     For a single small image torch takes kernels of its own, three times slower on the layers of a small network; for
     larger images and for batches it takes oneDNN's too. See `ConvParams::use_mkldnn` in ATen/native/Convolution.cpp.
+    The layers become this after nnU-Net has built them, since the plans name torch's own class to build them from.
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - torch's name
@@ -198,6 +200,17 @@ class _OneDnnConv3d(torch.nn.Conv3d):
         return torch.mkldnn_convolution(
             input, self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups
         )
+
+
+def _of_classes(logits: torch.Tensor) -> torch.Tensor:
+    return logits.float().softmax(0)
+
+
+def _of_regions(logits: torch.Tensor) -> torch.Tensor:
+    """Probabilities of nested regions, with one of background before them."""
+    regions = logits.float().sigmoid()
+    probabilities = torch.cat([1 - regions.amax(dim=0, keepdim=True), regions])
+    return probabilities / probabilities.sum(0)
 
 
 def _resampled(

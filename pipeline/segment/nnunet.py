@@ -4,7 +4,7 @@ torch and nnunetv2 are imported when the first volume comes, never by importing 
 that may run in three threads: `prepare` (CPU), `infer` (device, one at a time), `finish` (CPU).
 
 Memory is bounded: 7 bytes a voxel of the image (the image, its copy in float32, the labels), and 4 bytes and 2 a class
-for each voxel of the network's grid. `benchmarks/segment.py memory` prints it: 2.2 GiB for 512 x 512 x 1000, libraries
+for each voxel of the network's grid. `benchmarks/segment.py memory` prints it: 2.0 GiB for 512 x 512 x 1000, libraries
 and post-processing included.
 """
 

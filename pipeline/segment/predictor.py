@@ -84,16 +84,21 @@ class WindowPredictor:
     ) -> Answer:
         padded, inside = pad_nd_image(data, self.patch_size, "constant", {"value": 0}, return_slicer=True)
         ask = partial(self._ask, network, device, deadline)
-        notes: tuple[str, ...] = ()
         with torch.autocast("cuda") if device.type == "cuda" else nullcontext():
-            try:
-                logits = self._gathered(ask, padded.to(device)).cpu()
-            except torch.OutOfMemoryError:
-                torch.cuda.empty_cache()
-                logits, notes = self._gathered(ask, padded), (GATHERED_IN_MAIN_MEMORY,)
+            on_device = self._gathered_on(device, ask, padded)
+            logits = self._gathered(ask, padded) if on_device is None else on_device
         logits = logits[(slice(None), *inside[1:])]
         votes = (logits.argmax(0).to(torch.uint8),) if len(self.networks) > 1 else ()
-        return Answer(logits, votes, notes)
+        return Answer(logits, votes, (GATHERED_IN_MAIN_MEMORY,) if on_device is None else ())
+
+    def _gathered_on(self, device: torch.device, ask: Ask, data: torch.Tensor) -> torch.Tensor | None:
+        """None where the device's memory does not hold it all; returned, since an error caught keeps that memory."""
+        try:
+            return self._gathered(ask, data.to(device)).cpu()
+        except torch.OutOfMemoryError:
+            pass
+        torch.cuda.empty_cache()
+        return None
 
     def _gathered(self, ask: Ask, data: torch.Tensor) -> torch.Tensor:
         """Logits of all windows, weighted by a Gaussian, in the memory that holds the data."""

@@ -24,7 +24,7 @@ from pipeline.core.files import (
     write_text,
 )
 from pipeline.core.pseudonyms import normalised_patient_id
-from pipeline.core.records import Case, FileFate, Patient, Phase, PhaseGuess, Problem, Series, Severity
+from pipeline.core.records import Case, FileFate, Patient, Phase, PhaseGuess, PixelFacts, Problem, Series, Severity
 from pipeline.core.series_file import save_series
 from pipeline.workspace import Stage, Waiting, Work, Workspace
 
@@ -111,7 +111,9 @@ def source_folders(ws: Workspace) -> tuple[Path, ...]:
     Raises:
         ConfigError: when one of them is not there.
     """
-    found = tuple(ws.root / path for path in ws.config.source.paths)
+    from pipeline.dicom.sources import root_of
+
+    found = tuple(root_of(ws.root / path) for path in ws.config.source.paths)
     missing = [name for name, path in zip(ws.config.source.paths, found, strict=True) if not path.exists()]
     if missing:
         raise ConfigError(f"[source] paths names {', '.join(missing)}, which is not there; put the exports there")
@@ -258,18 +260,18 @@ def _candidate(
         frame=series.first.text("FrameOfReferenceUID"),
         contradiction=doubtful.get(patient, "") if patient else "",
     )
-    if ws.config.inclusion.max_motion_mm is None or screen_series(candidate, ws.config):
+    if not ws.config.inclusion.reads_pixels or screen_series(candidate, ws.config):
         return candidate
-    return replace(candidate, motion_mm=_motion_mm(ws, series))
+    return replace(candidate, pixels=_pixel_facts(ws, series))
 
 
-def _motion_mm(ws: Workspace, series: Series) -> float | None:
+def _pixel_facts(ws: Workspace, series: Series) -> PixelFacts | None:
     """None where the pixels cannot be read, which the conversion will report."""
+    from pipeline.dataset.image_quality import pixel_facts
     from pipeline.dicom.convert import read_series
-    from pipeline.image.motion import skin_jump_mm
 
     try:
-        return skin_jump_mm(read_series(series, allow_tilt=ws.config.inclusion.allow_tilt).volume)
+        return pixel_facts(read_series(series, allow_tilt=ws.config.inclusion.allow_tilt).volume)
     except PipelineError:
         return None
 
@@ -424,7 +426,10 @@ SCREEN = Stage(
         "core",
         "dicom",
         "image/motion.py",
-        *(f"dataset/{module}.py" for module in ("clinical", "decisions", "inclusion", "rules", "selection")),
+        *(
+            f"dataset/{module}.py"
+            for module in ("clinical", "decisions", "image_quality", "inclusion", "rules", "selection")
+        ),
         "stages/intake.py",
     ),
     packages=("pydicom", "numpy", "pandas", "scipy", "scikit-image"),

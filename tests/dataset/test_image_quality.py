@@ -14,8 +14,9 @@ from scipy import ndimage
 
 from pipeline.core.geometry import Geometry
 from pipeline.core.volume import LabelMap, Unit, Volume
-from pipeline.dataset.image_quality import ImageQuality, measure_quality, quality_problems
+from pipeline.dataset.image_quality import ImageQuality, measure_quality, pixel_facts, quality_problems
 from pipeline.image.nifti import read_labels, read_volume
+from pipeline.synth.phantom import make_phantom
 
 SHAPE = (12, 48, 48)
 GEOMETRY = Geometry.from_axes(SHAPE, spacing_mm=(5.0, 2.0, 2.0))
@@ -88,6 +89,23 @@ def test_without_a_liver_nothing_is_claimed():
     assert math.isnan(quality.noise_hu)
     assert math.isnan(quality.liver_hu)
     assert codes(quality) == []
+
+
+@pytest.mark.parametrize("sd", [8, 25, 45])
+def test_noise_and_metal_are_measured_before_any_label_is_there(sd):
+    phantom = make_phantom(np.random.default_rng(2), shape=(8, 128, 128), spacing_mm=(5.0, 2.8, 2.8)).volume
+    rng = np.random.default_rng(sd)
+    hu = np.where(phantom.voxels > -200, 60, -1000) + rng.normal(0, sd, phantom.voxels.shape)
+    hu[3, 60:64, 60:64] = 3000
+    facts = pixel_facts(Volume(hu.astype(np.int16), phantom.geometry))
+    assert facts.noise_hu == pytest.approx(sd, rel=0.05)
+    assert facts.metal_ml == pytest.approx(16 * 5.0 * 2.8 * 2.8 / 1000)
+
+
+def test_intensities_of_mr_have_neither_noise_in_hu_nor_metal():
+    facts = pixel_facts(Volume(np.zeros(SHAPE, np.float32) + np.arange(48, dtype=np.float32), GEOMETRY, Unit.INTENSITY))
+    assert math.isnan(facts.noise_hu)
+    assert math.isnan(facts.metal_ml)
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the folder of shared test data is not there")

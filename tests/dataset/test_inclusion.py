@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.config import Config
-from pipeline.core.records import Patient, Phase, PhaseGuess, Problem, SeriesFacts, Severity
+from pipeline.core.records import Patient, Phase, PhaseGuess, PixelFacts, Problem, SeriesFacts, Severity
 from pipeline.dataset.inclusion import Candidate, consort, screen_cohort
 from pipeline.dataset.rules import screen_series
 from pipeline.dataset.selection import SHARP, SOFT_TISSUE, UNKNOWN_KERNEL, kernel_rank
@@ -84,15 +84,24 @@ def test_each_rule_speaks_alone_and_says_what_it_found(rule, facts, rules):
     assert reason.message
 
 
-@pytest.mark.parametrize(("found", "told"), [(3.4, "jumps by 3.4 mm"), (math.nan, "no skin")])
-def test_motion_speaks_where_it_was_measured_and_is_asked_for(found, told):
-    moved = replace(series("s", Phase.PLAIN), motion_mm=found)
-    (reason,) = screen_series(moved, config(max_motion_mm=3.0))
-    assert reason.rule == "motion"
+@pytest.mark.parametrize(
+    ("rule", "limit", "facts", "told"),
+    [
+        ("noise", {"max_noise_hu": 40}, {"noise_hu": 48.2}, "48.2 HU, expected at most 40 HU"),
+        ("metal", {"max_metal_ml": 0}, {"metal_ml": 0.3}, "0.3 ml, expected at most 0 ml"),
+        ("motion", {"max_motion_mm": 3}, {"motion_mm": 3.4}, "3.4 mm, expected at most 3 mm"),
+        ("motion", {"max_motion_mm": 3}, {"motion_mm": math.nan}, "cannot be measured"),
+    ],
+)
+def test_rules_about_pixels_speak_where_they_were_measured_and_are_asked_for(rule, limit, facts, told):
+    sound = PixelFacts(noise_hu=10.0, metal_ml=0.0, motion_mm=1.0)
+    bad = replace(series("s", Phase.PLAIN), pixels=replace(sound, **facts))
+    (reason,) = screen_series(bad, config(**limit))
+    assert reason.rule == rule
     assert told in reason.message
-    assert not screen_series(moved, config())
-    for sound in (None, 3.0):
-        assert not screen_series(replace(moved, motion_mm=sound), config(max_motion_mm=3.0))
+    assert not screen_series(bad, config())
+    for pixels in (None, sound):
+        assert not screen_series(replace(bad, pixels=pixels), config(**limit))
 
 
 def test_rules_that_are_not_set_are_not_asked():

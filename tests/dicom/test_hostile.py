@@ -15,7 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
@@ -27,7 +29,7 @@ from pipeline.dicom.convert import read_series
 from pipeline.dicom.grid import ODD_PLACE_MM
 from pipeline.dicom.scan import ScanResult, scan
 from pipeline.dicom.series import group_series
-from tests.dicom.scanner import Scan, body, expose
+from tests.dicom.scanner import Scan, body, dataset_of, expose
 from tests.dicom.test_situations import SITUATIONS
 
 
@@ -105,8 +107,15 @@ def test_archive_in_an_archive_is_set_aside(tmp_path):
 
 
 def test_gzip_that_is_no_tar_is_no_dicom(tmp_path):
-    (tmp_path / "volume.nii.gz").write_bytes(gzip.compress(bytes(1000)))
+    (tmp_path / "volume.nii.gz").write_bytes(gzip.compress(struct.pack("<i", 348) + bytes(1000)))
     assert fates(scan([tmp_path])) == [(Fate.EXCLUDED, "not-dicom")]
+
+
+def test_gzip_larger_than_any_image_is_not_read(tmp_path, monkeypatch):
+    path = expose(tmp_path, Scan(body(1)))[0]
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    monkeypatch.setattr(sources, "MAX_FILE_BYTES", 100)
+    assert fates(scan([tmp_path])) == [(Fate.UNREADABLE, "unreadable")]
 
 
 def test_deflated_bomb_is_unreadable(tmp_path, monkeypatch):
@@ -214,6 +223,27 @@ def assert_true(volume: Volume, truth: Scan) -> None:
 def shortened(raw: bytes, rng: np.random.Generator) -> bytes:
     place, length = int(rng.integers(0, len(raw))), int(rng.integers(1, 200))
     return raw[:place] if rng.integers(2) else raw[:place] + raw[place + length :]
+
+
+EXTREMES = (b"1e300", b"-1e308", b"1e-320", b"nan", b"inf", b"9999999999999999", b"-0", b"x", b"1\\2\\3")
+
+
+@pytest.mark.parametrize("raw", EXTREMES)
+def test_no_value_of_any_attribute_ends_the_conversion_of_everything(tmp_path, monkeypatch, raw):
+    names = [element.keyword for element in dataset_of(Scan(body(1)), 0) if element.keyword != "PixelData"]
+    padded = raw + b" " * (len(raw) % 2)
+    for number, keyword in enumerate(names):
+
+        def edit(ds: Dataset, index: int, keyword: str = keyword) -> None:
+            with_all_decisive_facts(ds, index)
+            ds.add_new(tag_for_keyword(keyword), "UN", padded)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(pydicom.config, "replace_un_with_known_vr", False)  # else it refuses to write such values
+            expose(tmp_path / str(number), Scan(body(4, 4, 4)), edit)
+    for volume in unflagged_volumes(tmp_path):
+        assert np.isfinite(volume.voxels).all()
+    assert len(names) > 25
 
 
 PIXEL_BYTES = 2 * 8 * 8

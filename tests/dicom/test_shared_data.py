@@ -107,7 +107,7 @@ def test_ge_series_with_descending_file_names_lies_upright_and_its_padding_is_ai
 
 def test_ge_tilt_with_three_spacings_is_refused_for_both():
     (series,) = series_in("gantry_tilt", "GE_tilt_variable_spacing")
-    assert {problem.code for problem in series.problems} == {"uneven-spacing", "tilted"}
+    assert {problem.code for problem in series.problems} == {"uneven-spacing", "tilted", "two-acquisitions"}
 
 
 @pytest.mark.parametrize("position", ["HFS", "HFDL"])

@@ -433,6 +433,22 @@ def one_slice_with_another_intercept(folder: Path) -> Outcome:
 
 
 @situation
+def one_slice_in_another_encoding(folder: Path) -> Outcome:
+    scan_ = Scan(body())
+    syntax = lambda i: ImplicitVRLittleEndian if i == 4 else "1.2.840.10008.1.2.1"  # noqa: E731
+    expose(folder, scan_, lambda ds, i: setattr(ds.file_meta, "TransferSyntaxUID", syntax(i)))
+    return outcome(scan_, flags="odd-slice")
+
+
+@situation
+def deflated_with_a_damaged_end(folder: Path) -> Outcome:
+    encoded(DeflatedExplicitVRLittleEndian)(folder)
+    path = sorted(folder.iterdir())[2]
+    path.write_bytes(path.read_bytes()[:-4])
+    return outcome(refusals="missing-slices", aside="unreadable")
+
+
+@situation
 def one_slice_with_a_high_bit_beyond_its_word(folder: Path) -> Outcome:
     expose(folder, Scan(body()), stamped(HighBit=lambda i: 143 if i == 2 else 15))
     return outcome(refusals="SliceError")
@@ -442,6 +458,33 @@ def one_slice_with_a_high_bit_beyond_its_word(folder: Path) -> Outcome:
 def slope_of_zero(folder: Path) -> Outcome:
     expose(folder, Scan(body()), stamped(RescaleSlope=0))
     return outcome(refusals="SliceError")
+
+
+@situation
+def series_without_modality(folder: Path) -> Outcome:
+    scan_ = Scan(body())
+    expose(folder, scan_, stamped(Modality=""))
+    return outcome(scan_, flags="no-modality")
+
+
+@situation
+def values_through_a_table(folder: Path) -> Outcome:
+    scan_ = Scan(body(), modality="MR")
+    expose(folder, scan_, lambda ds, i: setattr(ds, "ModalityLUTSequence", [Dataset()]))
+    return outcome(scan_, flags="modality-lut")
+
+
+@situation
+def slope_beyond_all_numbers(folder: Path) -> Outcome:
+    expose(folder, Scan(body()), stamped(RescaleSlope="1e300"))
+    return outcome(refusals="SliceError")
+
+
+@situation
+def slope_that_turns_air_into_bone(folder: Path) -> Outcome:
+    scan_ = Scan(body())
+    expose(folder, replace(scan_, hu=scan_.hu + 1024), intercept=0, edit=stamped(RescaleSlope=-1))
+    return outcome(replace(scan_, hu=-1 * (scan_.hu + 1024)), flags="odd-rescale")
 
 
 @situation
@@ -903,6 +946,40 @@ def two_acquisitions_one_behind_the_other_are_flagged(folder: Path) -> Outcome:
 
 
 @situation
+def passes_of_mr_told_apart_by_number_alone_stay_whole_and_are_flagged(folder: Path) -> Outcome:
+    scan_ = Scan(body(16), modality="MR")
+    expose(folder, scan_, stamped(InstanceNumber=lambda i: 1 + i // 2 + 100 * (i % 2)))
+    return outcome(scan_, flags="told-apart-by-number")
+
+
+@situation
+def repeated_positions_without_numbers_are_never_mixed(folder: Path) -> Outcome:
+    one = Scan(body(8))
+    for number, scan_ in enumerate((one, raised(one, 0))):
+        expose(folder / str(number), scan_, stamped(InstanceNumber=None))
+    return outcome(refusals="repeated-positions")
+
+
+def blocks(**values: Any) -> Situation:
+    """Twelve slices in two blocks one behind the other, which something makes look like two scans."""
+
+    def build(folder: Path) -> Outcome:
+        scan_ = Scan(body(12))
+        expose(folder, scan_, stamped(**values))
+        return outcome(scan_, flags="two-acquisitions")
+
+    return build
+
+
+SITUATIONS |= {
+    "blocks_with_a_long_pause": blocks(AcquisitionTime=lambda i: f"1015{i // 6 * 40 + i % 6:02d}"),
+    "blocks_of_two_acquisitions_without_times": blocks(AcquisitionNumber=lambda i: i // 6 + 1),
+    "blocks_of_two_kinds_of_image": blocks(ImageType=lambda i: [("ORIGINAL", "DERIVED")[i // 6], "PRIMARY", "AXIAL"]),
+    "blocks_with_a_gap_in_their_numbers": blocks(InstanceNumber=lambda i: i + 1 + i // 6 * 94),
+}
+
+
+@situation
 def lossy_jpeg(folder: Path) -> Outcome:
     scan_ = Scan(np.full((4, 16, 16), 76))
     encode = lambda image: imagecodecs.jpeg8_encode(image.astype(np.uint8), level=100)  # noqa: E731
@@ -1102,7 +1179,8 @@ def each_slice_in_a_gzip_of_its_own(folder: Path) -> Outcome:
     for path in expose(folder, scan_):
         path.with_suffix(".dcm.gz").write_bytes(gzip.compress(path.read_bytes()))
         path.unlink()
-    (folder / "volume.nii.gz").write_bytes(gzip.compress(bytes(1000)))
+    (folder / "volume.nii.gz").write_bytes(gzip.compress(struct.pack("<i", 348) + bytes(1000)))
+    (folder / "table.csv.gz").write_bytes(gzip.compress(b"a,b\n1,2\n"))
     return outcome(scan_, aside="not-dicom")
 
 
@@ -1119,6 +1197,7 @@ def gzip_broken(breaking: Callable[[bytes], bytes]) -> Situation:
 
 
 SITUATIONS |= {
+    "gzip_damaged_at_its_beginning": gzip_broken(lambda packed: packed[:30] + bytes(40) + packed[70:]),
     "gzip_cut_short": gzip_broken(lambda packed: packed[:-300]),
     "gzip_with_a_false_checksum": gzip_broken(lambda packed: packed[:-8] + b"\1\2\3\4" + packed[-4:]),
     "gzip_that_claims_gigabytes": gzip_broken(lambda packed: packed[:-4] + b"\xff\xff\xff\x7f"),

@@ -103,6 +103,16 @@ def test_each_slice_of_a_volume_tells_where_it_came_from(export, tmp_path):
     assert {one["file"] for one in slices} == used
 
 
+def test_a_patient_named_in_the_scanners_place_stays_out_of_the_table(tmp_path):
+    def edit(ds, index):
+        ds.Manufacturer, ds.ManufacturerModelName = "GE MEDICAL SYSTEMS", "HN-2290417"
+        ds.ConvolutionKernel, ds.InstitutionName = ["B30f", "otto zimmermann"], "St. Mary Medical Center"
+
+    expose(tmp_path / "src", Scan(body(5)), edit)
+    (row,) = convert(tmp_path / "src", tmp_path / "out").series
+    assert (row["vendor"], row["model"], row["kernel"]) == ("GE MEDICAL SYSTEMS", "", "")
+
+
 def test_harmless_names_stay_readable(export, tmp_path):
     convert(export, tmp_path / "out")
     files = [row["file"] for row in rows(tmp_path / "out" / "files.csv")]
@@ -173,6 +183,14 @@ def test_no_digest_of_a_uid_stands_in_names_or_tables(export, tmp_path):
 def uids_of(path: Path) -> list[object]:
     header = pydicom.dcmread(path, stop_before_pixels=True)
     return [header.SOPInstanceUID, header.SeriesInstanceUID, header.StudyInstanceUID, header.PatientID]
+
+
+def test_a_dicomdir_stands_for_the_folder_that_it_is_the_index_of(tmp_path):
+    expose(tmp_path / "src" / "IMAGES", Scan(body(5)))
+    (tmp_path / "src" / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    report = convert(tmp_path / "src" / "DICOMDIR", tmp_path / "out")
+    assert [row["status"] for row in report.series] == ["converted"]
+    assert sum(row["file"].startswith("IMAGES/") for row in report.files) == 5
 
 
 def test_two_series_of_equal_content_are_both_written(tmp_path):

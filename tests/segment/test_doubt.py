@@ -15,9 +15,9 @@ def volume(*voxels: tuple[float, float, float]) -> object:
 
 
 def signals(*voxels: tuple[float, float, float]) -> dict[str, float]:
-    from pipeline.segment.doubt import doubt_signals
+    from pipeline.segment.doubt import doubt_signals, doubtful_band
 
-    return doubt_signals(volume(*voxels), [2], voxel_ml=2.0)
+    return doubt_signals(doubtful_band(volume(*voxels), lambda probabilities: probabilities), [2], voxel_ml=2.0)
 
 
 def test_a_volume_of_nothing_but_background_is_the_most_doubtful():

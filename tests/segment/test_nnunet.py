@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +18,7 @@ from pipeline.core.geometry import Geometry
 from pipeline.core.labels import Label
 from pipeline.core.records import Phase
 from pipeline.core.volume import Volume
-from pipeline.image.nifti import content_sha256
+from pipeline.image.nifti import content_sha256, write_nifti
 from pipeline.image.orientation import reoriented
 from pipeline.segment.models import Model, find_model
 from pipeline.segment.nnunet import NnunetSegmenter
@@ -25,7 +27,8 @@ from pipeline.synth.phantom import Phantom, make_phantom
 from pipeline.synth.training_set import phantoms
 
 UNSEEN_SEED = 20_261_120
-REAL_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+ROOT = Path(__file__).resolve().parents[2]
+REAL_DATA = ROOT.parent / "shared" / "data"
 
 
 def dice(first: np.ndarray, second: np.ndarray) -> float:
@@ -82,6 +85,21 @@ def test_labels_are_the_same_bytes_from_run_to_run_and_nothing_is_printed(
     second = NnunetSegmenter(demo_model, "cpu").segment(one)
     assert first.raw_sha256 == second.raw_sha256 == content_sha256(second.labels)
     assert first.signals == second.signals
+
+
+def test_a_label_does_not_wait_for_packages_that_it_does_not_need(tmp_path: Path, one: Volume):
+    write_nifti(tmp_path / "one.nii.gz", one)
+    code = (
+        "import sys; from pathlib import Path; from pipeline.core.config import CoarseConfig\n"
+        "from pipeline.segment.batch import segment_files; from pipeline.segment.models import find_model\n"
+        "folder = Path(sys.argv[1]); model = find_model(CoarseConfig(), Path())\n"
+        "assert not segment_files([folder / 'one.nii.gz'], folder / 'out', model, 'cpu').failed\n"
+        "print({'pandas', 'skimage', 'matplotlib', 'SimpleITK', 'blosc2', 'torch._dynamo'} & set(sys.modules))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout == "set()\n"
 
 
 def test_one_segmenter_serves_many_threads(segmenter: NnunetSegmenter, one: Volume):

@@ -161,6 +161,14 @@ def test_plans_that_do_not_fit_the_weights_are_refused(tmp_path: Path, demo_mode
         NnunetSegmenter(model, "cpu").segment(volume)
 
 
+def test_model_of_an_unknown_normalisation_is_refused(tmp_path: Path, demo_model: Model, volume: Volume):
+    def strange(plans: dict[str, Any], configuration: dict[str, Any]) -> None:
+        configuration["normalization_schemes"] = ["HospitalNormalization"]
+
+    with pytest.raises(ModelError, match="HospitalNormalization"):
+        NnunetSegmenter(changed(demo_model, tmp_path, strange), "cpu").segment(volume)
+
+
 def test_model_of_several_images_a_case_is_refused(tmp_path: Path, demo_model: Model, volume: Volume):
     model = changed(demo_model, tmp_path, lambda plans, configuration: None)
     dataset = json.loads((model.folder / "dataset.json").read_text())
