@@ -148,7 +148,7 @@ def print_false_alarms(series: dict[str, Stack]) -> None:
             finding = find_text(clean)
             count[change].append(finding.is_suspect)
             if finding.is_suspect:
-                print(f"FALSE ALARM {name}, {change}: slices {finding.slices[:5]}, static {finding.is_static}")
+                print(f"FALSE ALARM {name}, {change}: {finding.lines[:5]}, static {finding.static}")
     for change, alarms in count.items():
         print(f"{'false alarms, ' + change:40} {sum(alarms)}/{len(alarms)}")
 

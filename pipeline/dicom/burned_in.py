@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import cc3d
-import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from pipeline.dicom.strokes import TILE_PIXELS, bright_strokes, standing_out
-from pipeline.dicom.text_lines import has_text_line
+from pipeline.dicom.text_lines import TextLine, find_text_line
 
 MIN_COLUMNS = 12
 """How often a value must stand three in a column before its pixels are looked at: about five small letters."""
@@ -37,6 +36,9 @@ MIN_CONTRAST = 60
 
 SMOOTH_EDGE = 0.45
 """Share of a letter's contrast above which its smoothed edge counts as stroke."""
+
+MIN_ODD_SLICES = 3
+"""A slice is odd against two others."""
 
 MIN_STATIC_SLICES = 8
 """Over fewer slices anatomy stays in place too."""
@@ -64,7 +66,6 @@ LARGEST = (1 << 13) - 1
 """Values stay within 14 bits, so that differences and sums of two fit into 16."""
 
 BRIGHT_PERCENTILE = 99.5
-MONTAGE_TILES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +73,17 @@ class TextFinding:
     """Where a series looks as if it held text.
 
     Attributes:
-        slices: indices of slices with strokes of one value or of their own, in the order given.
-        is_static: True when strokes stay in place over all slices.
+        lines: a line of letters of one value, or of one slice alone, by the index of its slice, in the order given.
+        static: a line that stays in place over all slices.
     """
 
-    slices: tuple[int, ...] = ()
-    is_static: bool = False
+    lines: tuple[tuple[int, TextLine], ...] = ()
+    static: TextLine | None = None
 
     @property
     def is_suspect(self) -> bool:
         """True when a person must look before the series may go on."""
-        return self.is_static or bool(self.slices)
+        return self.static is not None or bool(self.lines)
 
 
 def find_text(slices: Sequence[NDArray[np.integer] | NDArray[np.floating]]) -> TextFinding:
@@ -92,12 +93,8 @@ def find_text(slices: Sequence[NDArray[np.integer] | NDArray[np.floating]]) -> T
         slices: stored values or HU, (rows, columns) each, all of one shape; an empty series has no text.
     """
     stack = _comparable(slices)
-    marked = tuple(
-        number
-        for number, values in enumerate(stack)
-        if _has_drawn_strokes(values) or (len(stack) > 2 and _has_odd_strokes(stack, number))
-    )
-    return TextFinding(marked, is_static=len(stack) >= MIN_STATIC_SLICES and _has_static_strokes(stack))
+    found = ((number, _drawn_line(values) or _odd_line(stack, number)) for number, values in enumerate(stack))
+    return TextFinding(tuple((number, line) for number, line in found if line), _static_line(stack))
 
 
 def _comparable(slices: Sequence[NDArray[Any]]) -> list[NDArray[np.int16]]:
@@ -124,30 +121,15 @@ def _padded(values: NDArray[np.int16]) -> NDArray[np.int16]:
     return np.pad(values, missing, mode="symmetric") if any(after for _, after in missing) else values
 
 
-def montage(slices: Sequence[NDArray[np.integer]], finding: TextFinding) -> bytes:
-    """A PNG of the slices in question, or of some of all, side by side, for a person's eyes. Private."""
-    numbers = finding.slices or range(0, len(slices), max(1, len(slices) // MONTAGE_TILES))
-    tiles = [_as_gray(slices[number]) for number in tuple(numbers)[:MONTAGE_TILES]]
-    across = int(np.ceil(np.sqrt(len(tiles))))
-    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % across)
-    rows = [np.hstack(tiles[start : start + across]) for start in range(0, len(tiles), across)]
-    return bytes(imagecodecs.png_encode(np.vstack(rows)))
-
-
-def _as_gray(values: NDArray[np.integer]) -> NDArray[np.uint8]:
-    low, high = np.percentile(values, (1, 99.9))
-    gray: NDArray[np.uint8] = (np.clip((values - low) / max(high - low, 1), 0, 1) * 255).astype(np.uint8)
-    return gray
-
-
-def _has_drawn_strokes(values: NDArray[np.int16]) -> bool:
-    """True when pixels of exactly one value, with their smooth edges, form a line of letters."""
+def _drawn_line(values: NDArray[np.int16]) -> TextLine | None:
+    """A line of letters formed by pixels of exactly one value, with their smooth edges."""
     overfull = _overfull_values(values)
     if not overfull:
-        return False
+        return None
     contrast = bright_strokes(values)
     cores = [values == value for value in overfull]
-    return any(has_text_line(core, values) or has_text_line(_grown(core, contrast), contrast) for core in cores)
+    lines = (find_text_line(core, values) or find_text_line(_grown(core, contrast), contrast) for core in cores)
+    return next(filter(None, lines), None)
 
 
 def _grown(core: NDArray[np.bool_], contrast: NDArray[np.int16]) -> NDArray[np.bool_]:
@@ -195,19 +177,21 @@ def _second_highest(counts: NDArray[Any], highest: NDArray[Any]) -> NDArray[Any]
     return second
 
 
-def _has_static_strokes(slices: Sequence[NDArray[np.int16]]) -> bool:
-    """True when a line of letters stays in place over all slices.
+def _static_line(slices: Sequence[NDArray[np.int16]]) -> TextLine | None:
+    """A line of letters that stays in place over all slices.
 
     Bright ink keeps the darkest value of a pixel bright, dark ink the brightest dark, while moving anatomy fades from
     both. And whatever its own value, less changes beneath ink than beside it.
     """
+    if len(slices) < MIN_STATIC_SLICES:
+        return None
     air = _air(slices[len(slices) // 2])
     some = [np.maximum(values, air) for values in slices[:: -(-len(slices) // MAX_STATIC_SLICES)]]
     darkest, brightest = functools.reduce(np.minimum, some), functools.reduce(np.maximum, some)
     if np.count_nonzero(darkest < brightest) < MIN_SHARE_CHANGING * np.count_nonzero(brightest > air):
-        return False
-    is_seen = _has_line(darkest, MIN_STATIC_CONTRAST) or _has_line(-brightest, MIN_STATIC_CONTRAST)
-    return is_seen or _has_line(-_octaves_of_change(some), STILLER)
+        return None
+    seen = _line_in(darkest, MIN_STATIC_CONTRAST) or _line_in(-brightest, MIN_STATIC_CONTRAST)
+    return seen or _line_in(-_octaves_of_change(some), STILLER)
 
 
 def _air(values: NDArray[np.int16]) -> np.int16:
@@ -226,18 +210,20 @@ def _octaves_of_change(slices: Sequence[NDArray[np.int16]]) -> NDArray[np.int16]
     return octaves
 
 
-def _has_odd_strokes(slices: Sequence[NDArray[np.int16]], number: int) -> bool:
-    """True when strokes of one slice, brighter or darker than in both of the nearest two, form a line of letters."""
+def _odd_line(slices: Sequence[NDArray[np.int16]], number: int) -> TextLine | None:
+    """A line of letters formed by strokes of one slice, brighter or darker than in both of the nearest two."""
+    if len(slices) < MIN_ODD_SLICES:
+        return None
     first = min(max(number - 1, 0), len(slices) - 3)
     one, other = (slices[near] for near in range(first, first + 3) if near != number)
     brighter, contrast = np.maximum(one, other), np.minimum(one, other)
     np.subtract(slices[number], brighter, out=brighter)
     contrast -= slices[number]
     np.maximum(brighter, contrast, out=contrast)
-    return has_text_line(standing_out(contrast, MIN_ODD_CONTRAST), contrast)
+    return find_text_line(standing_out(contrast, MIN_ODD_CONTRAST), contrast)
 
 
-def _has_line(image: NDArray[np.int16], at_least: int) -> bool:
-    """True when strokes brighter than what is around them form a line of letters in an image of a whole series."""
+def _line_in(image: NDArray[np.int16], at_least: int) -> TextLine | None:
+    """A line of letters formed by strokes brighter than what is around them, in an image of a whole series."""
     contrast = bright_strokes(image)
-    return has_text_line(standing_out(contrast, at_least), contrast, min_strokes=MIN_STATIC_STROKES)
+    return find_text_line(standing_out(contrast, at_least), contrast, min_strokes=MIN_STATIC_STROKES)

@@ -23,7 +23,7 @@ from pipeline.core.files import PRIVATE_FILE_MODE, make_private_folder, write_at
 from pipeline.core.pseudonyms import Pseudonyms, normalised_patient_id
 from pipeline.core.records import Instance, Reason, SourceFile
 from pipeline.dicom.admission import admit
-from pipeline.dicom.burned_in import find_text, montage
+from pipeline.dicom.burned_in import find_text
 from pipeline.dicom.deidentify import deidentify
 from pipeline.dicom.encode import file_bytes
 from pipeline.dicom.pixels import read_slice
@@ -31,6 +31,7 @@ from pipeline.dicom.scan import scan
 from pipeline.dicom.series import frames_of
 from pipeline.dicom.slow import READ_FAULTS
 from pipeline.dicom.sources import opened
+from pipeline.dicom.suspects import is_read, montage
 
 REPORT_TABLE = "report.csv"
 COLUMNS = ("file", "action", "code", "output")
@@ -181,7 +182,10 @@ def _pixels(instance: Instance) -> NDArray[np.integer] | None:
 def _looks_like_text(
     pixels: Sequence[NDArray[np.integer]], first: Instance, pseudonyms: Pseudonyms, private: Path | None
 ) -> bool:
-    """True when any group of equally large slices looks as if it held text; its montage goes to the private folder."""
+    """True when any group of equally large slices looks as if it held text.
+
+    Its montage goes to the private folder, "read" in its name where tesseract reads letters in it too.
+    """
     shapes: dict[tuple[int, ...], list[NDArray[np.integer]]] = defaultdict(list)
     for values in pixels:
         for slice_ in values.reshape(-1, *values.shape[-2:]):
@@ -190,7 +194,8 @@ def _looks_like_text(
         finding = find_text(slices)
         if finding.is_suspect:
             if private is not None:
-                name = f"text_{pseudonyms.token('series', first.text('SeriesInstanceUID'))}.png"
+                token = pseudonyms.token("series", first.text("SeriesInstanceUID"))
+                name = f"text_{token}{'_read' if is_read(slices, finding) else ''}.png"
                 write_atomically(make_private_folder(private) / name, montage(slices, finding), mode=PRIVATE_FILE_MODE)
             return True
     return False

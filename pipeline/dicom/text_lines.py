@@ -69,10 +69,20 @@ class _Marks:
         return self.bottom - self.top
 
 
-def has_text_line(
+@dataclass(frozen=True, slots=True)
+class TextLine:
+    """Where a line of letters lies, in rows and columns; `bottom` and `right` lie one beyond."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+def find_text_line(
     strokes: NDArray[np.bool_], contrast: NDArray[np.integer], *, min_strokes: float = MIN_STROKES
-) -> bool:
-    """True when strokes form a line of letters: about four and more.
+) -> TextLine | None:
+    """Where strokes form a line of letters, about four and more; None where they do not.
 
     Args:
         strokes: (rows, columns), True where ink may be.
@@ -81,14 +91,17 @@ def has_text_line(
     """
     runs = _runs(strokes)
     if runs.start.size < min_strokes * LETTER_HEIGHT_PIXELS[0]:
-        return False
+        return None
     marks = _marks(runs, contrast)
     met, before = _strokes_up_to(marks)
-    return any(
-        _is_print(_line_ending_at(last, before), marks, strokes)
-        for last in np.argsort(-met, kind="stable").tolist()
-        if met[last] >= min_strokes
-    )
+    for last in np.argsort(-met, kind="stable").tolist():
+        if met[last] < min_strokes:
+            break
+        members = _line_ending_at(last, before)
+        line = _box(members, marks)
+        if _is_print(line, float(marks.strokes[members].sum()), strokes):
+            return line
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,19 +212,26 @@ def _line_ending_at(last: int, before: NDArray[np.intp]) -> list[int]:
     return line
 
 
-def _is_print(line: list[int], marks: _Marks, strokes: NDArray[np.bool_]) -> bool:
-    """True when a line is as dense with strokes as print, and the space above and below it is free."""
-    top, bottom = int(np.median(marks.top[line])), int(np.median(marks.bottom[line]))
-    columns = slice(int(marks.left[line].min()), int(marks.right[line].max()))
-    height = bottom - top
+def _box(members: list[int], marks: _Marks) -> TextLine:
+    """The box of a line, as high as most of its letters."""
+    top, bottom = int(np.median(marks.top[members])), int(np.median(marks.bottom[members]))
+    return TextLine(top, bottom, int(marks.left[members].min()), int(marks.right[members].max()))
+
+
+def _is_print(line: TextLine, met: float, strokes: NDArray[np.bool_]) -> bool:
+    """True when a line is as dense with strokes as print, and the space above and below it is free.
+
+    Args:
+        line: where it lies.
+        met: strokes that a row meets in it, on average.
+        strokes: (rows, columns), all of them.
+    """
+    height, columns = line.bottom - line.top, slice(line.left, line.right)
     low, high = STROKES_PER_HEIGHT
-    heights_long = (columns.stop - columns.start) / height
     margin = max(2, height // 2)
-    above, below = (
-        strokes[max(top - margin, 0) : max(top - 1, 0), columns],
-        strokes[bottom + 1 : bottom + margin, columns],
-    )
+    above = strokes[max(line.top - margin, 0) : max(line.top - 1, 0), columns]
+    below = strokes[line.bottom + 1 : line.bottom + margin, columns]
     around = np.concatenate([above.ravel(), below.ravel()])
     clutter = float(around.mean()) if around.size else 0.0
-    is_dense = low <= marks.strokes[line].sum() / heights_long <= high
-    return bool(is_dense and clutter <= MAX_CLUTTER * strokes[top:bottom, columns].mean())
+    is_dense = low <= met * height / (line.right - line.left) <= high
+    return bool(is_dense and clutter <= MAX_CLUTTER * strokes[line.top : line.bottom, columns].mean())

@@ -63,18 +63,21 @@ def _volume_of(ws: Workspace, series: Series, *, what: str) -> Conversion:
 
 def _require_no_text(ws: Workspace, case: str, phase: Phase, series: Series, volume: Volume) -> None:
     """Keep a volume that looks as if text were burned into it at home until a person has looked."""
-    from pipeline.dicom.burned_in import find_text, montage
+    from pipeline.dicom.burned_in import find_text
+    from pipeline.dicom.suspects import is_read, montage
 
     wanted = DeidentificationOption.CLEAN_PIXELS in ws.config.deidentification.options
     if not wanted or volume.voxels.dtype != np.int16:
         return
-    finding = find_text(list(volume.voxels))
+    slices = list(volume.voxels)
+    finding = find_text(slices)
     if finding.is_suspect and not was_looked_at(ws, series):
         picture = ws.layout.text_montage(case, phase)
-        write_atomically(picture, montage(list(volume.voxels), finding), mode=PRIVATE_FILE_MODE)
+        write_atomically(picture, montage(slices, finding), mode=PRIVATE_FILE_MODE)
+        opinion = ", and tesseract reads letters in it" if is_read(slices, finding) else ""
         raise PrivacyError(
-            f"{case} {phase} looks as if text were burned into it; look at private/montages/{picture.name} and write "
-            "the series with its phase, or `none`, into decisions.csv"
+            f"{case} {phase} looks as if text were burned into it{opinion}; look at private/montages/{picture.name} "
+            "and write the series with its phase, or `none`, into decisions.csv"
         )
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import imagecodecs
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.dicom.admission import admit
-from pipeline.dicom.burned_in import TextFinding, find_text, montage
+from pipeline.dicom.burned_in import TextFinding, find_text
 from pipeline.dicom.pixels import read_slice
 from pipeline.dicom.scan import scan
 
@@ -89,7 +88,7 @@ def test_body_noise_and_table_are_no_text(seed):
 
 def test_slice_with_the_text_is_named():
     cover = letters("KOWALSKA 1954", (5, 5), 12)
-    assert find_text(drawn(phantom(), cover, 3071, {6})).slices == (6,)
+    assert [number for number, _ in find_text(drawn(phantom(), cover, 3071, {6})).lines] == [6]
 
 
 def test_metal_and_its_streaks_are_no_text():
@@ -137,13 +136,6 @@ def test_fractional_intensities_are_searched_alike():
     intensities = [values.astype(np.float32) / 3 for values in drawn(phantom(), cover, 2400, EVERY)]
     assert find_text(intensities).is_suspect
     assert not find_text([values.astype(np.float32) / 3 for values in phantom()]).is_suspect
-
-
-def test_montage_shows_the_slices_in_question():
-    slices = drawn(phantom(), letters("KOWALSKA 1954", (5, 5), 12), 3071, {3, 6})
-    picture = imagecodecs.png_decode(montage(slices, find_text(slices)))
-    assert picture.shape == (SIZE, 2 * SIZE)
-    assert picture.dtype == np.uint8
 
 
 @pytest.mark.slow

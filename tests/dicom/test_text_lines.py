@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.dicom.text_lines import has_text_line
+from pipeline.dicom.text_lines import TextLine, find_text_line
 
 SHAPE = (128, 256)
 
@@ -19,13 +19,20 @@ def written(text: str, size: int) -> NDArray[np.bool_]:
 
 
 def is_line(strokes: NDArray[np.bool_]) -> bool:
-    return has_text_line(strokes, np.where(strokes, 300, 0).astype(np.int16))
+    return find_text_line(strokes, np.where(strokes, 300, 0).astype(np.int16)) is not None
 
 
 @pytest.mark.parametrize("size", [8, 10, 14, 24, 40])
 @pytest.mark.parametrize("text", ["KOWALSKA", "ID 0077", "Zhang Wei", "12.03.54"])
 def test_words_of_any_size_are_lines(text, size):
     assert is_line(written(text, size))
+
+
+def test_the_line_lies_where_it_was_written():
+    strokes = written("HEIM 11", 14)
+    rows, columns = np.flatnonzero(strokes.any(1)), np.flatnonzero(strokes.any(0))
+    inked = TextLine(int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)
+    assert find_text_line(strokes, np.where(strokes, 300, 0).astype(np.int16)) == inked
 
 
 @pytest.mark.parametrize("size", [10, 24])
@@ -40,7 +47,7 @@ def test_words_running_downwards_are_no_line():
 def test_letters_of_different_ink_are_no_line():
     strokes = written("KOWALSKA", 14)
     ink = 300 * 3 ** (np.arange(SHAPE[1]) // 12 % 4)
-    assert not has_text_line(strokes, np.where(strokes, ink, 0).astype(np.int16))
+    assert find_text_line(strokes, np.where(strokes, ink, 0).astype(np.int16)) is None
 
 
 def test_words_amid_strokes_of_their_own_kind_are_no_line():
