@@ -130,6 +130,7 @@ class NetworkConfig(Section):
     `model` is a registered name or a folder. `sha256` pins its checkpoints, plans and dataset.json together (a
     registered model has its own pin; the refusal of an unpinned one tells the value). `labels` gives a meaning to
     values or names in the model's dataset.json, such as `{ 5 = "liver" }`, where names do not speak for themselves.
+    A label that is named "aorta" there is measured, to tell the contrast phase by, and never part of a mask.
     `orientation` is how the arrays of its training lay, where its dataset.json does not say it: "SAR" for
     TotalSegmentator's models.
     """

@@ -31,6 +31,7 @@ def label_facts(
         "whole_liver_ml": round(float(np.count_nonzero(labels.voxels)) * voxel_ml, 3),
         "lesion_ml": round(float(np.count_nonzero(lesion)) * voxel_ml, 3),
         "lesion_count": component_count(lesion),
+        "aorta_hu": segmentation.aorta_hu,
         "raw_sha256": segmentation.raw_sha256,
         "postprocessing": {
             "changed_voxels": cleaned.changed_voxels,

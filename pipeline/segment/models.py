@@ -35,6 +35,9 @@ LABEL_WORDS = {
 }
 """Names in a model's dataset.json that need no mapping in the configuration."""
 
+AORTA = "aorta"
+"""TotalSegmentator's name, too, for what tells the contrast phase best."""
+
 
 @dataclass(frozen=True, slots=True)
 class Registered:
@@ -63,6 +66,7 @@ class Model:
         hashes: SHA-256 of every file that decides a label, by path inside the folder.
         labels: value in the network's output to our label; values not named become background.
         orientation: how the arrays of its training lay, as `Geometry.orientation`.
+        aorta: value of the aorta in its output, if it knows one; measured, never part of a mask.
     """
 
     name: str
@@ -71,6 +75,7 @@ class Model:
     hashes: Mapping[str, str]
     labels: Mapping[int, Label]
     orientation: str = DEFAULT_ORIENTATION
+    aorta: int | None = None
 
     @property
     def sha256(self) -> str:
@@ -195,7 +200,8 @@ def _described(name: str, folder: Path, config: NetworkConfig) -> Model:
     except (StorageError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"model {name} is incomplete or damaged: {error}; export it again") from None
     check_plans(plans, name=name)
-    return Model(name, folder, checkpoints, hashes, map_labels(values, config.labels, name=name), orientation)
+    labels = map_labels(values, config.labels, name=name)
+    return Model(name, folder, checkpoints, hashes, labels, orientation, values.get(AORTA))
 
 
 def _usual_orientation(plans: Mapping[str, Any], name: str) -> str:

@@ -136,7 +136,9 @@ class NnunetSegmenter:
         with _timed(prepared.seconds, "doubt"):
             signals = {**network.doubt(answer.logits, self.model.labels), "folds": fold_disagreement(answer.votes)}
         with _timed(prepared.seconds, "resample"):
-            labels = self._on_image_grid(inferred)
+            output = self._on_image_grid(inferred)
+        aorta_hu = _median_inside(prepared.volume, output.voxels == self.model.aorta) if self.model.aorta else None
+        labels = LabelMap(_names(self.model.labels)[output.voxels], output.geometry)
         return Segmentation(
             labels,
             raw_sha256=content_sha256(labels),
@@ -146,6 +148,7 @@ class NnunetSegmenter:
             device=inferred.device,
             model=self.provenance(),
             notes=answer.notes,
+            aorta_hu=aorta_hu,
         )
 
     def provenance(self) -> dict[str, Any]:
@@ -175,6 +178,7 @@ class NnunetSegmenter:
             return self._network
 
     def _on_image_grid(self, inferred: Inferred) -> LabelMap:
+        """The network's own values on the image's own grid."""
         prepared = inferred.prepared
         shape = prepared.turned.shape
         voxels = np.zeros(shape, dtype=np.uint8)
@@ -182,9 +186,9 @@ class NnunetSegmenter:
         values = self.load().values_at(
             inferred.answer.logits, (cropped[0], cropped[1], cropped[2]), prepared.turned.spacing_mm
         )
-        voxels[prepared.box] = _names(self.model.labels)[values]
-        labels = reoriented(LabelMap(voxels, prepared.turned), prepared.volume.geometry.orientation)
-        return LabelMap(labels.voxels, prepared.volume.geometry)
+        voxels[prepared.box] = values
+        output = reoriented(LabelMap(voxels, prepared.turned), prepared.volume.geometry.orientation)
+        return LabelMap(output.voxels, prepared.volume.geometry)
 
 
 def _content_box(image: Volume) -> Box:
@@ -205,6 +209,10 @@ def _check_size(volume: Volume, network: Network, max_voxels: int) -> None:
             f"the image has {stored} voxels, {resampled} on the network's grid; at most {max_voxels} are labelled: "
             "crop it, or raise max_voxels in [coarse]"
         )
+
+
+def _median_inside(volume: Volume, inside: NDArray[np.bool_]) -> float | None:
+    return float(np.median(volume.voxels[inside])) if inside.any() else None
 
 
 def _names(labels: Mapping[int, Label]) -> NDArray[np.uint8]:

@@ -23,6 +23,7 @@ class Segmentation:
         device: where the network ran in the end, "cpu" or "cuda:0".
         model: name, hashes and settings of what ran.
         notes: what did not go as asked, such as a device that ran out of memory.
+        aorta_hu: median of the image inside the aorta; None where the network knows no aorta, or found none.
     """
 
     labels: LabelMap
@@ -33,6 +34,7 @@ class Segmentation:
     device: str
     model: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+    aorta_hu: float | None = None
 
 
 class Segmenter(Protocol):

@@ -147,7 +147,10 @@ def _label(ws: Workspace, case_id: str | None) -> Work:
         labels[phase], facts[phase] = _labelled(ws, volume)
         write_nifti(ws.layout.coarse(case, phase), labels[phase])
         quality = measure_quality(volume, labels[phase])
-        found = (*quality_problems(quality, ws.unit), *_phase_problems(ws, case, phase, quality.liver_hu))
+        found = (
+            *quality_problems(quality, ws.unit),
+            *_phase_problems(ws, case, phase, quality.liver_hu, facts[phase]["aorta_hu"]),
+        )
         problems += [_named(problem, f"{case} {phase}") for problem in found]
     apart = phase_disagreement(labels)
     for phase in phases:
@@ -157,13 +160,15 @@ def _label(ws: Workspace, case_id: str | None) -> Work:
     return Work(tuple(outputs), tuple(problems))
 
 
-def _phase_problems(ws: Workspace, case: str, phase: Phase, liver_hu: float) -> tuple[Problem, ...]:
-    """A flag where the liver is not as bright as the phase that text and timing tell."""
+def _phase_problems(
+    ws: Workspace, case: str, phase: Phase, liver_hu: float, aorta_hu: float | None
+) -> tuple[Problem, ...]:
+    """A flag where liver and aorta are not as bright as in the phase that text and timing tell."""
     from pipeline.dicom.phase import confirmed, from_image
 
     if ws.unit is not Unit.HU or math.isnan(liver_hu):
         return ()
-    guess = confirmed(phase_guess(ws, case, phase), from_image(liver_hu))
+    guess = confirmed(phase_guess(ws, case, phase), from_image(liver_hu, aorta_hu))
     if not guess.needs_person:
         return ()
     message = f"the image contradicts the phase ({'; '.join(guess.evidence)})"

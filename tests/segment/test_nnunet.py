@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -283,6 +284,22 @@ def test_checkpoint_with_a_payload_is_refused_and_the_payload_does_not_run(
     with pytest.raises(ModelError, match="was not loaded"):
         NnunetSegmenter(model, "cpu").segment(one)
     assert not trace.exists()
+
+
+def test_aorta_is_measured_and_left_out_of_the_mask(tmp_path: Path, demo_model: Model, one: Volume):
+    folder = tmp_path / "model"
+    shutil.copytree(demo_model.folder, folder)
+    content = json.loads((folder / "dataset.json").read_text())
+    content["labels"] = {"background": 0, "aorta": 1, "liver": 2}
+    (folder / "dataset.json").write_text(json.dumps(content))
+    renamed = find_model(CoarseConfig(model="model"), tmp_path, allow_unpinned=True)
+    tilted = reoriented(one, "RIA")
+    found = NnunetSegmenter(renamed, "cpu").segment(tilted)
+    usual = NnunetSegmenter(demo_model, "cpu").segment(tilted)
+    assert found.aorta_hu == np.median(tilted.voxels[usual.labels.voxels == Label.LIVER])
+    assert usual.aorta_hu is None
+    assert np.array_equal(found.labels.voxels == Label.LIVER, usual.labels.voxels == Label.LESION)
+    assert set(np.unique(found.labels.voxels)) <= {Label.BACKGROUND, Label.LIVER}
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04cut"])
