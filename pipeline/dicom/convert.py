@@ -9,9 +9,12 @@ from __future__ import annotations
 import hashlib
 import math
 import mmap
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,6 +46,7 @@ _SMALL_RESCALE = 1 << 14
 """16-bit values times and plus this stay far within 32 bits."""
 
 _INT16 = np.iinfo(np.int16)
+_THREADS = min(4, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,21 +145,45 @@ def _rescale(slice_: Instance) -> _Rescale:
 def _filled(
     slices: Sequence[Instance], rescales: Sequence[_Rescale], geometry: Geometry, *, whole: bool, is_ct: bool
 ) -> tuple[NDArray[np.int16] | NDArray[np.float32], list[int], bool]:
-    """Voxels, padding by slice, and False as soon as a value does not fit into int16."""
+    """Voxels, padding by slice, and False when a value does not fit into int16; files are read side by side."""
     voxels = _room_for(geometry, np.dtype(np.int16 if whole else np.float32))
     padded = [0] * len(slices)
-    for index, stored in _read_all(slices):
-        padding = _padding(stored, slices[index]) if is_ct else None
-        if padding is None and voxels.dtype == np.int16 and _shifted(stored, rescales[index], voxels[index]):
-            continue
-        values = _rescaled(stored, rescales[index], whole=whole)
-        if padding is not None:
-            values[padding] = AIR_HU
-            padded[index] = int(np.count_nonzero(padding))
-        if whole and (values.min() < _INT16.min or values.max() > _INT16.max):
-            return voxels, padded, False
-        voxels[index] = values
-    return voxels, padded, True
+
+    def fill(share: Sequence[int]) -> bool:
+        for index, stored in _read_all(slices, share):
+            padding = _padding(stored, slices[index]) if is_ct else None
+            if padding is None and voxels.dtype == np.int16 and _shifted(stored, rescales[index], voxels[index]):
+                continue
+            values = _rescaled(stored, rescales[index], whole=whole)
+            if padding is not None:
+                values[padding] = AIR_HU
+                padded[index] = int(np.count_nonzero(padding))
+            if whole and (values.min() < _INT16.min or values.max() > _INT16.max):
+                return False
+            voxels[index] = values
+        return True
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        filled = [pool.submit(fill, share) for share in _shares(slices)]
+    faults = [fault for share in filled if (fault := share.exception()) is not None]
+    if faults:
+        raise _first(faults, slices)
+    return voxels, padded, all(share.result() for share in filled)
+
+
+def _first(faults: Sequence[BaseException], slices: Sequence[Instance]) -> BaseException:
+    """The fault of the first slice, so that the same one is told whatever the number of threads."""
+    order = [slice_.source for slice_ in slices]
+    return min(faults, key=lambda fault: order.index(fault.source) if isinstance(fault, SliceError) else -1)
+
+
+def _shares(slices: Sequence[Instance]) -> list[list[int]]:
+    """Indices of slices for each thread: files in turn, since they are read at their own pace, archives whole."""
+    by_path: dict[Path, list[int]] = defaultdict(list)
+    for index, slice_ in enumerate(slices):
+        by_path[slice_.source.path].append(index)
+    files = list(by_path.values())
+    return [[index for file in files[first::_THREADS] for index in file] for first in range(_THREADS)]
 
 
 def _room_for(geometry: Geometry, dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -181,11 +209,11 @@ def _shifted(stored: NDArray[np.integer], rescale: _Rescale, out: NDArray[Any]) 
     return True
 
 
-def _read_all(slices: Sequence[Instance]) -> Iterator[tuple[int, NDArray[np.integer]]]:
-    """Stored values of each slice with its index; each file is opened once for all its frames."""
+def _read_all(slices: Sequence[Instance], share: Sequence[int]) -> Iterator[tuple[int, NDArray[np.integer]]]:
+    """Stored values of some slices with their indices; each file is opened once for all its frames."""
     indices: dict[SourceFile, list[int]] = defaultdict(list)
-    for index, slice_ in enumerate(slices):
-        indices[slice_.source].append(index)
+    for index in share:
+        indices[slices[index].source].append(index)
     unread = dict.fromkeys(indices)
     try:
         for source, file in each_opened(indices):

@@ -6,12 +6,14 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.records import Instance, SourceFile
 from pipeline.dicom.convert import read_series
 from pipeline.dicom.grid import stack
+from pipeline.dicom.pixels import SliceError
 from pipeline.dicom.scan import scan
 from pipeline.dicom.series import group_series
 from tests.dicom.scanner import Scan, body, expose
@@ -94,3 +96,17 @@ def test_positions_rounded_to_a_tenth_never_drift(spacing, count):
     assert not found.problems
     last = found.geometry.to_lps_mm([count - 1, 0, 0])[2]
     assert abs(last - heights[-1]) <= 0.051, "however long the stack, the far end is where it is"
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 16])
+def test_any_number_of_threads_gives_the_same_volume_and_tells_the_same_fault(tmp_path, monkeypatch, threads):
+    monkeypatch.setattr("pipeline.dicom.convert._THREADS", threads)
+    scan_ = Scan(body(7))
+    paths = expose(tmp_path, scan_)
+    (series,) = group_series(scan([tmp_path]).instances).series
+    assert np.array_equal(read_series(series).volume.voxels, scan_.hu)
+    for number in (5, 2, 4):
+        paths[number].write_bytes(paths[number].read_bytes()[:-9])
+    with pytest.raises(SliceError) as caught:
+        read_series(series)
+    assert caught.value.source.path == paths[2]
