@@ -63,6 +63,8 @@ class InclusionConfig(Section):
     `one_frame_of_reference` asks that all phases of a patient were scanned in one coordinate system, so that the same
     position means the same place in each. `max_noise_hu` (in soft tissue), `max_metal_ml` and `max_motion_mm` (how far
     the skin jumps from slice to slice) read the pixels of every series that no other rule speaks against.
+    `whole_liver` holds a case back from the raters while its coarse label touches the first or last slice of a scan and
+    no person has decided that the series is to be used.
     """
 
     slice_thickness_mm: tuple[float, float] | None = (1.0, 5.0)
@@ -78,6 +80,7 @@ class InclusionConfig(Section):
     max_motion_mm: Annotated[float, Field(gt=0)] | None = None
     allow_tilt: bool = False
     one_frame_of_reference: bool = False
+    whole_liver: bool = False
     min_age_years: Annotated[int, Field(ge=0)] | None = None
     diagnosis: tuple[str, ...] | None = None
 

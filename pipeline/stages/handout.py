@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.core.files import identity_of, read_json, write_json
 from pipeline.core.labels import LabelScheme
-from pipeline.core.records import Phase, Reason
+from pipeline.core.records import Phase, Problem, Reason, Severity
+from pipeline.core.series_file import load_series
 from pipeline.dataset.layout import ADJUDICATION, ROUND
-from pipeline.stages.intake import every_case
+from pipeline.stages.intake import every_case, was_looked_at
 from pipeline.stages.privacy import require_clean
 from pipeline.workspace import Stage, Waiting, Work, Workspace
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from pipeline.segment.priority import Ranked
 
 Volume = tuple[str, Phase]
+
+SCAN_ENDS = frozenset({"first slice", "last slice"})
+CUT_CURE = "write its series with its phase, or `none`, into decisions.csv"
 
 
 def scheme_of(ws: Workspace) -> LabelScheme:
@@ -91,16 +95,23 @@ def _pack_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
     labelled = _labelled(ws)
     if not labelled:
         raise Waiting("no volume is labelled yet; run `liverset build`")
-    return _hashes(ws, ((volume[0], ws.layout.coarse(*volume)) for volume in labelled))
+    decided = ws.hashes([ws.layout.decisions], None) if ws.layout.decisions.exists() else {}
+    return {**decided, **_hashes(ws, ((volume[0], ws.layout.coarse(*volume)) for volume in labelled))}
 
 
 def _pack(ws: Workspace, case_id: str | None) -> Work:
     from pipeline.review.assignment import assign
 
     handed_out = {item.volume for a in assignments(ws).values() for items in a.lists.values() for item in items}
-    new = [volume for volume in _labelled(ws) if volume not in handed_out]
+    cut = _livers_cut_off(ws) if ws.config.inclusion.whole_liver else ()
+    held_back = {case_id for (case_id, _), _ in cut}
+    new = [volume for volume in _labelled(ws) if volume not in handed_out and volume[0] not in held_back]
+    problems = tuple(
+        Problem("liver-cut", Severity.FLAG, f"{case_id} is held back: in {phase} the liver ends at the {end}", CUT_CURE)
+        for (case_id, phase), end in cut
+    )
     if not new:
-        return Work((), note="nothing new to hand out")
+        return Work((), problems, note="nothing new to hand out")
     number = max(ws.layout.numbers(), default=0) + 1
     queue = _queue(ws, new)
     assignment = assign(new, ws.config.review, priority={volume: ranked.priority for volume, ranked in queue.items()})
@@ -108,7 +119,17 @@ def _pack(ws: Workspace, case_id: str | None) -> Work:
     require_clean(ws, zips, what="the review packages")
     write_json(ws.layout.assignment(number), assignment.to_json())
     note = f"round {number}: {len(new)} volumes, {len(zips)} packages"
-    return Work((*zips, ws.layout.assignment(number)), note=note)
+    return Work((*zips, ws.layout.assignment(number)), problems, note)
+
+
+def _livers_cut_off(ws: Workspace) -> list[tuple[Volume, str]]:
+    """Volumes whose label touches the first or last slice, with the end it touches; not those a person let pass."""
+    return [
+        (volume, end)
+        for volume in _labelled(ws)
+        for end in read_json(ws.layout.coarse_provenance(*volume))["liver_cut"]
+        if end in SCAN_ENDS and not was_looked_at(ws, load_series(ws.layout.series_record(*volume)))
+    ]
 
 
 def _queue(ws: Workspace, new: Iterable[Volume]) -> dict[Volume, Ranked[Volume]]:
@@ -202,7 +223,7 @@ PACK = Stage(
     name="pack",
     code=("core", "review", "image", "segment/priority.py", "stages/handout.py"),
     packages=("numpy", "jinja2", "pillow"),
-    sections=lambda config: (config.review, config.labels, config.dataset),
+    sections=lambda config: (config.review, config.labels, config.dataset, config.inclusion),
     inputs=_pack_inputs,
     work=_pack,
 )

@@ -147,6 +147,7 @@ def _label(ws: Workspace, case_id: str | None) -> Work:
         labels[phase], facts[phase] = _labelled(ws, volume)
         write_nifti(ws.layout.coarse(case, phase), labels[phase])
         quality = measure_quality(volume, labels[phase])
+        facts[phase]["liver_cut"] = list(quality.cut)
         found = (
             *quality_problems(quality, ws.unit),
             *_phase_problems(ws, case, phase, quality.liver_hu, facts[phase]["aorta_hu"]),
