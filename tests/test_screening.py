@@ -75,3 +75,11 @@ def test_files_without_a_patient_number_stop_nobody_else(root: Path):
     assert screened(root).status is Status.DONE
     assert len(case_ids(Workspace.open(root))) == 1
     assert rules(root) == ["no-patient", "no-patient"]
+
+
+def test_a_dicomdir_stands_for_its_folder(root: Path):
+    expose(root / "dicom" / "a", Scan(body()), patient(PatientID="1"))
+    (root / "dicom" / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    (root / "dataset.toml").write_text(SETTINGS.replace('"dicom/"', '"dicom/DICOMDIR"'))
+    screened(root)
+    assert len(case_ids(Workspace.open(root))) == 1

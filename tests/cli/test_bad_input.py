@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 from pipeline.cli import main
 from pipeline.cli.dataset import TEMPLATE
 from pipeline.workspace import Status, Workspace
+from tests.dicom.scanner import Scan, body, expose
 
 
 def liverset(*words: str | Path) -> Result:
@@ -92,6 +93,15 @@ def test_empty_and_foreign_folders_convert_to_nothing_and_say_so(tmp_path: Path)
     assert result.exit_code == 1
     assert "1 files, none of them a DICOM image" in told(result)
     assert "Mustermann" not in told(result)
+
+
+def test_the_folder_one_stands_in_may_be_the_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    expose(tmp_path / "export", Scan(body()))
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    assert liverset("convert", tmp_path / "export", ".").exit_code == 0
+    assert {path.name for path in (tmp_path / "out").glob("*.csv")} == {"files.csv", "series.csv", "slices.csv"}
+    assert (tmp_path / "out-private" / "project.key").is_file()
 
 
 def test_review_and_release_before_their_time_say_what_comes_first(dataset: Path):
