@@ -14,18 +14,9 @@ from pipeline.stages.handout import assignments
 from pipeline.synth.phantom import make_phantom
 from pipeline.workspace import Outcome, Status, Workspace
 from tests.dicom.scanner import Scan, expose
-from tests.test_screening import patient
+from tests.test_screening import SETTINGS, patient
 
-SETTINGS = """
-[dataset]
-name = "ends"
-[source]
-paths = ["dicom/"]
-[phases]
-required = ["C2"]
-[inclusion]
-min_slices = 5
-whole_liver = true
+WITH_THE_RULE = f"""{SETTINGS}whole_liver = true
 [review]
 raters = ["R1"]
 per_case = 1
@@ -36,7 +27,7 @@ SHAPE = (36, 80, 80)
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """One patient scanned from above to below the liver, and one whose scan begins within it."""
-    (tmp_path / "dataset.toml").write_text(SETTINGS)
+    (tmp_path / "dataset.toml").write_text(WITH_THE_RULE)
     for number, first in (("1", 0), ("2", 18)):
         rng = np.random.default_rng(3)
         whole = make_phantom(rng, shape=SHAPE, spacing_mm=(5.0, 4.5, 4.5), phase=Phase.PORTAL_VENOUS).volume
@@ -69,3 +60,6 @@ def test_a_scan_that_ends_within_the_liver_is_held_back_until_a_person_decides(r
     assert outcome.problems == ()
     assert outcome.status is Status.DONE
     assert held_back in handed_out
+    (root / "decisions.csv").unlink()
+    outcome, _ = packed(root)
+    assert outcome.problems == (), "what is handed out already is not held back"

@@ -23,7 +23,6 @@ from pipeline.core.errors import StorageError
 PRIVATE_FILE_MODE = 0o600
 PRIVATE_FOLDER_MODE = 0o700
 PUBLISHED_FILE_MODE = 0o444
-_CHUNK_BYTES = 1 << 20
 
 
 @contextmanager

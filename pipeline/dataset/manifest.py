@@ -22,7 +22,6 @@ from pipeline.core.records import Phase, Problem, Severity
 OLDEST_EXACT_AGE = 89
 """Ages above are released as "90+": 45 CFR 164.514(b)(2)(i)(C)."""
 
-PLC_COLUMNS = ("patient_id", "age", "gender", "phase", "cancer_type", "ct_path", "mask_path", "liver_mask_path")
 PATIENT_COLUMNS = ("age", "gender", "cancer_type", "site", "split", "fold")
 """What must be the same in every row of one patient."""
 

@@ -16,9 +16,6 @@ from pipeline.dataset.manifest import ManifestRow
 Row = Mapping[str, Any]
 """One line of a table: column to a number, a text, None, or lists and mappings of these."""
 
-Page = str | Callable[[Sequence[ManifestRow]], str]
-"""A text, or what makes it of the manifest's rows."""
-
 
 @dataclass(frozen=True, slots=True)
 class ScanFacts:

@@ -33,7 +33,7 @@ SMALL_BYTES = 1 << 20
 GZIP_HEADER_BYTES = 1 << 16
 """Within so many a gzip header ends, with its longest extra field; a name longer still is found as it lies."""
 
-_EMBEDDED = re.compile(rb"(?<=;base64,)[A-Za-z0-9+/]{64,}={0,2}")
+_EMBEDDED = re.compile(rb";base64,([A-Za-z0-9+/]{64,}={0,2})")
 """The digits of a file inside a page's `data:` address (RFC 2397)."""
 
 _PIXEL_TAG = b"\xe0\x7f\x10\x00"
@@ -112,12 +112,12 @@ def _page(content: bytes, place: str, depth: int) -> Iterator[Stretch]:
     texts, end = [], 0
     for number, found in enumerate(_EMBEDDED.finditer(content)):
         try:
-            decoded = base64.b64decode(found[0], validate=True)
+            decoded = base64.b64decode(found[1], validate=True)
         except binascii.Error:
             continue
-        texts.append(content[end : found.start()])
+        texts.append(content[end : found.start(1)])
         end = found.end()
-        yield Stretch(_in(place, f"embedded file {number}"), found[0], Texture.VOXELS)
+        yield Stretch(_in(place, f"embedded file {number}"), found[1], Texture.VOXELS)
         yield from stretches(decoded, _in(place, f"embedded file {number}"), depth + 1)
     text = b"\n".join([*texts, content[end:]])
     yield Stretch(_in(place, "content"), text, _texture(text))

@@ -218,11 +218,6 @@ def _concerns(
     return tuple(concerns), "bad" if is_bad else "look" if is_doubtful else "good"
 
 
-def _flows_of(flow: Sequence[FlowStep]) -> list[str]:
-    """What the steps count, patients before series."""
-    return sorted({step.of for step in flow})
-
-
 def _headline(cards: Sequence[QcCard], raters: Sequence[str]) -> list[tuple[str, str]]:
     liver = [score for card in cards for score in card.liver_dice.values()]
     lesion = [score for card in cards for score in card.lesion_dice.values()]

@@ -12,7 +12,7 @@ from pipeline.core.labels import LabelScheme
 from pipeline.core.records import Phase, Problem, Reason, Severity
 from pipeline.core.series_file import load_series
 from pipeline.dataset.layout import ADJUDICATION, ROUND
-from pipeline.stages.intake import every_case, was_looked_at
+from pipeline.stages.intake import decision_inputs, every_case, was_looked_at
 from pipeline.stages.privacy import require_clean
 from pipeline.workspace import Stage, Waiting, Work, Workspace
 
@@ -95,17 +95,17 @@ def _pack_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
     labelled = _labelled(ws)
     if not labelled:
         raise Waiting("no volume is labelled yet; run `liverset build`")
-    decided = ws.hashes([ws.layout.decisions], None) if ws.layout.decisions.exists() else {}
-    return {**decided, **_hashes(ws, ((volume[0], ws.layout.coarse(*volume)) for volume in labelled))}
+    return {**decision_inputs(ws), **_hashes(ws, ((volume[0], ws.layout.coarse(*volume)) for volume in labelled))}
 
 
 def _pack(ws: Workspace, case_id: str | None) -> Work:
     from pipeline.review.assignment import assign
 
     handed_out = {item.volume for a in assignments(ws).values() for items in a.lists.values() for item in items}
-    cut = _livers_cut_off(ws) if ws.config.inclusion.whole_liver else ()
+    waiting = [volume for volume in _labelled(ws) if volume not in handed_out]
+    cut = _livers_cut_off(ws, waiting) if ws.config.inclusion.whole_liver else ()
     held_back = {case_id for (case_id, _), _ in cut}
-    new = [volume for volume in _labelled(ws) if volume not in handed_out and volume[0] not in held_back]
+    new = [volume for volume in waiting if volume[0] not in held_back]
     problems = tuple(
         Problem("liver-cut", Severity.FLAG, f"{case_id} is held back: in {phase} the liver ends at the {end}", CUT_CURE)
         for (case_id, phase), end in cut
@@ -122,11 +122,11 @@ def _pack(ws: Workspace, case_id: str | None) -> Work:
     return Work((*zips, ws.layout.assignment(number)), problems, note)
 
 
-def _livers_cut_off(ws: Workspace) -> list[tuple[Volume, str]]:
+def _livers_cut_off(ws: Workspace, waiting: Iterable[Volume]) -> list[tuple[Volume, str]]:
     """Volumes whose label touches the first or last slice, with the end it touches; not those a person let pass."""
     return [
         (volume, end)
-        for volume in _labelled(ws)
+        for volume in waiting
         for end in read_json(ws.layout.coarse_provenance(*volume))["liver_cut"]
         if end in SCAN_ENDS and not was_looked_at(ws, load_series(ws.layout.series_record(*volume)))
     ]

@@ -15,7 +15,7 @@ from pipeline.core.files import PRIVATE_FILE_MODE, finite, write_atomically, wri
 from pipeline.core.records import Phase, Problem, Series, Severity
 from pipeline.core.series_file import load_series
 from pipeline.core.volume import LabelMap, Unit, Volume
-from pipeline.stages.intake import case_of, first_study_of, phase_guess, was_looked_at
+from pipeline.stages.intake import case_of, decision_inputs, first_study_of, phase_guess, was_looked_at
 from pipeline.workspace import Stage, Work, Workspace
 
 if TYPE_CHECKING:
@@ -35,8 +35,10 @@ def phases_of(ws: Workspace, case_id: str | None) -> tuple[str, tuple[Phase, ...
 
 def _convert_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
     case, phases = phases_of(ws, case_id)
-    decided = [ws.layout.decisions] if ws.layout.decisions.exists() else []
-    return ws.hashes([*decided, *(ws.layout.series_record(case, phase) for phase in phases)], None)
+    return {
+        **decision_inputs(ws),
+        **ws.hashes([ws.layout.series_record(case, phase) for phase in phases], None),
+    }
 
 
 def _convert(ws: Workspace, case_id: str | None) -> Work:

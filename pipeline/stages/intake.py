@@ -85,6 +85,11 @@ def was_looked_at(ws: Workspace, series: Series) -> bool:
     return decision is not None and decision.phase is not None
 
 
+def decision_inputs(ws: Workspace) -> dict[str, str]:
+    """Hash of what people decided, for stages that ask; empty while nobody has."""
+    return {"decisions": sha256_of(ws.layout.decisions)} if ws.layout.decisions.exists() else {}
+
+
 def site_of(ws: Workspace, case_id: str) -> str:
     """Keyed name of the hospital that scanned a case."""
     return str(_screening(ws)["cases"][case_id]["site"])
@@ -140,13 +145,13 @@ def _source_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
 
 def _screen_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
     clinical = ws.config.source.clinical
-    decided = {"decisions": sha256_of(ws.layout.decisions)} if ws.layout.decisions.exists() else {}
+    inputs = {**_source_inputs(ws, case_id), **decision_inputs(ws)}
     if clinical is None:
-        return {**_source_inputs(ws, case_id), **decided}
+        return inputs
     path = ws.root / clinical
     if not path.is_file():
         raise ConfigError(f"[source] clinical names {clinical}, which is not there; add it or take the line out")
-    return {**_source_inputs(ws, case_id), **decided, "clinical": sha256_of(path)}
+    return {**inputs, "clinical": sha256_of(path)}
 
 
 def _listing(path: Path, root: Path) -> Iterator[tuple[str, int, int]]:

@@ -38,20 +38,20 @@ def errors(judge: str, path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("folder", "modality", "series"),
+    ("folder", "modality"),
     [
-        ("body_ct", Modality.CT, 1),
-        ("liver_ct_dicomseg", Modality.CT, 1),
-        ("deid_small", Modality.CT, 1),
-        ("deidentification_method", Modality.MR, 1),
-        ("pseudo_phi", Modality.MR, 1),
+        ("body_ct", Modality.CT),
+        ("liver_ct_dicomseg", Modality.CT),
+        ("deid_small", Modality.CT),
+        ("deidentification_method", Modality.MR),
+        ("pseudo_phi", Modality.MR),
     ],
 )
-def test_real_images_are_clean_by_the_standard(judge, tmp_path, folder, modality, series):
+def test_real_images_are_clean_by_the_standard(judge, tmp_path, folder, modality):
     if not SHARED.is_dir():
         pytest.skip("the shared real files are not here")
     files = clean_files(SHARED / folder, tmp_path / "out", modality)
-    assert len(files) >= series
+    assert len(files) >= 1
     assert {file.parent.name: errors(judge, file) for file in files} == {file.parent.name: [] for file in files}
 
 
