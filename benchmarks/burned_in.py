@@ -26,11 +26,11 @@ from scipy import ndimage
 
 from pipeline.core.config import Modality
 from pipeline.core.errors import PipelineError
-from pipeline.dicom.admission import admit
-from pipeline.dicom.burned_in import find_text
-from pipeline.dicom.pixels import read_slice
-from pipeline.dicom.scan import scan
+from pipeline.dicom.deid.admission import admit
+from pipeline.dicom.read.pixels import read_slice
+from pipeline.dicom.read.scan import scan
 from pipeline.image.nifti import read_volume
+from pipeline.text.find import find_text
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 SIZES = (8, 10, 12, 16, 24)

@@ -33,8 +33,8 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from scipy.ndimage import gaussian_filter
 
 from pipeline.dicom.convert import read_series
-from pipeline.dicom.scan import scan
-from pipeline.dicom.series import group_series
+from pipeline.dicom.group.series import group_series
+from pipeline.dicom.read.scan import scan
 from pipeline.image.nifti import write_nifti
 
 Tool = Callable[[Path, Path], None]

@@ -25,13 +25,13 @@ from pydicom.dataset import Dataset
 from pipeline.core.config import DeidentificationConfig
 from pipeline.core.files import write_atomically
 from pipeline.core.pseudonyms import Pseudonyms
-from pipeline.dicom.clean_tree import deidentify_tree
-from pipeline.dicom.deidentify import deidentify
-from pipeline.dicom.encode import file_bytes
-from pipeline.dicom.leaks import harvest, search
-from pipeline.dicom.pixels import read_slice
-from pipeline.dicom.scan import scan
-from tests.dicom.torture import Planter, Torture, image, make_torture, save
+from pipeline.dicom.deid.clean_tree import deidentify_tree
+from pipeline.dicom.deid.deidentify import deidentify
+from pipeline.dicom.deid.encode import file_bytes
+from pipeline.dicom.read.pixels import read_slice
+from pipeline.dicom.read.scan import scan
+from pipeline.leaks.search import harvest, search
+from tests.dicom.deid.torture import Planter, Torture, image, make_torture, save
 
 SEEDS = (11, 12, 13)
 SLICES = 300

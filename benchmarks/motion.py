@@ -15,8 +15,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from pipeline.cohort.image_quality import MAX_MOTION_MM
 from pipeline.core.volume import Volume
-from pipeline.dataset.image_quality import MAX_MOTION_MM
 from pipeline.image.motion import skin_jump_mm
 from pipeline.image.nifti import read_volume
 from pipeline.synth.phantom import make_phantom

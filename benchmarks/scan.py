@@ -25,7 +25,7 @@ from dcm2niix import bin as dcm2niix
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from pipeline.dicom.scan import ScanResult, scan
+from pipeline.dicom.read.scan import ScanResult, scan
 
 TEXTS = (
     *(

@@ -226,7 +226,7 @@ def _problem(step: Step, error: Exception) -> Problem:
 
 
 def _place(error: Exception) -> str:
-    """The line of ours that an error came from, such as "at pipeline/dicom/series.py:81"."""
+    """The line of ours that an error came from, such as "at pipeline/dicom/group/series.py:81"."""
     ours = tuple(str(HOUSE / package) + os.sep for package in ("pipeline", "flows"))
     frame = [frame for frame in extract_tb(error.__traceback__) if frame.filename.startswith(ours)][-1]
     return f"at {Path(frame.filename).relative_to(HOUSE).as_posix()}:{frame.lineno}"

@@ -12,8 +12,8 @@ import pytest
 from pipeline.cli import main
 from pipeline.cli.dataset import TEMPLATE
 from pipeline.core.config import load_config
+from tests.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 

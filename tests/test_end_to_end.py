@@ -23,10 +23,9 @@ from pipeline.synth.cohort import make_cohort
 from pipeline.synth.raters import answer_packages
 from pipeline.synth.truth import CohortTruth
 from pipeline.workspace import Status, Workspace
+from tests.places import ROOT
 
 pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def liverset(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -3,39 +3,52 @@
 from __future__ import annotations
 
 import ast
+import sys
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.places import ROOT
 
 ALLOWED = {
     "core": set(),
-    "dicom": {"core"},
+    "silence": set(),
     "image": {"core"},
+    "text": set(),
+    "leaks": {"core", "silence"},
+    "dicom.read": {"core"},
+    "dicom.group": {"core", "dicom.read"},
+    "dicom.deid": {"core", "dicom.read", "dicom.group", "text"},
+    "dicom": {"core", "silence", "dicom.read", "dicom.group"},
+    "cohort": {"core", "image"},
     "agreement": {"core", "image"},
     "lesions": {"core", "image"},
     "review": {"core", "image"},
-    "dataset": {"core", "image"},
+    "segment": {"core", "image"},
     "synth": {"core", "image"},
-    "segment": {"core", "image", "dataset"},
-    "report": {"core", "image", "dataset", "agreement", "lesions"},
+    "dataset": {"core", "image", "cohort", "dataset.verify"},
+    "dataset.verify": {"core", "image", "dataset"},
+    "report": {"core", "image", "cohort", "dataset"},
 }
-WORKING_PARTS = set(ALLOWED) - {"synth"}
+"""What each room may import besides itself."""
+
+WORKING_ROOMS = set(ALLOWED) - {"synth"}
 ALLOWED["workspace"] = {"core", "dataset"}
-ALLOWED["stages"] = WORKING_PARTS | {"workspace"}
-ALLOWED["plan"] = WORKING_PARTS | {"workspace", "stages"}
-ALLOWED["cli"] = WORKING_PARTS | {"workspace", "stages", "plan", "synth"}
+ALLOWED["stages"] = WORKING_ROOMS | {"workspace"}
+ALLOWED["plan"] = {"core", "stages", "workspace"}
+ALLOWED["cli"] = WORKING_ROOMS | {"workspace", "stages", "plan", "synth"}
 
 DOORS = {
-    "pydicom": {"dicom", "synth"},
+    "pydicom": {"dicom", "dicom.read", "dicom.group", "dicom.deid", "leaks", "silence", "synth"},
     "SimpleITK": {"image"},
     "skimage": {"image"},
     "torch": {"segment"},
     "nnunetv2": {"segment"},
     "batchgenerators": {"segment"},
     "dynamic_network_architectures": {"segment"},
-    "pandas": {"dataset"},
+    "pandas": {"cohort", "dataset", "dataset.verify"},
     "matplotlib": set(),
     "jinja2": {"report", "review"},
     "cryptography": {"dataset"},
@@ -44,8 +57,14 @@ DOORS = {
     "prefect": set(),
 }
 
+SOURCES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted((ROOT / "pipeline").rglob("*.py"))
+}
 
-def imports_of(path: Path) -> set[str]:
+
+@cache
+def imports_of(path: Path) -> frozenset[str]:
     """Every module a file names in an import, lazy ones too."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -54,36 +73,61 @@ def imports_of(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             names.add(node.module or "")
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return names
+    return frozenset(names)
 
 
-def part_of(path: Path) -> str:
-    return path.relative_to(ROOT / "pipeline").parts[0].removesuffix(".py")
+def room_of(module: str) -> str:
+    """The innermost room a module stands in; "" for the house itself."""
+    parts = module.removeprefix("pipeline").strip(".").split(".")
+    return next((room for n in (2, 1) if (room := ".".join(parts[:n])) in ALLOWED), "")
 
 
-SOURCES = sorted((ROOT / "pipeline").rglob("*.py"))
+def modules_imported_by(module: str) -> set[str]:
+    return {name for name in imports_of(SOURCES[module]) if name in SOURCES}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_parts_import_only_what_the_plan_allows(path: Path):
-    part = part_of(path)
-    if part == "__init__":
-        return
-    used = {name.split(".")[1] for name in imports_of(path) if name.startswith("pipeline.")}
-    assert not any(name.split(".")[0] == "flows" for name in imports_of(path))
-    assert used - {part, "__version__"} <= ALLOWED[part]
+def all_reached_from(room: str) -> set[str]:
+    """Every module that importing a room's modules can lead to."""
+    waiting = [module for module in SOURCES if room_of(module) == room]
+    reached: set[str] = set()
+    while waiting:
+        module = waiting.pop()
+        if module not in reached:
+            reached.add(module)
+            waiting += modules_imported_by(module)
+    return reached
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_each_heavy_package_has_one_door(path: Path):
-    packages = {name.split(".")[0] for name in imports_of(path)}
-    wrong = {package for package in packages & set(DOORS) if part_of(path) not in DOORS[package]}
-    assert not wrong
+@pytest.mark.parametrize("module", SOURCES)
+def test_rooms_import_only_what_the_plan_allows(module: str):
+    room = room_of(module)
+    assert not any(name.split(".")[0] == "flows" for name in imports_of(SOURCES[module]))
+    used = {room_of(name) for name in modules_imported_by(module)} - {room, ""}
+    assert used <= ALLOWED.get(room, set())
+
+
+def test_the_plan_allows_nothing_that_is_not_used():
+    used: Mapping[str, set[str]] = {room: set() for room in ALLOWED}
+    for module in SOURCES:
+        if room_of(module):
+            used[room_of(module)] |= {room_of(name) for name in modules_imported_by(module)}
+    idle = {room: allowed - used[room] for room, allowed in ALLOWED.items() if room not in ("stages", "cli", "plan")}
+    assert not {room: sorted(rooms) for room, rooms in idle.items() if rooms}
+
+
+def test_the_verifier_and_the_deidentifier_share_nothing_but_core():
+    verifier, deidentifier = all_reached_from("leaks"), all_reached_from("dicom.deid")
+    assert {room_of(module) for module in verifier} <= {"leaks", "core", "silence", ""}
+    assert not {module for module in deidentifier if room_of(module) == "leaks"}
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_each_heavy_package_has_one_door(module: str):
+    packages = {name.split(".")[0] for name in imports_of(SOURCES[module])}
+    assert not {package for package in packages & set(DOORS) if room_of(module) not in DOORS[package]}
 
 
 def test_core_needs_only_numpy_and_pydantic():
-    import sys
-
     for path in (ROOT / "pipeline" / "core").glob("*.py"):
         packages = {name.split(".")[0] for name in imports_of(path)} - {"pipeline", ""}
         assert packages <= set(sys.stdlib_module_names) | {"numpy", "pydantic"}, path.name

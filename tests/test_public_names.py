@@ -6,7 +6,8 @@ import ast
 import os
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.places import ROOT
+
 LIST = Path(__file__).with_name("public_names.txt")
 
 

@@ -66,7 +66,7 @@ def convert(source: Path, out: Path, config_path: Path | None, *, keep_tilt: boo
 @as_json_option
 def deidentify(source: Path, out: Path, key: Path | None, config_path: Path | None, *, as_json: bool) -> None:
     """Write a clean, renamed copy of every image below SOURCE that may enter a dataset."""
-    from pipeline.dicom.clean_tree import deidentify_tree
+    from pipeline.dicom.deid.clean_tree import deidentify_tree
 
     config = load_config(config_path) if config_path else None
     options = config.deidentification if config else DeidentificationConfig()
@@ -85,7 +85,7 @@ def deidentify(source: Path, out: Path, key: Path | None, config_path: Path | No
 @as_json_option
 def leaks(source: Path, out: Path, *, as_json: bool) -> None:
     """Search everything below OUT for the identifiers that SOURCE holds; tell where, never what."""
-    from pipeline.dicom.leaks import harvest, search
+    from pipeline.leaks.search import harvest, search
 
     found = search(harvest([source]), [out])
     rows = [(leak.where, leak.kind) for leak in found]

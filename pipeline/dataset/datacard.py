@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.cohort.inclusion import FlowStep
 from pipeline.core.config import Config
 from pipeline.dataset.anonymity import QUASI_IDENTIFIERS, class_histogram, smallest_variety
-from pipeline.dataset.inclusion import FlowStep
 from pipeline.dataset.layout import ReleaseLayout
 from pipeline.dataset.manifest import ManifestRow
 from pipeline.dataset.release_inputs import ReleaseInputs

@@ -58,7 +58,7 @@ from pipeline.dataset.tables import (
     table1_rows,
 )
 from pipeline.dataset.tasks import classification_text, coco, lesion_kind
-from pipeline.dataset.verify import LeakCheck, verify
+from pipeline.dataset.verify.release import LeakCheck, verify
 
 __all__ = [
     "LeakCheck",

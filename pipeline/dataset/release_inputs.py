@@ -8,9 +8,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from pipeline.cohort.inclusion import FlowStep
 from pipeline.core.config import Config, section_content
 from pipeline.core.records import Patient, Phase
-from pipeline.dataset.inclusion import FlowStep
 from pipeline.dataset.manifest import ManifestRow
 
 Row = Mapping[str, Any]

@@ -20,7 +20,7 @@ from pipeline.dataset.manifest import ManifestRow, released_age
 from pipeline.dataset.release_inputs import ReleaseInputs, ReleaseVolume, ReviewFacts, Row, ScanFacts
 from pipeline.dataset.splits import Splits
 from pipeline.dataset.tasks import lesion_boxes
-from pipeline.dataset.volume_checks import figures
+from pipeline.dataset.verify.volumes import figures
 from pipeline.image.nifti import content_sha256, read_labels, read_volume, write_nifti
 
 _NAMES = {"ct": image_name, "mask": mask_name, "liver_mask": liver_mask_name, "label": label_name}

@@ -1,14 +1,11 @@
-"""The door to pydicom: scan, group, recognise, convert, de-identify, verify.
+"""The door to pydicom: files are read, grouped into series, converted, and their headers rebuilt.
 
-pydicom's warnings quote the values they complain about, and values name patients. They are silenced here, once and for
-every thread, before anything of this package reads a file.
+read     every file of a folder, archive or DICOMDIR as indexed headers; pixels of one slice
+group    series split, sorted and checked; contrast phases recognised
+deid     headers rebuilt from an allow-list
+convert  a series as a volume in HU;  tree, colour and seg stand beside it
 """
 
-import logging
-import warnings
+from pipeline.silence import silence_pydicom
 
-from pydicom import config
-
-config.settings.reading_validation_mode = config.IGNORE
-logging.getLogger("pydicom").setLevel(logging.CRITICAL)
-warnings.filterwarnings("ignore", module="pydicom")
+silence_pydicom()

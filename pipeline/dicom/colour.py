@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from pipeline.core.errors import DicomError
 from pipeline.core.records import Instance, Series, Severity
 from pipeline.core.volume import ColorImage
-from pipeline.dicom.pixels import SliceError
-from pipeline.dicom.series import COLOUR
-from pipeline.dicom.slow import READ_FAULTS
-from pipeline.dicom.sources import opened
+from pipeline.dicom.group.series import COLOUR
+from pipeline.dicom.read.by_pydicom import READ_FAULTS
+from pipeline.dicom.read.pixels import SliceError
+from pipeline.dicom.read.sources import opened
 
 
 def is_colour_image(series: Series) -> bool:

@@ -24,10 +24,10 @@ from pipeline.core.errors import DicomError, GeometryError
 from pipeline.core.geometry import Geometry
 from pipeline.core.records import Instance, Problem, Series, SeriesFacts, Severity, SourceFile
 from pipeline.core.volume import AIR_HU, Unit, Volume
-from pipeline.dicom import header as words
-from pipeline.dicom.grid import TILTED, axes, gaps_mm, vector
-from pipeline.dicom.pixels import LOSSY_SYNTAXES, PixelReader, SliceError
-from pipeline.dicom.sources import ARCHIVE_FAULTS, each_opened
+from pipeline.dicom.group.grid import TILTED, axes, gaps_mm, vector
+from pipeline.dicom.read import header as words
+from pipeline.dicom.read.pixels import LOSSY_SYNTAXES, PixelReader, SliceError
+from pipeline.dicom.read.sources import ARCHIVE_FAULTS, each_opened
 
 AXIAL_TOLERANCE_DEG = 5.0
 """A normal this near to the patient's long axis makes an axial series."""

@@ -22,11 +22,11 @@ from pipeline.core.records import Fate, Instance, PhaseGuess, Problem, Series, S
 from pipeline.core.volume import ColorImage, Volume
 from pipeline.dicom.colour import is_colour_image, read_colour
 from pipeline.dicom.convert import Conversion, read_series, series_facts
-from pipeline.dicom.names import SafeNames
-from pipeline.dicom.phase import guess_phases
-from pipeline.dicom.pixels import SliceError
-from pipeline.dicom.scan import ScanResult, scan
-from pipeline.dicom.series import Grouping, group_series, slice_faults
+from pipeline.dicom.group.phase import guess_phases
+from pipeline.dicom.group.series import Grouping, group_series, slice_faults
+from pipeline.dicom.read.names import SafeNames
+from pipeline.dicom.read.pixels import SliceError
+from pipeline.dicom.read.scan import ScanResult, scan
 
 SERIES_TABLE = "series.csv"
 FILES_TABLE = "files.csv"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from statistics import fmean
 
-from pipeline.dataset.inclusion import FlowStep
+from pipeline.cohort.inclusion import FlowStep
 
 PAIR_SEPARATOR = " "
 """A pair of raters is named by both codes."""

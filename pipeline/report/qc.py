@@ -19,10 +19,10 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from numpy.typing import NDArray
 
+from pipeline.cohort.inclusion import FlowStep
 from pipeline.core.labels import Label
 from pipeline.core.records import Phase, Problem
 from pipeline.core.volume import LabelMap, Volume
-from pipeline.dataset.inclusion import FlowStep
 from pipeline.dataset.manifest import ManifestRow
 from pipeline.dataset.release_inputs import Row
 from pipeline.dataset.statistics import distributions, scanners

@@ -65,8 +65,8 @@ def _volume_of(ws: Workspace, series: Series, *, what: str) -> Conversion:
 
 def _require_no_text(ws: Workspace, case: str, phase: Phase, series: Series, volume: Volume) -> None:
     """Keep a volume that looks as if text were burned into it at home until a person has looked."""
-    from pipeline.dicom.burned_in import find_text
-    from pipeline.dicom.suspects import is_read, montage
+    from pipeline.text.find import find_text
+    from pipeline.text.suspects import is_read, montage
 
     wanted = DeidentificationOption.CLEAN_PIXELS in ws.config.deidentification.options
     if not wanted or volume.voxels.dtype != np.int16:
@@ -103,7 +103,7 @@ def _write_volume(ws: Workspace, case: str, phase: Phase, series: Series, conver
 
 
 def _header_facts(ws: Workspace, case: str, series: Series) -> dict[str, Any]:
-    from pipeline.dicom.deidentify import header_facts
+    from pipeline.dicom.deid.deidentify import header_facts
 
     options, first_day = ws.config.deidentification, first_study_of(ws, case)
     return header_facts(series, ws.crosswalk.pseudonyms, options, first_study_date=first_day)
@@ -136,7 +136,7 @@ def _label_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
 
 
 def _label(ws: Workspace, case_id: str | None) -> Work:
-    from pipeline.dataset.image_quality import measure_quality, quality_problems
+    from pipeline.cohort.image_quality import measure_quality, quality_problems
     from pipeline.image.nifti import read_volume, write_nifti
     from pipeline.segment.phases import phase_disagreement
 
@@ -167,7 +167,7 @@ def _phase_problems(
     ws: Workspace, case: str, phase: Phase, liver_hu: float, aorta_hu: float | None
 ) -> tuple[Problem, ...]:
     """A flag where liver and aorta are not as bright as in the phase that text and timing tell."""
-    from pipeline.dicom.phase import confirmed, from_image
+    from pipeline.dicom.group.phase import confirmed, from_image
 
     if ws.unit is not Unit.HU or math.isnan(liver_hu):
         return ()
@@ -203,7 +203,7 @@ def segmenter_of(coarse: CoarseConfig, root: Path, *, allow_unpinned: bool = Fal
 
 CONVERT = Stage(
     name="convert",
-    code=("core", "dicom", "image/nifti.py", "stages/imaging.py"),
+    code=("core", "dicom", "text", "image/nifti.py", "stages/imaging.py"),
     packages=("pydicom", "numpy", "imagecodecs", "pylibjpeg-openjpeg", "pylibjpeg-rle"),
     sections=lambda config: (config.deidentification, config.inclusion),
     inputs=_convert_inputs,
@@ -212,7 +212,7 @@ CONVERT = Stage(
 
 LABEL = Stage(
     name="label",
-    code=("core", "segment", "image", "dataset/image_quality.py", "dicom/phase.py", "stages/imaging.py"),
+    code=("core", "segment", "image", "cohort/image_quality.py", "dicom/group", "stages/imaging.py"),
     packages=("nnunetv2", "torch", "numpy", "connected-components-3d"),
     sections=lambda config: (config.coarse,),
     inputs=_label_inputs,

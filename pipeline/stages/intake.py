@@ -29,9 +29,9 @@ from pipeline.core.series_file import save_series
 from pipeline.workspace import Stage, Waiting, Work, Workspace
 
 if TYPE_CHECKING:
-    from pipeline.dataset.decisions import Decision
-    from pipeline.dataset.inclusion import Candidate, FlowStep, Inclusion
-    from pipeline.dicom.scan import ScanResult
+    from pipeline.cohort.decisions import Decision
+    from pipeline.cohort.inclusion import Candidate, FlowStep, Inclusion
+    from pipeline.dicom.read.scan import ScanResult
 
 FILES_COLUMNS = ("fate", "code", "reason", "files")
 SERIES_COLUMNS = (
@@ -72,14 +72,14 @@ def _case(case_id: str, entry: Mapping[str, Any]) -> Case:
 
 def first_study_of(ws: Workspace, case_id: str) -> date | None:
     """Day of a case's first study, of which all its days are counted; None when no header tells it. Private."""
-    from pipeline.dicom.value_rules import parsed_date
+    from pipeline.dicom.deid.value_rules import parsed_date
 
     return parsed_date(_screening(ws)["cases"][case_id]["first_study_date"])
 
 
 def was_looked_at(ws: Workspace, series: Series) -> bool:
     """True when a person decided in `decisions.csv` that this series is to be used."""
-    from pipeline.dataset.decisions import read_decisions
+    from pipeline.cohort.decisions import read_decisions
 
     decision = read_decisions(ws.layout.decisions).get(_series_name(ws, series.key))
     return decision is not None and decision.phase is not None
@@ -103,7 +103,7 @@ def phase_guess(ws: Workspace, case_id: str, phase: Phase) -> PhaseGuess:
 
 def read_consort(ws: Workspace) -> tuple[FlowStep, ...]:
     """How many series and patients fell at each rule; nothing before the first screening."""
-    from pipeline.dataset.inclusion import FlowStep
+    from pipeline.cohort.inclusion import FlowStep
 
     if not ws.layout.consort.exists():
         return ()
@@ -116,7 +116,7 @@ def source_folders(ws: Workspace) -> tuple[Path, ...]:
     Raises:
         ConfigError: when one of them is not there.
     """
-    from pipeline.dicom.sources import root_of
+    from pipeline.dicom.read.sources import root_of
 
     found = tuple(root_of(ws.root / path) for path in ws.config.source.paths)
     missing = [name for name, path in zip(ws.config.source.paths, found, strict=True) if not path.exists()]
@@ -170,14 +170,14 @@ def _listing(path: Path, root: Path) -> Iterator[tuple[str, int, int]]:
 
 
 def _found(ws: Workspace) -> ScanResult:
-    from pipeline.dicom.scan import scan
+    from pipeline.dicom.read.scan import scan
 
     make_private_folder(ws.layout.private)
     return scan(source_folders(ws), index=ws.layout.dicom_index)
 
 
 def _scan(ws: Workspace, case_id: str | None) -> Work:
-    from pipeline.dicom.series import group_series
+    from pipeline.dicom.group.series import group_series
 
     found = _found(ws)
     if not found.instances:
@@ -199,10 +199,10 @@ def _write_files_table(ws: Workspace, set_aside: Sequence[FileFate], series: Seq
 
 
 def _screen(ws: Workspace, case_id: str | None) -> Work:
-    from pipeline.dataset.decisions import read_decisions
-    from pipeline.dataset.inclusion import consort, screen_cohort
-    from pipeline.dicom.people import contradicted_numbers
-    from pipeline.dicom.series import group_series
+    from pipeline.cohort.decisions import read_decisions
+    from pipeline.cohort.inclusion import consort, screen_cohort
+    from pipeline.dicom.group.people import contradicted_numbers
+    from pipeline.dicom.group.series import group_series
 
     found = _found(ws)
     series = {one.key: one for one in group_series(found.instances, found.set_aside).series}
@@ -224,7 +224,7 @@ def _screen(ws: Workspace, case_id: str | None) -> Work:
 
 
 def _guesses(ws: Workspace, series: Iterable[Series]) -> dict[str, PhaseGuess]:
-    from pipeline.dicom.phase import guess_phases
+    from pipeline.dicom.group.phase import guess_phases
 
     studies: dict[str, list[Series]] = defaultdict(list)
     for one in series:
@@ -245,9 +245,9 @@ def _series_name(ws: Workspace, key: str) -> str:
 def _candidate(
     ws: Workspace, series: Series, guess: PhaseGuess, decisions: Mapping[str, Decision], doubtful: Mapping[str, str]
 ) -> Candidate:
-    from pipeline.dataset.rules import Candidate, screen_series
-    from pipeline.dicom.admission import admit
+    from pipeline.cohort.rules import Candidate, screen_series
     from pipeline.dicom.convert import series_facts
+    from pipeline.dicom.deid.admission import admit
 
     against = admit(series.first, modality=ws.config.dataset.modality)
     refused = () if against is None else (Problem(against.rule, Severity.REFUSE, against.message),)
@@ -272,7 +272,7 @@ def _candidate(
 
 def _pixel_facts(ws: Workspace, series: Series) -> PixelFacts | None:
     """None where the pixels cannot be read, which the conversion will report."""
-    from pipeline.dataset.image_quality import pixel_facts
+    from pipeline.cohort.image_quality import pixel_facts
     from pipeline.dicom.convert import read_series
 
     try:
@@ -283,7 +283,7 @@ def _pixel_facts(ws: Workspace, series: Series) -> PixelFacts | None:
 
 def _patients(ws: Workspace, series: Iterable[Series]) -> dict[str, Patient]:
     """Clinical facts by keyed patient name; a patient who is not in the table is unknown."""
-    from pipeline.dataset.clinical import read_clinical
+    from pipeline.cohort.clinical import read_clinical
 
     clinical = {} if ws.config.source.clinical is None else read_clinical(ws.root / ws.config.source.clinical)
     ids = {_patient_name(ws, one): normalised_patient_id(one.first.text("PatientID")) for one in series}
@@ -431,10 +431,7 @@ SCREEN = Stage(
         "core",
         "dicom",
         "image/motion.py",
-        *(
-            f"dataset/{module}.py"
-            for module in ("clinical", "decisions", "image_quality", "inclusion", "rules", "selection")
-        ),
+        "cohort",
         "stages/intake.py",
     ),
     packages=("pydicom", "numpy", "pandas", "scipy", "scikit-image"),

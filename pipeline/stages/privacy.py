@@ -13,14 +13,14 @@ from pipeline.stages.intake import source_fingerprint, source_folders
 from pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
-    from pipeline.dicom.leaks import Identifiers
+    from pipeline.leaks.search import Identifiers
 
 PLACES_SHOWN = 5
 
 
 def places_of_leaks(ws: Workspace, paths: Sequence[Path]) -> tuple[str, ...]:
     """Where identifiers of this dataset's sources stand in files about to leave; never what they are."""
-    from pipeline.dicom.leaks import search
+    from pipeline.leaks.search import search
 
     return tuple(f"{leak.where} ({leak.kind})" for leak in search(_identifiers(ws), paths))
 
@@ -50,6 +50,6 @@ def _identifiers(ws: Workspace) -> Identifiers:
 @cache
 def _harvested(paths: tuple[Path, ...], fingerprint: str) -> Identifiers:
     """Identifiers of the sources as they lie now; read once a process as long as nothing changes."""
-    from pipeline.dicom.leaks import harvest
+    from pipeline.leaks.search import harvest
 
     return harvest(paths)

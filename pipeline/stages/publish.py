@@ -163,7 +163,7 @@ def _cut(ws: Workspace, version: str) -> tuple[tuple[Problem, ...], str]:
 
 
 def _verify(ws: Workspace, version: str) -> tuple[tuple[Problem, ...], str]:
-    from pipeline.dataset.verify import verify
+    from pipeline.dataset.verify.release import verify
 
     folder = ws.layout.release(version)
     if not folder.is_dir():

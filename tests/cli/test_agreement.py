@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from pipeline.core.errors import ConfigError, GeometryError
 from pipeline.core.geometry import Geometry
 from pipeline.core.volume import LabelMap, Volume
 from pipeline.image.nifti import read_labels, write_nifti
+from tests.places import SHARED
 
 GRID = Geometry.from_axes((6, 12, 14), spacing_mm=(5, 0.8, 0.7))
 
@@ -84,7 +84,7 @@ def test_different_grids_and_missing_configuration_stop_with_their_reason(masks,
 
 
 def test_dicom_seg_is_read_like_any_other_mask():
-    folder = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "liver_ct_dicomseg"
+    folder = SHARED / "liver_ct_dicomseg"
     if not folder.is_dir():
         pytest.skip("the folder of real DICOM SEG files is not here")
     content = json.loads(run(agree, folder / "liver.dcm", folder / "liver.dcm", "--json").output)

@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.core.errors import StorageError
 from pipeline.core.files import json_text, make_private_folder, read_json, sha256_of, write_atomically, write_json
+from tests.places import ROOT
 
 
 def test_error_while_writing_leaves_the_old_file_and_no_other(tmp_path: Path):
@@ -31,7 +32,7 @@ def test_kill_while_writing_leaves_the_old_file(tmp_path: Path):
         f"with atomic_writer(Path({str(path)!r})) as file:\n"
         "    file.write(b'new' * 100000)\n    file.flush()\n    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    root = Path(__file__).resolve().parents[2]
+    root = ROOT
     assert subprocess.run([sys.executable, "-c", script], cwd=root, check=False).returncode == -9
     assert path.read_bytes() == b"old"
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
-from pathlib import Path
 
-from pipeline.dataset.rules import RULE_ORDER
-from pipeline.dataset.selection import PREFERENCES
+from pipeline.cohort.rules import RULE_ORDER
+from pipeline.cohort.selection import PREFERENCES
+from tests.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
-CHECKS = ("verify.py", "volume_checks.py", "table_checks.py", "manifest.py")
+CHECKS = ("verify/release.py", "verify/volumes.py", "verify/tables.py", "manifest.py")
 
 
 def told(page: str) -> set[str]:

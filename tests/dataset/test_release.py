@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.cohort.inclusion import FlowStep
 from pipeline.core.config import DeidentificationConfig
 from pipeline.core.errors import LeakError, ReleaseError
 from pipeline.core.files import sha256_of
 from pipeline.core.records import Patient
 from pipeline.dataset.anonymity import QUASI_IDENTIFIERS
-from pipeline.dataset.inclusion import FlowStep
 from pipeline.dataset.layout import ReleaseLayout
 from pipeline.dataset.release import cut, diff, latest_version, refusals, verify
 from pipeline.dataset.release_rows import patient_facts

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pydicom
 import pytest
@@ -9,8 +7,9 @@ import pytest
 from pipeline.core.errors import DicomError, GeometryError
 from pipeline.dicom.seg import is_dicom, read_seg
 from pipeline.image.masks import read_mask
+from tests.places import SHARED
 
-DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "liver_ct_dicomseg"
+DATA = SHARED / "liver_ct_dicomseg"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="the folder of real DICOM SEG files is not here")
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import nibabel
 import numpy as np
 import pytest
@@ -14,12 +12,13 @@ from pipeline.core.records import Series
 from pipeline.core.volume import Volume
 from pipeline.dicom.colour import read_colour
 from pipeline.dicom.convert import read_series
-from pipeline.dicom.pixels import read_slice
-from pipeline.dicom.scan import scan
-from pipeline.dicom.series import group_series
+from pipeline.dicom.group.series import group_series
+from pipeline.dicom.read.pixels import read_slice
+from pipeline.dicom.read.scan import scan
 from pipeline.image.nifti import write_nifti
+from tests.places import SHARED
 
-DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+DATA = SHARED
 REFERENCES = DATA / "series_with_reference_nifti"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="needs the real files of ../shared/data")
 

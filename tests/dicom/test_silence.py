@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from tests.dicom.torture import make_torture
+from tests.dicom.deid.torture import make_torture
+from tests.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import logging, sys, warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -18,12 +17,12 @@ from pathlib import Path
 logging.basicConfig(level=logging.DEBUG)
 warnings.simplefilter("default")
 logging.captureWarnings(False)
-from pipeline.dicom.leaks import harvest, search
+from pipeline.leaks.search import harvest, search
 source, out = Path(sys.argv[1]), Path(sys.argv[2])
 harvest([source])
 from pipeline.core.config import DeidentificationConfig
 from pipeline.core.pseudonyms import Pseudonyms
-from pipeline.dicom.clean_tree import deidentify_tree
+from pipeline.dicom.deid.clean_tree import deidentify_tree
 from pipeline.dicom.tree import convert_tree
 key = Pseudonyms(bytes(32))
 def nothing(*_): return ""

@@ -36,8 +36,8 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.records import Severity
 from pipeline.core.volume import Volume
 from pipeline.dicom.convert import read_series
-from pipeline.dicom.scan import scan
-from pipeline.dicom.series import group_series
+from pipeline.dicom.group.series import group_series
+from pipeline.dicom.read.scan import scan
 from tests.dicom.scanner import Scan, body, dataset_of, expose, save, set_stored
 
 

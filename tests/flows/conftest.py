@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from flows.server import prefect_server
-
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.places import ROOT
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +36,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     """The environment of a user with an empty home folder and no settings for Prefect."""
     (tmp_path / "home").mkdir()
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "DO_NOT_TRACK"))}
-    return {**kept, "HOME": str(tmp_path / "home"), "PYTHONPATH": str(REPOSITORY)}
+    return {**kept, "HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
 
 
 @pytest.fixture

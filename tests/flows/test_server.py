@@ -21,8 +21,8 @@ from flows.session import busy_seconds
 from flows.tasks import StageRun
 from pipeline.core.errors import PipelineError
 from pipeline.workspace import Outcome, Status
+from tests.places import ROOT
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 Start = Callable[..., subprocess.Popen[str]]
 HOLD = """
 import sys, time
@@ -50,7 +50,7 @@ def test_busy_time_counts_overlaps_once():
 
 
 def test_installed_versions_are_the_pinned_ones():
-    pins = dict(re.findall(r"^([\w.-]+)==([\w.!]+)", (REPOSITORY / "constraints.txt").read_text(), flags=re.MULTILINE))
+    pins = dict(re.findall(r"^([\w.-]+)==([\w.!]+)", (ROOT / "constraints.txt").read_text(), flags=re.MULTILINE))
     wanted = {name.lower().replace("_", "-"): version for name, version in pins.items()}
     installed = {d.metadata["Name"].lower().replace("_", "-"): d.version.split("+")[0] for d in distributions()}
     for name, bound in {"fastapi": (0, 155), "sqlalchemy": (2, 1)}.items():

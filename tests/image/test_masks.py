@@ -5,7 +5,6 @@ from __future__ import annotations
 import bz2
 import gzip
 from itertools import permutations, product
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,9 +18,9 @@ from pipeline.core.labels import LabelScheme
 from pipeline.core.volume import LabelMap
 from pipeline.image.masks import decode_mask, place, read_labels_of, read_mask
 from pipeline.image.nifti import nifti_bytes, write_nifti
+from tests.places import SHARED
 
 SCHEME = LabelScheme(("HCC",))
-SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
 
 def oblique_labels(seed: int) -> LabelMap:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,8 +15,9 @@ from pipeline.image.motion import skin_jump_mm
 from pipeline.image.nifti import read_volume
 from pipeline.synth.phantom import make_phantom
 from tests.image.breathing import breathed, shifted
+from tests.places import SHARED
 
-DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "body_ct"
+DATA = SHARED / "body_ct"
 SPACING_MM = (5.0, 1.5, 2.0)
 
 

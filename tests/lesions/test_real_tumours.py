@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -11,8 +9,9 @@ import SimpleITK as sitk
 from pipeline.core.volume import LabelMap
 from pipeline.image.nifti import read_labels
 from pipeline.lesions.measure import measure_lesions
+from tests.places import SHARED
 
-DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "three_annotators"
+DATA = SHARED / "three_annotators"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="the folder of real files with three annotators is not here")
 
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
 
+from pipeline.cohort.inclusion import FlowStep
 from pipeline.core.geometry import Geometry
 from pipeline.core.records import Phase, Problem, Severity
 from pipeline.core.volume import LabelMap, Volume
-from pipeline.dataset.inclusion import FlowStep
 from pipeline.report import qc
 from pipeline.report.charts import flow_chart, heat_map, profile, stacked_bars, strip_plot
 from pipeline.report.qc import SETTLED, QcVolume, make_card, qc_page

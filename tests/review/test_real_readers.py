@@ -15,8 +15,9 @@ from pipeline.core.records import Phase
 from pipeline.core.volume import LabelMap, Volume
 from pipeline.image.nifti import read_nifti, write_nifti
 from pipeline.review.returns import SentItem, Verdict, check_return
+from tests.places import SHARED
 
-CASE = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "three_annotators" / "case_00061"
+CASE = SHARED / "three_annotators" / "case_00061"
 
 pytestmark = [
     pytest.mark.slow,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipeline.image.nifti import nifti_bytes
 from pipeline.review.returns import Verdict, check_return
+from tests.places import ROOT
 from tests.review.rounds import SCHEME, Round
 from tests.review.variants import ACCEPTED, REFUSED, Variant, drawn, ras, save, write_variant
 
@@ -50,7 +50,7 @@ def test_our_own_file_is_what_nibabel_writes(review_round):
 
 
 def test_every_finding_is_explained_in_the_docs():
-    root = Path(__file__).resolve().parents[2]
+    root = ROOT
     sources = [root / "pipeline" / "review" / f"{module}.py" for module in ("findings", "returns", "verdicts")]
     text = "".join(path.read_text() for path in sources)
     codes = set(re.findall(r'(?:Problem|refused)\(\s*"([a-z-]+)"', text)) | set(re.findall(r'Error: "([a-z-]+)"', text))

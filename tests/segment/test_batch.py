@@ -23,9 +23,7 @@ from pipeline.segment.models import Model, find_model
 from pipeline.segment.nnunet import NnunetSegmenter
 from pipeline.segment.postprocess import postprocess
 from pipeline.synth.phantom import make_phantom
-
-ROOT = Path(__file__).resolve().parents[2]
-REAL_DATA = ROOT.parent / "shared" / "data"
+from tests.places import ROOT, SHARED
 
 
 def write_images(folder: Path, count: int) -> list[Path]:
@@ -210,7 +208,7 @@ def test_nothing_to_do_is_no_error(tmp_path: Path, demo_model: Model):
 
 @pytest.mark.parametrize("name", ["body_ct/example_ct.nii.gz", "body_ct/example_ct_sm.nii.gz"])
 def test_real_scan_goes_through_without_a_special_case(tmp_path: Path, demo_model: Model, name: str):
-    path = REAL_DATA / name
+    path = SHARED / name
     if not path.is_file():
         pytest.skip("the real scans are not on this machine")
     report = segment_files([path], tmp_path / "out", demo_model, "cpu")

@@ -26,10 +26,9 @@ from pipeline.segment.nnunet import NnunetSegmenter
 from pipeline.segment.postprocess import postprocess
 from pipeline.synth.phantom import Phantom, make_phantom
 from pipeline.synth.training_set import phantoms
+from tests.places import ROOT, SHARED
 
 UNSEEN_SEED = 20_261_120
-ROOT = Path(__file__).resolve().parents[2]
-REAL_DATA = ROOT.parent / "shared" / "data"
 
 
 def dice(first: np.ndarray, second: np.ndarray) -> float:
@@ -326,10 +325,10 @@ def test_checkpoint_as_nnunet_itself_saves_it_is_read(tmp_path: Path):
 @pytest.mark.parametrize("folder", ["body_ct/example_ct_dicom", "liver_ct_dicomseg/ct-3slice"])
 def test_real_scan_from_dicom_goes_through_without_a_special_case(segmenter: NnunetSegmenter, folder: str):
     from pipeline.dicom.convert import read_series
-    from pipeline.dicom.scan import scan
-    from pipeline.dicom.series import group_series
+    from pipeline.dicom.group.series import group_series
+    from pipeline.dicom.read.scan import scan
 
-    path = REAL_DATA / folder
+    path = SHARED / folder
     if not path.is_dir():
         pytest.skip("the real scans are not on this machine")
     (series,) = group_series(scan([path]).instances).series

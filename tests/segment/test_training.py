@@ -27,8 +27,8 @@ from pipeline.segment.nnunet import NnunetSegmenter
 from pipeline.segment.training import PREPARED, Lesson, SmallNetwork, train_full, train_small
 from pipeline.segment.trainset import IGNORE, LabelledVolume, Origin, write_raw_dataset
 from pipeline.synth.phantom import make_phantom
+from tests.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 HASTY = (Lesson(1, 1e-2, patch=(8, 16, 16), iterations=2), Lesson(1, 1e-3, iterations=2))
 FEW_STEPS = Lesson(3, 1e-2, iterations=1)
 TINY = SmallNetwork(spacing_mm=(12.0, 12.0, 12.0), patch=(16, 32, 32), features=(4, 8, 16))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pipeline.synth.roster import Enrolled, roster
+from tests.places import ROOT
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "demo_cohort.md"
+PAGE = ROOT / "docs" / "demo_cohort.md"
 
 
 def row_of(number: int, enrolled: Enrolled) -> str:

@@ -6,16 +6,16 @@ from collections import defaultdict
 
 import pytest
 
+from pipeline.cohort.clinical import read_clinical
+from pipeline.cohort.inclusion import Candidate, screen_cohort
 from pipeline.core.config import load_config
 from pipeline.core.pseudonyms import normalised_patient_id
 from pipeline.core.records import Patient
-from pipeline.dataset.clinical import read_clinical
-from pipeline.dataset.inclusion import Candidate, screen_cohort
-from pipeline.dicom.admission import admit
 from pipeline.dicom.convert import read_series, series_facts
-from pipeline.dicom.phase import guess_phases
-from pipeline.dicom.scan import scan
-from pipeline.dicom.series import group_series
+from pipeline.dicom.deid.admission import admit
+from pipeline.dicom.group.phase import guess_phases
+from pipeline.dicom.group.series import group_series
+from pipeline.dicom.read.scan import scan
 from pipeline.image.nifti import content_sha256
 from pipeline.synth.demo import demo_config
 

@@ -1,0 +1,232 @@
+"""`liverset deidentify`: a tree of DICOM files as a tree of clean ones, and a table of what became of every file.
+
+Nothing in the output names its source: files are told by their number in sorted order. What may not enter stays out
+with a code; what looks as if it held text stays out until a person has looked at its montage.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import dcmread
+
+from pipeline.core.config import DeidentificationConfig, Modality
+from pipeline.core.errors import PipelineError, PrivacyError
+from pipeline.core.files import PRIVATE_FILE_MODE, make_private_folder, write_atomically, write_text
+from pipeline.core.pseudonyms import Pseudonyms, normalised_patient_id
+from pipeline.core.records import Instance, Reason, SourceFile
+from pipeline.dicom.deid.admission import admit
+from pipeline.dicom.deid.deidentify import deidentify
+from pipeline.dicom.deid.encode import file_bytes
+from pipeline.dicom.group.series import frames_of
+from pipeline.dicom.read.by_pydicom import READ_FAULTS
+from pipeline.dicom.read.pixels import read_slice
+from pipeline.dicom.read.scan import scan
+from pipeline.dicom.read.sources import opened
+from pipeline.text.find import find_text
+from pipeline.text.suspects import is_read, montage
+
+REPORT_TABLE = "report.csv"
+COLUMNS = ("file", "action", "code", "output")
+NAME_DIGITS = 16
+"""Digits of a pseudonymous UID in a folder's name: a million series share one with a chance of 1 in 20,000."""
+
+_MIXED = Reason("mixed-patients", "one study holds images of several patients")
+_DUPLICATE = Reason("duplicate", "another file has the same SOPInstanceUID")
+_TEXT = Reason("text-suspected", "its series looks as if text were burned into the image")
+_UNREADABLE = Reason("unreadable", "its header or pixels cannot be read whole")
+_FOR_A_PERSON = frozenset(reason.rule for reason in (_MIXED, _TEXT, _UNREADABLE))
+
+
+@dataclass(frozen=True, slots=True)
+class CleanedFile:
+    """What became of one file.
+
+    Attributes:
+        number: its place among all files found, in sorted order, from 1.
+        action: "written", "quarantined" or "set-aside".
+        code: why it was not written; "" when it was.
+        output: where it went, below the output folder; "" when nowhere.
+    """
+
+    number: int
+    action: str
+    code: str = ""
+    output: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CleanTreeReport:
+    """Every file found, in order."""
+
+    files: tuple[CleanedFile, ...]
+
+    def counts(self) -> dict[str, int]:
+        """How many files met each fate: "written", or the code that kept them out."""
+        words = [file.code or file.action for file in self.files]
+        return {word: words.count(word) for word in sorted(set(words))}
+
+    @property
+    def is_clean(self) -> bool:
+        """True when nothing waits for a person: what may never enter is refused without one."""
+        return not any(file.code in _FOR_A_PERSON for file in self.files)
+
+
+def deidentify_tree(
+    src: Sequence[Path],
+    out: Path,
+    pseudonyms: Pseudonyms,
+    config: DeidentificationConfig,
+    *,
+    modality: Modality = Modality.CT,
+    private: Path | None = None,
+) -> CleanTreeReport:
+    """A renamed, clean copy of every image that may enter a dataset, with `report.csv` beside it.
+
+    Args:
+        src: folders, files and archives.
+        out: folder for the clean tree: patient, study, series, image, all by pseudonym.
+        pseudonyms: replacements under the project's secret.
+        config: what to keep.
+        modality: what the dataset holds; other modalities stay out.
+        private: folder for montages of series that look as if they held text; without it none are made.
+
+    Raises:
+        StorageError: when the disk is full or a folder cannot be written.
+    """
+    found = scan(src)
+    places = sorted([*(one.source for one in found.instances), *(one.source for one in found.set_aside)], key=_place)
+    numbers = {source: number for number, source in enumerate(places, start=1)}
+    rows = [CleanedFile(numbers[fate.source], "set-aside", fate.code) for fate in found.set_aside]
+    admitted, refused = _admitted(found.instances, modality)
+    rows += [CleanedFile(numbers[instance.source], "quarantined", reason.rule) for instance, reason in refused]
+    for series in _series_of(admitted):
+        rows += _cleaned_series(series, out, pseudonyms, config, numbers, private)
+    report = CleanTreeReport(tuple(sorted(rows, key=lambda row: row.number)))
+    write_text(out / REPORT_TABLE, _csv(report.files))
+    return report
+
+
+def _place(source: SourceFile) -> tuple[str, str]:
+    return str(source.path), source.member or ""
+
+
+def _admitted(
+    instances: Iterable[Instance], modality: Modality
+) -> tuple[list[Instance], list[tuple[Instance, Reason]]]:
+    """What may go on, and what not with its reason: not admissible, mixed up, or there already."""
+    instances = list(instances)
+    patients: dict[str, set[str]] = defaultdict(set)
+    for instance in instances:
+        patients[instance.text("StudyInstanceUID")].add(normalised_patient_id(instance.text("PatientID")))
+    kept, refused, seen = [], [], set()
+    for instance in instances:
+        study, uid = instance.text("StudyInstanceUID"), instance.text("SOPInstanceUID")
+        reason = admit(instance, modality=modality)
+        if reason is None and study and len(patients[study]) > 1:
+            reason = _MIXED
+        if reason is None and uid and uid in seen:
+            reason = _DUPLICATE
+        seen.add(uid)
+        if reason is None:
+            kept.append(instance)
+        else:
+            refused.append((instance, reason))
+    return kept, refused
+
+
+def _series_of(instances: Iterable[Instance]) -> list[list[Instance]]:
+    """Images of one series together, in order; where an export emptied the UID, its frame of reference stands in."""
+    groups: dict[tuple[str, ...], list[Instance]] = defaultdict(list)
+    for instance in instances:
+        series = instance.text("SeriesInstanceUID") or instance.text("FrameOfReferenceUID")
+        groups[instance.text("PatientID"), instance.text("StudyInstanceUID"), series].append(instance)
+    return [sorted(group, key=lambda one: one.number("InstanceNumber") or 0) for _, group in sorted(groups.items())]
+
+
+def _cleaned_series(
+    series: Sequence[Instance],
+    out: Path,
+    pseudonyms: Pseudonyms,
+    config: DeidentificationConfig,
+    numbers: Mapping[SourceFile, int],
+    private: Path | None,
+) -> list[CleanedFile]:
+    pixels = {instance.source: _pixels(instance) for instance in series}
+    if _looks_like_text([values for values in pixels.values() if values is not None], series[0], pseudonyms, private):
+        return [CleanedFile(numbers[instance.source], "quarantined", _TEXT.rule) for instance in series]
+    rows = []
+    for number, instance in enumerate(series, start=1):
+        values = pixels[instance.source]
+        output = None if values is None else _write(instance, values, number, out, pseudonyms, config)
+        row = CleanedFile(numbers[instance.source], "written", output=output or "")
+        rows.append(row if output else CleanedFile(row.number, "quarantined", _UNREADABLE.rule))
+    return rows
+
+
+def _pixels(instance: Instance) -> NDArray[np.integer] | None:
+    try:
+        frames = [read_slice(frame) for frame in frames_of(instance)]
+    except PipelineError:
+        return None
+    return frames[0] if len(frames) == 1 else np.stack(frames)
+
+
+def _looks_like_text(
+    pixels: Sequence[NDArray[np.integer]], first: Instance, pseudonyms: Pseudonyms, private: Path | None
+) -> bool:
+    """True when any group of equally large slices looks as if it held text.
+
+    Its montage goes to the private folder, "read" in its name where tesseract reads letters in it too.
+    """
+    shapes: dict[tuple[int, ...], list[NDArray[np.integer]]] = defaultdict(list)
+    for values in pixels:
+        for slice_ in values.reshape(-1, *values.shape[-2:]):
+            shapes[slice_.shape].append(slice_)
+    for slices in shapes.values():
+        finding = find_text(slices)
+        if finding.is_suspect:
+            if private is not None:
+                token = pseudonyms.token("series", first.text("SeriesInstanceUID"))
+                name = f"text_{token}{'_read' if is_read(slices, finding) else ''}.png"
+                write_atomically(make_private_folder(private) / name, montage(slices, finding), mode=PRIVATE_FILE_MODE)
+            return True
+    return False
+
+
+def _write(
+    instance: Instance,
+    pixels: NDArray[np.integer],
+    number: int,
+    out: Path,
+    pseudonyms: Pseudonyms,
+    config: DeidentificationConfig,
+) -> str | None:
+    """Where the clean image went below the output folder; None when it could not be cleaned."""
+    try:
+        with opened(instance.source) as file:
+            dataset = dcmread(file, stop_before_pixels=True, force=True)
+        clean = deidentify(dataset, pseudonyms, config, is_text_free=True, pixels=pixels).dataset
+    except PrivacyError:
+        return None
+    except READ_FAULTS:
+        return None
+    study, series = (str(clean[word].value)[-NAME_DIGITS:] for word in ("StudyInstanceUID", "SeriesInstanceUID"))
+    output = f"{clean.PatientID}/study-{study}/series-{series}/{number:05d}.dcm"
+    write_atomically(out / output, file_bytes(clean), durable=False)
+    return output
+
+
+def _csv(rows: Iterable[CleanedFile]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows((row.number, row.action, row.code, row.output) for row in rows)
+    return text.getvalue()

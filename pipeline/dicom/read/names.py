@@ -1,0 +1,104 @@
+"""Names of source files that may stand in a table: relative paths in which nothing tells of a patient.
+
+Folders and files are often named after patients. A part of a path stays only when it holds no identifier of any header
+found, no long number (a patient number, a date) and no UID; else "~" and a running number take its place. No digest:
+patient numbers are few enough to try them all. The table of files is in order of the true paths, so whoever has the
+source finds a file by its row.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pipeline.core.records import Instance, SourceFile
+from pipeline.dicom.read.sources import root_of
+
+MIN_LETTERS = 3
+"""Parts of a name shorter than this stand in too many words to tell anything."""
+
+_IDENTIFYING = ("PatientName", "PatientID", "AccessionNumber", "StudyID", "InstitutionName", "StationName")
+"""What is looked for in names; dates and UIDs are known by their looks."""
+
+_OF_THE_PATIENT = ("PatientName", "PatientID", "AccessionNumber")
+"""What is looked for in free texts, where a hospital's words ("medical") may stand."""
+
+_HARMLESS = re.compile(r"(?:i|im|img|image|ct|mr|se|st|slice|series|file|instance|z)[-_]?\d{1,6}", re.IGNORECASE)
+"""What scanners and archives call files; six digits and no more, for a date has eight."""
+
+_SUSPICIOUS = re.compile(r"\d{6,}|\d+\.\d+\.\d+|\d{4}-\d\d-\d\d|[^\x00-\x7f]")
+"""Long numbers, UIDs, dates, and writing other than ASCII."""
+
+
+class SafeNames:
+    """Names without patient data for the files below some roots."""
+
+    def __init__(self, roots: Sequence[Path], instances: Iterable[Instance]) -> None:
+        self._roots = tuple(map(root_of, roots))
+        found = tuple(instances)
+        self._whole, self._words = _identifiers(found, _IDENTIFYING)
+        self._of_patients = _identifiers(found, _OF_THE_PATIENT)
+        self._known: dict[str, str] = {}
+        self._hidden = 0
+
+    def of(self, source: SourceFile) -> str:
+        """A file's path below its root, its member after "!", suspicious parts as numbers."""
+        parts = [self._safe(part) for part in self._relative(source.path).parts]
+        name = "/".join(parts) or self._safe(source.path.name)
+        if source.member is None:
+            return name
+        return f"{name}!{'/'.join(self._safe(part) for part in source.member.split('/') if part)}"
+
+    def text(self, text: str) -> str:
+        """A free text of a header, such as a scanner's name; "" where it names a patient."""
+        whole, single = self._of_patients
+        folded = _folded(text)
+        is_safe = single.isdisjoint(_words(folded)) and not any(value in folded for value in whole)
+        return text if is_safe else ""
+
+    def _relative(self, path: Path) -> Path:
+        for root in self._roots:
+            if path.is_relative_to(root) and path != root:
+                return path.relative_to(root)
+        return Path(path.name)
+
+    def _safe(self, part: str) -> str:
+        if part not in self._known:
+            self._known[part] = self._judged(part)
+        return self._known[part]
+
+    def _judged(self, part: str) -> str:
+        stem, suffix = _split(part)
+        if not self._tells(stem):
+            return part
+        self._hidden += 1
+        return f"~{self._hidden}{suffix}"
+
+    def _tells(self, stem: str) -> bool:
+        if _SUSPICIOUS.search(stem) and not _HARMLESS.fullmatch(stem):
+            return True
+        folded = _folded(stem)
+        return not self._words.isdisjoint(_words(folded)) or any(whole in folded for whole in self._whole)
+
+
+def _split(part: str) -> tuple[str, str]:
+    match = re.fullmatch(r"(.+?)(\.(?:dcm|dicom|ima|zip|tar|tgz|gz)(?:\.gz)?)", part, re.IGNORECASE)
+    return (match.group(1), match.group(2)) if match else (part, "")
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).casefold()
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in re.split(r"[\W_]+", text) if len(word) >= MIN_LETTERS]
+
+
+def _identifiers(instances: Iterable[Instance], keywords: Sequence[str]) -> tuple[frozenset[str], frozenset[str]]:
+    """Whole values to look for anywhere in a name, and single words of patients' names."""
+    texts = {instance.text(keyword) for instance in instances for keyword in keywords}
+    values = {_folded(text).strip() for text in texts}
+    whole = frozenset(value for value in values if len(value) > MIN_LETTERS)
+    return whole, frozenset(word for value in values for word in _words(value) if not word.isdecimal())

@@ -1,0 +1,279 @@
+"""Stored pixel values of one slice: decoded, masked to the bits that count, sign extended.
+
+Free decoders only: imagecodecs for JPEG, JPEG-LS, JPEG 2000 and RLE. What they decode is checked against the header,
+so that a damaged codestream never passes as an image of another size.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any, BinaryIO
+
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.encaps import generate_fragments, generate_frames
+
+from pipeline.core.errors import DicomError
+from pipeline.core.records import Instance, SourceFile
+from pipeline.dicom.read import header as words
+from pipeline.dicom.read.by_pydicom import (
+    BIG_ENDIAN,
+    DEFLATED,
+    EXPLICIT,
+    GE_PRIVATE,
+    IMPLICIT,
+    READ_FAULTS,
+    read_inflated_pixels,
+)
+from pipeline.dicom.read.sources import ARCHIVE_FAULTS, MAX_FILE_BYTES, opened
+
+Decoder = Callable[[bytes], NDArray[Any]]
+
+MAX_SLICE_PIXELS = 1 << 26
+"""8192 x 8192: no tomographic slice is larger; a header that claims more is not believed."""
+
+LOSSY_SYNTAXES = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})
+"""JPEG baseline and extended; JPEG-LS and JPEG 2000 may be either, LossyImageCompression tells."""
+
+_PIXEL_ELEMENT = (words.PIXEL_TAG >> 16, words.PIXEL_TAG & 0xFFFF)
+_NATIVE = frozenset({IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED, GE_PRIVATE})
+_RLE = "1.2.840.10008.1.2.5"
+_RLE_HEADER_BYTES = 64
+_JPEG = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70))
+_JPEG_LS = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (80, 81))
+_JPEG_2000 = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (90, 91, 201, 202, 203))
+_JPEG_FRAME_MARKERS = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xF7})
+_DECODE_FAULTS: tuple[type[Exception], ...] = (*READ_FAULTS, *ARCHIVE_FAULTS, imagecodecs.DelayedImportError)
+
+
+class SliceError(DicomError):
+    """One slice cannot be read.
+
+    Attributes:
+        source: which file. Private: never part of the message.
+    """
+
+    def __init__(self, message: str, source: SourceFile) -> None:
+        super().__init__(message)
+        self.source = source
+
+
+def read_slice(slice_: Instance) -> NDArray[Any]:
+    """Stored values of one slice, (rows, columns), as the header means them: masked and sign extended.
+
+    Args:
+        slice_: a single-frame object, or one frame.
+
+    Raises:
+        SliceError: when the file vanished or changed, is truncated, damaged, or encoded in no free way.
+    """
+    try:
+        with opened(slice_.source) as file:
+            return PixelReader(file).read(slice_)
+    except ARCHIVE_FAULTS as error:
+        raise SliceError(f"it cannot be opened ({type(error).__name__})", slice_.source) from None
+
+
+def same_pixels(one: Instance, other: Instance) -> bool:
+    """True when two objects hold the same stored values, however encoded."""
+    try:
+        return bool(np.array_equal(read_slice(one), read_slice(other)))
+    except SliceError:
+        return False
+
+
+class PixelReader:
+    """The slices in one open file, whose frames are found once for all of them."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._codestreams: list[bytes] | None = None
+        self._inflated: bytes | None = None
+        self._has_sound_end = False
+
+    def read(self, slice_: Instance) -> NDArray[Any]:
+        """Stored values of a slice in this file, as `read_slice`."""
+        try:
+            return _meaning(self._stored(slice_), slice_)
+        except SliceError:
+            raise
+        except _DECODE_FAULTS as error:
+            raise SliceError(f"its pixels cannot be read ({type(error).__name__})", slice_.source) from None
+
+    def _stored(self, slice_: Instance) -> tuple[NDArray[Any], int]:
+        """Values as decoded, unsigned, and how many bits of them count."""
+        rows, columns, allocated = (int(slice_.number(word) or 0) for word in ("Rows", "Columns", "BitsAllocated"))
+        bits = int(slice_.number("BitsStored") or allocated)
+        if not 0 < rows * columns <= MAX_SLICE_PIXELS or allocated not in (8, 16, 32) or not 0 < bits <= allocated:
+            raise SliceError(f"impossible image of {rows} x {columns} pixels of {allocated} bits", slice_.source)
+        syntax = slice_.text(words.TRANSFER_SYNTAX)
+        if syntax in _NATIVE:
+            values = self._native(slice_, rows * columns, allocated)
+            unused = _unused_low_bits(slice_, allocated, bits)
+            return (values >> unused if unused else values).reshape(rows, columns), bits
+        values, precision = _decoded(self._codestream(slice_), syntax, slice_.source, (rows, columns, allocated))
+        if values.shape != (rows, columns):
+            raise _other_size(values.shape, (rows, columns), slice_.source)
+        _require_known_sign(values, slice_, precision, bits)
+        return values.view(f"u{values.dtype.itemsize}"), min(bits, precision)
+
+    def _native(self, slice_: Instance, count: int, allocated: int) -> NDArray[Any]:
+        big_endian = slice_.text(words.TRANSFER_SYNTAX) in (BIG_ENDIAN, GE_PRIVATE)
+        size = count * allocated // 8
+        start = int(slice_.number(words.FRAME_INDEX) or 0) * size
+        if big_endian and allocated == 8 and self._is_in_words(slice_):
+            content = self._swapped(slice_, start, size)
+        else:
+            content = self._bytes(slice_, start, size)
+        if len(content) < size:
+            raise SliceError("it is cut short: pixels are missing", slice_.source)
+        self._require_sound_end(slice_)
+        kind = f"u{allocated // 8}"
+        return np.frombuffer(content, f">{kind}" if big_endian else f"<{kind}").astype(kind, copy=False)
+
+    def _is_in_words(self, slice_: Instance) -> bool:
+        """True when 8-bit pixels lie two in a big endian word (OW, PS3.5 7.3)."""
+        if slice_.text(words.TRANSFER_SYNTAX) == GE_PRIVATE:
+            raise SliceError("8-bit pixels in GE's private encoding: their order cannot be told", slice_.source)
+        self._file.seek(int(slice_.number(words.PIXEL_OFFSET) or 0) - 8)
+        return self._file.read(2) == b"OW"
+
+    def _swapped(self, slice_: Instance, start: int, size: int) -> bytes:
+        """Bytes of a frame whose words are swapped; a frame of an odd size ends within a word."""
+        aside = start % 2
+        whole = self._bytes(slice_, start - aside, (aside + size + 1) // 2 * 2)
+        return np.frombuffer(whole, "<u2").byteswap().tobytes()[aside : aside + size]
+
+    def _require_sound_end(self, slice_: Instance) -> None:
+        """Raise when the pixels do not end where their element does, or bytes follow that are no element.
+
+        Bytes that came in before or between the pixels push some past the end.
+        """
+        length = slice_.number(words.PIXEL_LENGTH)
+        if length is None or self._has_sound_end:
+            return
+        order = ">" if slice_.text(words.TRANSFER_SYNTAX) == BIG_ENDIAN else "<"
+        start = int(slice_.number(words.PIXEL_OFFSET) or 0)
+        self._file.seek(start - 4)
+        if struct.unpack(f"{order}I", self._file.read(4))[0] != length:
+            raise SliceError("its pixels claim more bytes than the file has: it is damaged", slice_.source)
+        self._file.seek(start + int(length))
+        rest = self._file.read(8)
+        if rest and (len(rest) < 8 or struct.unpack_from(f"{order}HH", rest) <= _PIXEL_ELEMENT):
+            raise SliceError("what follows its pixels is no DICOM element: the file is damaged", slice_.source)
+        self._has_sound_end = True
+
+    def _bytes(self, slice_: Instance, start: int, size: int) -> bytes:
+        if slice_.text(words.TRANSFER_SYNTAX) != DEFLATED:
+            self._file.seek(int(slice_.number(words.PIXEL_OFFSET) or 0) + start)
+            return self._file.read(size)
+        if self._inflated is None:
+            self._inflated = read_inflated_pixels(self._file)
+        return self._inflated[start : start + size]
+
+    def _codestream(self, slice_: Instance) -> bytes:
+        if self._codestreams is None:
+            self._file.seek(int(slice_.number(words.PIXEL_OFFSET) or 0))
+            content = self._file.read(MAX_FILE_BYTES)
+            frames = int(slice_.number("NumberOfFrames") or 1)
+            several = frames > 1
+            self._codestreams = (
+                list(generate_frames(content, number_of_frames=frames)) if several else [_whole(content)]
+            )
+        return self._codestreams[int(slice_.number(words.FRAME_INDEX) or 0)]
+
+
+def _unused_low_bits(slice_: Instance, allocated: int, bits: int) -> int:
+    """How many bits below those that count are none of the value; HighBit names the highest that counts."""
+    high = int(slice_.number("HighBit") or bits - 1)
+    if high >= allocated:
+        raise SliceError(f"impossible HighBit {high} in pixels of {allocated} bits", slice_.source)
+    return max(0, high + 1 - bits)
+
+
+def _meaning(stored: tuple[NDArray[Any], int], slice_: Instance) -> NDArray[Any]:
+    values, bits = stored
+    width = values.dtype.itemsize * 8
+    if not slice_.number("PixelRepresentation"):
+        return values if bits == width else values & ((1 << bits) - 1)
+    signed = values.view(f"i{values.dtype.itemsize}")
+    return signed if bits == width else (signed << (width - bits)) >> (width - bits)
+
+
+def _require_known_sign(values: NDArray[Any], slice_: Instance, precision: int, bits: int) -> None:
+    """Raise where signed pixels came in a codestream of fewer bits than they have, and its top bit is used.
+
+    Some encoders shorten two's complement, others leave positive numbers as they are; decoders differ too. A codestream
+    that itself says "signed" leaves no doubt.
+    """
+    is_open = slice_.number("PixelRepresentation") and precision < bits and values.dtype.kind == "u"
+    if is_open and int(values.max()) >= 1 << (precision - 1):
+        message = f"signed pixels of {bits} bits in a codestream of {precision}: their sign cannot be told"
+        raise SliceError(message, slice_.source)
+
+
+def _whole(content: bytes) -> bytes:
+    """All fragments in one; they follow the basic offset table, which is the first item (PS3.5 A.4)."""
+    length = struct.unpack_from("<I", content, 4)[0]
+    return b"".join(generate_fragments(BytesIO(content[8 + length :])))
+
+
+def _decoded(
+    codestream: bytes, syntax: str, source: SourceFile, image: tuple[int, int, int]
+) -> tuple[NDArray[Any], int]:
+    """Values of a codestream and its bits a sample; what it says of its size is looked at before it is decoded."""
+    rows, columns, allocated = image
+    if syntax == _RLE:
+        _require_sound_segments(codestream, allocated // 8, source)
+        dtype = np.dtype(f"<u{allocated // 8}")
+        return np.frombuffer(imagecodecs.dicomrle_decode(codestream, dtype), dtype).reshape(rows, columns), allocated
+    for syntaxes, size_of, decode in _DECODERS:
+        if syntax in syntaxes:
+            precision, *size = size_of(codestream)
+            if size != [rows, columns]:
+                raise _other_size(tuple(size), (rows, columns), source)
+            return decode(codestream), precision
+    raise SliceError("its transfer syntax has no free decoder here", source)
+
+
+def _other_size(found: tuple[int, ...], expected: tuple[int, int], source: SourceFile) -> SliceError:
+    return SliceError(f"its codestream holds {found}, the header says {expected}", source)
+
+
+def _require_sound_segments(codestream: bytes, count: int, source: SourceFile) -> None:
+    """Raise where segments of RLE are not one a byte, one behind the other (PS3.5 G.4): the decoder believes them."""
+    found, *offsets = struct.unpack_from("<16I", codestream)
+    bounds = [_RLE_HEADER_BYTES, *offsets[:found], len(codestream)]
+    if found != count or bounds != sorted(bounds):
+        raise SliceError("its RLE segments lie where none can be", source)
+
+
+def _jpeg_frame(codestream: bytes) -> tuple[int, int, int]:
+    """Bits a sample, rows and columns, from the frame header (ISO 10918-1 B.2.2, ISO 14495-1 C.2.2)."""
+    place = 2
+    while place + 9 < len(codestream):
+        if codestream[place] != 0xFF:
+            raise ValueError("no marker where one must be")
+        marker = codestream[place + 1]
+        if marker in _JPEG_FRAME_MARKERS:
+            precision, rows, columns = struct.unpack_from(">BHH", codestream, place + 4)
+            return precision, rows, columns
+        place += 1 if marker == 0xFF else 2 + struct.unpack_from(">H", codestream, place + 2)[0]
+    raise ValueError("no frame header")
+
+
+def _jpeg_2000_frame(codestream: bytes) -> tuple[int, int, int]:
+    """Bits a sample, rows and columns, from the SIZ marker segment (ISO 15444-1 A.5.1)."""
+    start = codestream.index(b"\xff\x4f\xff\x51")
+    right, bottom, left, top = struct.unpack_from(">4I", codestream, start + 8)
+    return (codestream[start + 42] & 0x7F) + 1, bottom - top, right - left
+
+
+_DECODERS: tuple[tuple[frozenset[str], Callable[[bytes], tuple[int, int, int]], Decoder], ...] = (
+    (_JPEG, _jpeg_frame, imagecodecs.jpeg8_decode),
+    (_JPEG_LS, _jpeg_frame, imagecodecs.jpegls_decode),
+    (_JPEG_2000, _jpeg_2000_frame, imagecodecs.jpeg2k_decode),
+)

@@ -1,0 +1,149 @@
+"""A tree of files comes out clean, renamed and accounted for."""
+
+from __future__ import annotations
+
+import csv
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+
+from pipeline.core.config import DeidentificationConfig, Modality
+from pipeline.core.pseudonyms import Pseudonyms
+from pipeline.dicom.deid.clean_tree import CleanTreeReport, deidentify_tree
+from pipeline.leaks.search import harvest, search
+from tests.dicom.deid.torture import Planter, Torture, image, save
+from tests.places import SHARED
+
+KEYS = Pseudonyms(bytes(range(32)))
+CONFIG = DeidentificationConfig()
+
+
+def clean(source: Path, out: Path, **kwargs: object) -> CleanTreeReport:
+    return deidentify_tree([source], out, KEYS, CONFIG, **kwargs)  # type: ignore[arg-type]
+
+
+def rows(out: Path) -> list[dict[str, str]]:
+    with (out / "report.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def planter(tmp_path) -> Planter:
+    (tmp_path / "source").mkdir()
+    return Planter(Torture(tmp_path / "source"), 1)
+
+
+def test_two_studies_of_one_patient_keep_their_distance_and_stay_one_patient(planter, tmp_path):
+    source, out = tmp_path / "source", tmp_path / "out"
+    for number, day in enumerate(("20240115", "20240301")):
+        dataset = image(planter, 1)
+        dataset.PatientID = " mrn7 " if number else "MRN7"
+        dataset.StudyDate = dataset.SeriesDate = dataset.AcquisitionDate = day
+        save(dataset, source / str(number))
+    assert clean(source, out).counts() == {"written": 2}
+    made = [pydicom.dcmread(file) for file in sorted(out.rglob("*.dcm"))]
+    days = sorted(date.fromisoformat(f"{one.StudyDate[:4]}-{one.StudyDate[4:6]}-{one.StudyDate[6:]}") for one in made)
+    assert (days[1] - days[0]).days == 46
+    assert days[0].weekday() == date(2024, 1, 15).weekday()
+    assert len({one.PatientID for one in made}) == 1
+    assert len({one.StudyInstanceUID for one in made}) == 2
+
+
+def test_references_between_files_still_meet(planter, tmp_path):
+    source, out = tmp_path / "source", tmp_path / "out"
+    first, second = image(planter, 1), image(planter, 1)
+    for dataset in (first, second):
+        dataset.SeriesInstanceUID, dataset.StudyInstanceUID, dataset.PatientID = "1.2.3.4.5", "1.2.3.4", "7777777"
+    item = pydicom.Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = first.SOPClassUID, first.SOPInstanceUID
+    second.ReferencedImageSequence = pydicom.Sequence([item])
+    save(first, source / "a")
+    save(second, source / "b")
+    clean(source, out)
+    made = [pydicom.dcmread(file) for file in sorted(out.rglob("*.dcm"))]
+    referring = next(one for one in made if "ReferencedImageSequence" in one)
+    assert referring.ReferencedImageSequence[0].ReferencedSOPInstanceUID in {one.SOPInstanceUID for one in made}
+
+
+def test_study_with_two_patients_stays_out(planter, tmp_path):
+    source, out = tmp_path / "source", tmp_path / "out"
+    for number in range(2):
+        dataset = image(planter, number)
+        dataset.StudyInstanceUID = "1.2.3.4"
+        save(dataset, source / str(number))
+    report = clean(source, out)
+    assert report.counts() == {"mixed-patients": 2}
+    assert not report.is_clean
+
+
+def test_second_copy_of_an_image_stays_out(planter, tmp_path):
+    source, out = tmp_path / "source", tmp_path / "out"
+    dataset = image(planter, 1)
+    save(dataset, source / "a")
+    save(dataset, source / "b")
+    assert clean(source, out).counts() == {"duplicate": 1, "written": 1}
+
+
+def test_every_file_found_has_its_row(planter, tmp_path):
+    source, out = tmp_path / "source", tmp_path / "out"
+    save(image(planter, 1), source / "a")
+    (source / "notes.txt").write_text("not DICOM at all")
+    (source / "empty").write_bytes(b"")
+    clean(source, out)
+    assert [row["file"] for row in rows(out)] == ["1", "2", "3"]
+    assert {row["action"] for row in rows(out)} == {"written", "set-aside"}
+
+
+def test_cut_image_waits_for_a_person(planter, tmp_path):
+    source, out = tmp_path / "source", tmp_path / "out"
+    save(image(planter, 1), source / "a")
+    content = (source / "a").read_bytes()
+    (source / "a").write_bytes(content[:-5000])
+    report = clean(source, out)
+    assert report.counts() == {"unreadable": 1}
+    assert not report.is_clean
+
+
+def test_montage_of_a_suspect_goes_to_the_private_folder_only(planter, tmp_path):
+    source, out, private = tmp_path / "source", tmp_path / "out", tmp_path / "private"
+    dataset = image(planter, 1)
+    values = np.frombuffer(dataset.PixelData, "<u2").reshape(128, 128).copy()
+    for column in range(10, 100, 10):
+        values[10:22, column : column + 2] = values[10:12, column : column + 7] = 4095
+    dataset.PixelData = values.tobytes()
+    save(dataset, source / "a")
+    assert clean(source, out, private=private).counts() == {"text-suspected": 1}
+    assert [file.suffix for file in private.iterdir()] == [".png"]
+    assert private.stat().st_mode & 0o077 == 0
+    assert list(out.rglob("*.png")) == list(out.rglob("*.dcm")) == []
+
+
+def test_same_source_gives_the_same_tree(planter, tmp_path):
+    save(image(planter, 1), tmp_path / "source" / "a")
+    for name in ("one", "two"):
+        clean(tmp_path / "source", tmp_path / name)
+    one, two = (
+        {f.relative_to(o): f.read_bytes() for f in o.rglob("*.dcm")} for o in (tmp_path / "one", tmp_path / "two")
+    )
+    assert one == two
+
+
+@pytest.mark.parametrize(
+    ("folder", "modality", "written"),
+    [
+        ("pseudo_phi", Modality.MR, 3),
+        ("burned_in_phi", Modality.CT, 0),
+        ("deid_small", Modality.CT, 1),
+        ("deidentification_method", Modality.MR, 4),
+        ("body_ct/example_ct_dicom", Modality.CT, 20),
+    ],
+)
+def test_real_files_come_through_without_a_leak(tmp_path, folder, modality, written):
+    if not SHARED.is_dir():
+        pytest.skip("the shared real files are not here")
+    report = clean(SHARED / folder, tmp_path / "out", modality=modality)
+    assert report.counts().get("written", 0) == written
+    assert search(harvest([SHARED / folder]), [tmp_path / "out"]) == ()
