@@ -221,8 +221,8 @@ def _problem(step: Step, error: Exception) -> Problem:
     """What an error comes to; of one that nobody foresaw only type and place, as its message may quote a header."""
     if isinstance(error, PipelineError):
         return Problem(f"{step.name}-failed", Severity.REFUSE, str(error))
-    cure = "run again with enough memory and disk; if it comes back it is a fault of liverset, so report this line"
-    return Problem("unexpected-error", Severity.REFUSE, f"{type(error).__name__} {_place(error)}", cure)
+    fix = "run again with enough memory and disk; if it comes back it is a fault of liverset, so report this line"
+    return Problem("unexpected-error", Severity.REFUSE, f"{type(error).__name__} {_place(error)}", fix)
 
 
 def _place(error: Exception) -> str:

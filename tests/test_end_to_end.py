@@ -167,7 +167,7 @@ def test_wrong_and_damaged_returns_are_refused_and_cost_no_other_mask(copy: Path
     assert {fault.item for fault in planted} <= refused
     assert outcome.status is Status.DONE
     assert len([row for row in rows if row["verdict"].startswith("accept")]) >= 140
-    assert all(row["cure"] for row in rows if row["verdict"] == "reject")
+    assert all(row["fix"] for row in rows if row["verdict"] == "reject")
 
 
 def test_a_changed_byte_in_a_release_is_found(copy: Path):

@@ -21,12 +21,12 @@ NEEDED = ("pydicom", "simpleitk", "numpy", "nnunetv2", "torch", "prefect", "pand
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing looked at: what, whether it is right, what was found, and the cure."""
+    """One thing looked at: what, whether it is right, what was found, and the fix."""
 
     what: str
     ok: bool
     found: str
-    cure: str = ""
+    fix: str = ""
 
 
 def checks() -> tuple[Check, ...]:
@@ -67,13 +67,13 @@ def _demo_model() -> Check:
     try:
         find_model(CoarseConfig(), Path.cwd())
     except ModelError as error:
-        return Check("demo model", ok=False, found=str(error), cure="install liverset again")
+        return Check("demo model", ok=False, found=str(error), fix="install liverset again")
     return Check("demo model", ok=True, found="there, as pinned")
 
 
 def _device() -> Check:
     if importlib.util.find_spec("torch") is None:
-        return Check("device", ok=False, found="no torch", cure="install again with constraints.txt")
+        return Check("device", ok=False, found="no torch", fix="install again with constraints.txt")
     from pipeline.segment.network import device_names
 
     return Check("device", ok=True, found=", ".join(device_names("auto")))

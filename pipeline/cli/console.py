@@ -67,7 +67,7 @@ def problem_lines(problems: Sequence[Problem], *, most: int = MOST_ALIKE) -> lis
         alike.setdefault((problem.severity, problem.code), []).append(problem)
     lines = []
     for (severity, code), group in alike.items():
-        lines += [f"  {severity}: {one.message}" + (f"; {one.cure}" if one.cure else "") for one in group[:most]]
+        lines += [f"  {severity}: {one.message}" + (f"; {one.fix}" if one.fix else "") for one in group[:most]]
         lines += [f"  {severity}: and {len(group) - most} more of {code}"] if len(group) > most else []
     return lines
 

@@ -152,7 +152,7 @@ def doctor(*, as_json: bool) -> None:
 
     rows = checks()
     lines = [
-        f"{'ok ' if row.ok else 'BAD'} {row.what}: {row.found}" + ("" if row.ok else f"; {row.cure}") for row in rows
+        f"{'ok ' if row.ok else 'BAD'} {row.what}: {row.found}" + ("" if row.ok else f"; {row.fix}") for row in rows
     ]
     show({"checks": [asdict(row) for row in rows]}, lines, as_json=as_json)
     if not all(row.ok for row in rows):

@@ -88,11 +88,11 @@ def status(folder: Path, *, as_json: bool) -> None:
     lines = []
     for row in rows:
         lines.append(f"{row['kind']} {row['round']}, {row['rater']}: {row['returned']} of {row['assigned']} back")
-        lines += [f"  {item}: {cure}" for item, cure in row["asked"].items()]
+        lines += [f"  {item}: {fix}" for item, fix in row["asked"].items()]
     show({"raters": rows}, lines or ["nothing was handed out yet; run `liverset review pack`"], as_json=as_json)
 
 
-def _hand_out(folder: Path, stage: Stage, cure: str, *, as_json: bool) -> None:
+def _hand_out(folder: Path, stage: Stage, fix: str, *, as_json: bool) -> None:
     """Run a stage that writes packages, and tell where they lie and what to do with them."""
     from pipeline import stages
     from pipeline.workspace import Workspace
@@ -101,7 +101,7 @@ def _hand_out(folder: Path, stage: Stage, cure: str, *, as_json: bool) -> None:
     outcome = stage(ws)
     packages = [path.relative_to(ws.root).as_posix() for path in stages.packages(ws)]
     lines = [*packages, *problem_lines(outcome.problems), outcome.note or str(outcome.status)]
-    lines += [f"Next: hand them out; {cure}, then `liverset review check {folder}`"] if packages else []
+    lines += [f"Next: hand them out; {fix}, then `liverset review check {folder}`"] if packages else []
     show({**asdict(outcome), "packages": packages}, lines, as_json=as_json)
     if not outcome.is_well:
         click.get_current_context().exit(EXIT_PROBLEMS)

@@ -13,7 +13,7 @@
     │   └── LeakError             a source identifier was found in something that leaves the house
     └── ReleaseError              a release is incomplete, changed, or would break its own rules
 
-A message says what was found, what was expected, where, and the cure. It never holds a patient's name, number,
+A message says what was found, what was expected, where, and the fix. It never holds a patient's name, number,
 date or source path: use the case id.
 """
 

@@ -45,13 +45,13 @@ class Problem:
         code: short fixed word for grouping, such as "missing-slices".
         severity: what follows from it.
         message: what was found and what was expected, with no patient data and no source path.
-        cure: what a person can do about it; empty where nothing can be done.
+        fix: what a person can do about it; empty where nothing can be done.
     """
 
     code: str
     severity: Severity
     message: str
-    cure: str = ""
+    fix: str = ""
 
 
 class Fate(StrEnum):

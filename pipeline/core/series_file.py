@@ -24,7 +24,7 @@ def save_series(path: Path, series: Series) -> None:
     content = {
         "key": series.key,
         "geometry": None if geometry is None else {"shape": geometry.shape, "affine": geometry.affine.tolist()},
-        "problems": [[problem.code, problem.severity, problem.message, problem.cure] for problem in series.problems],
+        "problems": [[problem.code, problem.severity, problem.message, problem.fix] for problem in series.problems],
         "instances": [_instance_content(instance) for instance in series.instances],
     }
     write_json(path, content, mode=PRIVATE_FILE_MODE)
@@ -44,8 +44,7 @@ def load_series(path: Path) -> Series:
             instances=tuple(_instance(entry) for entry in content["instances"]),
             geometry=None if grid is None else Geometry(tuple(grid["shape"]), grid["affine"]),
             problems=tuple(
-                Problem(code, Severity(severity), message, cure)
-                for code, severity, message, cure in content["problems"]
+                Problem(code, Severity(severity), message, fix) for code, severity, message, fix in content["problems"]
             ),
         )
     except (KeyError, TypeError, ValueError) as error:

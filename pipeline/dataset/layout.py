@@ -133,7 +133,7 @@ class Layout:
 
     @property
     def problems_table(self) -> Path:
-        """What could not go on, with its cure."""
+        """What could not go on, with its fix."""
         return self.reports / "problems.csv"
 
     @property

@@ -126,7 +126,7 @@ def _usable_geometry(series: Series, *, allow_tilt: bool) -> Geometry:
         raise DicomError("; ".join(refusals) or "the slices form no grid")
     tilted = [problem for problem in series.problems if problem.code == TILTED]
     if tilted and not allow_tilt:
-        raise GeometryError(f"{tilted[0].message}; {tilted[0].cure}")
+        raise GeometryError(f"{tilted[0].message}; {tilted[0].fix}")
     return series.geometry
 
 

@@ -1,4 +1,4 @@
-"""The check of masks that come back: every file gets a verdict, one plain sentence and, where needed, a cure.
+"""The check of masks that come back: every file gets a verdict, one plain sentence and, where needed, a fix.
 
 In this order: its name is an item's; the file is whole; it has a place in space; it holds whole numbers; they are
 labels; it lies on that item's image, voxel for voxel; and it shows what it should (`findings`). The first that fails
@@ -241,11 +241,11 @@ def _misplaced(
 ) -> tuple[Problem, ...]:
     """A mask between the voxels, or one that reaches out of its image."""
     what = f"the mask of {item.item_id}"
-    cure = f"open the folder of {item.item_id} as it was sent and save the mask from there"
+    fix = f"open the folder of {item.item_id} as it was sent and save the mask from there"
     if shift_voxels > 0:
         near = found.distance_mm(wanted) <= max(wanted.spacing_mm)
         severity = Severity.FLAG if near else Severity.REFUSE
-        return (Problem("between-voxels", severity, f"{what} lies {shift_voxels:.2f} voxels off its image", cure),)
+        return (Problem("between-voxels", severity, f"{what} lies {shift_voxels:.2f} voxels off its image", fix),)
     if lost_voxels > 0:
-        return (Problem("outside-image", Severity.FLAG, f"{what} reaches {lost_voxels} voxels out of its image", cure),)
+        return (Problem("outside-image", Severity.FLAG, f"{what} reaches {lost_voxels} voxels out of its image", fix),)
     return ()

@@ -24,7 +24,7 @@ class Entry:
         sha256: of the file, or of the mask that a word in the worklist chose.
         verdict: what became of it.
         sentence: what was found.
-        cure: what the rater can do.
+        fix: what the rater can do.
     """
 
     rater: str
@@ -32,7 +32,7 @@ class Entry:
     sha256: str
     verdict: Verdict
     sentence: str
-    cure: str = ""
+    fix: str = ""
 
 
 def with_checks(log: Sequence[Entry], checks: Iterable[ReturnCheck]) -> tuple[Entry, ...]:
@@ -42,7 +42,7 @@ def with_checks(log: Sequence[Entry], checks: Iterable[ReturnCheck]) -> tuple[En
     for check in checks:
         if check.item is None:
             continue
-        entry = Entry(check.item.rater, check.item.item_id, check.sha256, check.verdict, check.sentence, check.cure)
+        entry = Entry(check.item.rater, check.item.item_id, check.sha256, check.verdict, check.sentence, check.fix)
         if entry not in known:
             known.add(entry)
             grown.append(entry)

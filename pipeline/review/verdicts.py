@@ -62,7 +62,7 @@ class ReturnCheck:
     Attributes:
         verdict: what becomes of it.
         sentence: what was found, in one plain sentence without patient data.
-        cure: what the rater can do; empty where nothing is needed.
+        fix: what the rater can do; empty where nothing is needed.
         item: which volume and rater; None where the file could not be matched.
         repairs: what was done to the mask to use it.
         problems: everything noticed, worst first.
@@ -76,7 +76,7 @@ class ReturnCheck:
 
     verdict: Verdict
     sentence: str
-    cure: str = ""
+    fix: str = ""
     item: SentItem | None = None
     repairs: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
@@ -103,7 +103,7 @@ class ReturnCheck:
             "is_repeat": item.is_repeat if item else False,
             "verdict": str(self.verdict),
             "sentence": self.sentence,
-            "cure": self.cure,
+            "fix": self.fix,
             "repairs": list(self.repairs),
             "problems": [asdict(problem) for problem in self.problems],
             "sha256": self.sha256,
@@ -114,9 +114,9 @@ class ReturnCheck:
 
 
 def refused(code: str, sentence: str, item: SentItem | None = None) -> ReturnCheck:
-    """A rejection; what follows a semicolon in its sentence is the cure."""
-    found, _, cure = sentence.partition("; ")
-    return ReturnCheck(Verdict.REJECT, found, cure, item, problems=(Problem(code, Severity.REFUSE, found, cure),))
+    """A rejection; what follows a semicolon in its sentence is the fix."""
+    found, _, fix = sentence.partition("; ")
+    return ReturnCheck(Verdict.REJECT, found, fix, item, problems=(Problem(code, Severity.REFUSE, found, fix),))
 
 
 def judged(
@@ -141,7 +141,7 @@ def judged(
     return ReturnCheck(
         verdict,
         _good_news(item, changed, len(slices), repairs) if is_good else ranked[0].message,
-        "" if is_good else ranked[0].cure,
+        "" if is_good else ranked[0].fix,
         item,
         repairs,
         ranked,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Volume = tuple[str, Phase]
 
 SCAN_ENDS = frozenset({"first slice", "last slice"})
-CUT_CURE = "write its series with its phase, or `none`, into decisions.csv"
+CUT_FIX = "write its series with its phase, or `none`, into decisions.csv"
 
 
 def scheme_of(ws: Workspace) -> LabelScheme:
@@ -107,7 +107,7 @@ def _pack(ws: Workspace, case_id: str | None) -> Work:
     held_back = {case_id for (case_id, _), _ in cut}
     new = [volume for volume in waiting if volume[0] not in held_back]
     problems = tuple(
-        Problem("liver-cut", Severity.FLAG, f"{case_id} is held back: in {phase} the liver ends at the {end}", CUT_CURE)
+        Problem("liver-cut", Severity.FLAG, f"{case_id} is held back: in {phase} the liver ends at the {end}", CUT_FIX)
         for (case_id, phase), end in cut
     )
     if not new:

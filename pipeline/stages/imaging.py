@@ -122,7 +122,7 @@ def _slice_facts(ws: Workspace, record: SliceRecord) -> dict[str, Any]:
 
 
 def _named(problem: Problem, what: str) -> Problem:
-    return Problem(problem.code, problem.severity, f"{what}: {problem.message}", problem.cure)
+    return Problem(problem.code, problem.severity, f"{what}: {problem.message}", problem.fix)
 
 
 def _label_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:

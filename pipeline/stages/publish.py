@@ -318,7 +318,7 @@ def _problems_text(ws: Workspace) -> str:
     from pipeline.dataset.manifest import csv_text
 
     rows = [asdict(problem) for problem in standing_problems(ws)]
-    return csv_text(("severity", "code", "message", "cure"), rows)
+    return csv_text(("severity", "code", "message", "fix"), rows)
 
 
 def _has_labels(ws: Workspace, case_id: str, phase: Phase) -> bool:

@@ -1,4 +1,4 @@
-"""Take back what radiologists drew: every mask checked, accepted ones kept, the rest told with a cure."""
+"""Take back what radiologists drew: every mask checked, accepted ones kept, the rest told with a fix."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.workspace import Stage, Waiting, Work, Workspace
 if TYPE_CHECKING:
     from pipeline.review.returns import ReturnCheck, SentItem
 
-RETURN_COLUMNS = ("kind", "round", "rater", "item", "verdict", "message", "cure", "repairs", "changed_voxels", "sha256")
+RETURN_COLUMNS = ("kind", "round", "rater", "item", "verdict", "message", "fix", "repairs", "changed_voxels", "sha256")
 
 
 def returned(ws: Workspace) -> list[dict[str, str]]:
@@ -39,7 +39,7 @@ def review_status(ws: Workspace) -> list[dict[str, Any]]:
 def _status_row(ws: Workspace, kind: str, number: int, rater: str, assigned: int, back: int) -> dict[str, Any]:
     own = [row for row in returned(ws) if (row["kind"], row["round"], row["rater"]) == (kind, str(number), rater)]
     last = {row["item"]: row for row in own}
-    asked = {item: row["cure"] for item, row in last.items() if not row["verdict"].startswith("accept")}
+    asked = {item: row["fix"] for item, row in last.items() if not row["verdict"].startswith("accept")}
     return {"kind": kind, "round": number, "rater": rater, "assigned": assigned, "returned": back, "asked": asked}
 
 
@@ -225,7 +225,7 @@ def _row(kind: str, number: int, check: ReturnCheck) -> dict[str, Any]:
         "item": item.item_id if item else None,
         "verdict": str(check.verdict),
         "message": check.sentence,
-        "cure": check.cure,
+        "fix": check.fix,
         "repairs": "; ".join(check.repairs),
         "changed_voxels": check.changed_voxels,
         "sha256": check.sha256,
@@ -234,7 +234,7 @@ def _row(kind: str, number: int, check: ReturnCheck) -> dict[str, Any]:
 
 def _problem(row: dict[str, Any]) -> Problem:
     by = f" (rater {row['rater']})" if row["rater"] else ""
-    return Problem(f"return-{row['verdict']}", Severity.FLAG, f"{row['message']}{by}", row["cure"])
+    return Problem(f"return-{row['verdict']}", Severity.FLAG, f"{row['message']}{by}", row["fix"])
 
 
 COLLECT = Stage(

@@ -13,7 +13,7 @@ from pipeline.stages.imaging import phases_of
 from pipeline.stages.returns import adjudicated_mask
 from pipeline.workspace import Stage, Waiting, Work, Workspace
 
-ADJUDICATION_CURE = "`liverset review adjudicate` packs it for the lead radiologist"
+ADJUDICATION_FIX = "`liverset review adjudicate` packs it for the lead radiologist"
 
 
 def _rating_files(ws: Workspace, case: str, phases: tuple[Phase, ...]) -> dict[Phase, dict[str, Path]]:
@@ -79,7 +79,7 @@ def open_vote(ws: Workspace, case_id: str, phase: Phase) -> tuple[Problem, ...]:
         return ()
     reasons = ((reason["rule"], reason["message"]) for reason in read_json(explanation)["needs_adjudication"])
     return tuple(
-        Problem(f"adjudicate-{rule}", Severity.FLAG, f"{case_id} {phase}: {message}", ADJUDICATION_CURE)
+        Problem(f"adjudicate-{rule}", Severity.FLAG, f"{case_id} {phase}: {message}", ADJUDICATION_FIX)
         for rule, message in reasons
     )
 

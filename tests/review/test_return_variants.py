@@ -27,7 +27,7 @@ def test_what_is_right_is_accepted_and_equal_voxel_for_voxel(review_round, varia
     np.testing.assert_array_equal(check.labels.voxels, labels.voxels)
     assert check.labels.geometry.same_space(labels.geometry)
     assert (check.verdict is Verdict.ACCEPT_REPAIRED) == bool(check.repairs)
-    assert check.cure == ""
+    assert check.fix == ""
 
 
 @pytest.mark.parametrize("variant", REFUSED)
@@ -36,8 +36,8 @@ def test_what_is_wrong_is_told_with_its_cure(review_round, variant):
     _, check = returned(review_round, name, write)
     assert (check.verdict, check.problems[0].code) == (verdict, code), check.sentence
     assert "P0001_C1" in check.sentence
-    assert check.cure
-    assert "\n" not in check.sentence + check.cure
+    assert check.fix
+    assert "\n" not in check.sentence + check.fix
     assert (check.labels is None) == (verdict is Verdict.REJECT)
 
 

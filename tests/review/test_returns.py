@@ -1,4 +1,4 @@
-"""Returned masks: each way to go wrong gets its own verdict, one sentence and a cure, and no name a rater chose."""
+"""Returned masks: each way to go wrong gets its own verdict, one sentence and a fix, and no name a rater chose."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_a_cut_zip_is_refused_in_one_sentence(review_round):
     path.write_bytes(path.read_bytes()[:-200])
     (check,) = check_return(path, review_round.sent, SCHEME)
     assert (check.verdict, check.problems[0].code) == (Verdict.REJECT, "unreadable-return")
-    assert "again" in check.cure or "again" in check.sentence
+    assert "again" in check.fix or "again" in check.sentence
 
 
 def test_two_different_masks_for_one_item_are_a_question(review_round):
@@ -248,7 +248,7 @@ def test_another_kind_of_archive_is_asked_for_as_a_zip(review_round):
     path = review_round.folder / "Zhang R1.rar"
     path.write_bytes(b"Rar!")
     (check,) = check_return(path, review_round.sent, SCHEME)
-    assert (check.problems[0].code, check.cure) == ("unreadable-return", "please send a zip")
+    assert (check.problems[0].code, check.fix) == ("unreadable-return", "please send a zip")
     assert "Zhang" not in check.sentence
 
 
@@ -285,7 +285,7 @@ def test_any_damage_to_a_zip_is_told_in_one_line(review_round, small_return, har
     path = review_round.folder / "damaged.zip"
     path.write_bytes(bytes(content))
     for check in check_return(path, review_round.sent, SCHEME):
-        assert "\n" not in check.sentence + check.cure
+        assert "\n" not in check.sentence + check.fix
 
 
 @pytest.fixture

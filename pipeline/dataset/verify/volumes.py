@@ -186,9 +186,9 @@ def _spacing(row: ManifestRow) -> tuple[float, ...]:
     return tuple(value or 0.0 for value in (row.slice_spacing_mm, row.row_spacing_mm, row.column_spacing_mm))
 
 
-def refused(code: str, message: str, cure: str = RECUT) -> Problem:
+def refused(code: str, message: str, fix: str = RECUT) -> Problem:
     """A fault that forbids the release's use."""
-    return Problem(code, Severity.REFUSE, message, cure)
+    return Problem(code, Severity.REFUSE, message, fix)
 
 
 def _look(code: str, message: str) -> Problem:

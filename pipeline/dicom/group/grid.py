@@ -193,8 +193,8 @@ def _straightened(
         return step, ()
     angle = np.degrees(np.arcsin(min(1.0, sine)))
     message = f"slices are stacked {angle:.1f} degrees aslant, as with a tilted gantry"
-    cure = "allow tilted series in the configuration to keep them with their true, sheared grid"
-    return step, (Problem(TILTED, Severity.FLAG, message, cure),)
+    fix = "allow tilted series in the configuration to keep them with their true, sheared grid"
+    return step, (Problem(TILTED, Severity.FLAG, message, fix),)
 
 
 def _line_problems(
@@ -271,5 +271,5 @@ _ODD_PLACE = Problem(
 )
 
 
-def _refused(code: str, message: str, cure: str = "") -> Problem:
-    return Problem(code, Severity.REFUSE, message, cure)
+def _refused(code: str, message: str, fix: str = "") -> Problem:
+    return Problem(code, Severity.REFUSE, message, fix)
