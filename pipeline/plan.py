@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.core.errors import ConfigError, PipelineError
 from pipeline.core.receipts import read_receipt
-from pipeline.stages import CASE_STAGES, REPORT, REVIEW_STAGES, SCAN, SCREEN, case_ids
+from pipeline.stages import CASE_STAGES, DATASET_STAGES, REPORT, REVIEW_STAGES, case_ids
 from pipeline.workspace import Stage, Waiting, Workspace
 
 
@@ -62,7 +62,7 @@ def explain(ws: Workspace, case_id: str) -> dict[str, str]:
 
 
 def _stale_steps(ws: Workspace, *, verify: bool) -> Iterator[PlannedStep]:
-    for stage in (SCAN, SCREEN):
+    for stage in DATASET_STAGES:
         reason = stage.why(ws, verify=verify)
         if reason is not None:
             yield PlannedStep(stage.name, None, reason)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.agreement.agree import DEFINITIONS
 from pipeline.agreement.decision import Decision, entropy_bits, nested_majority, plurality
-from pipeline.agreement.detection import JointLesion, joint_lesions, lesion_maps
-from pipeline.agreement.disagreement import DisagreementSlice, disagreement_slices, slices_to_look_at
+from pipeline.agreement.detection import joint_lesions, lesion_maps
+from pipeline.agreement.disagreement import disagreement_slices, slices_to_look_at
 from pipeline.agreement.joint import LIVER_STRUCTURES, Joint, join
+from pipeline.agreement.records import DisagreementSlice, Explanation, JointLesion, StapleCheck, TiedSlice
 from pipeline.agreement.scores import overlap_of, overlaps
 from pipeline.agreement.staple import staple
 from pipeline.core.config import AdjudicateConfig, ConsensusConfig
-from pipeline.core.files import finite
 from pipeline.core.labels import Label, Structure
 from pipeline.core.records import Reason
 from pipeline.core.volume import LabelMap
@@ -79,31 +77,26 @@ class Consensus:
         names = {1: "single rating", 2: "two ratings for joint review, no consensus"}
         return names.get(len(self.joint.raters), "consensus")
 
-    def to_json(self) -> dict[str, Any]:
-        """The explanation of the mask: rule, raters, votes, ties, slices to look at, lesions, hashes."""
+    def explanation(self) -> Explanation:
+        """What speaks for the mask: rule, raters, votes, ties, slices to look at, lesions, hashes, open reasons."""
         tied = self.joint.slice_counts @ self.decision.ties
-        return dict(
-            finite(
-                {
-                    "kind": self.kind,
-                    "method": self.config.method,
-                    "rule": RULES[self.config.method],
-                    "ties": self.config.ties,
-                    "raters": self.joint.raters,
-                    "rating_sha256": dict(self.rating_sha256),
-                    "labels_sha256": content_sha256(self.labels),
-                    "voxels": {str(value): count for value, count in _voxels(self.decision, self.joint)},
-                    "votes": {name: _vote_counts(self.joint, values) for name, values in LIVER_STRUCTURES.items()},
-                    "tied_voxels": int(tied.sum()),
-                    "tied_slices": _by_slice(self.joint, tied),
-                    "slices_to_look_at": slices_to_look_at(self.joint),
-                    "differing_slices": [asdict(found) for found in _differing(self.joint)],
-                    "staple_check": _staple_check(self.joint, self.decision),
-                    "lesions": [asdict(lesion) for lesion in self.lesions],
-                    "needs_adjudication": [asdict(reason) for reason in self.needs_adjudication],
-                    "definitions": {name: DEFINITIONS[name] for name in ("lesion", "slice")},
-                }
-            )
+        return Explanation(
+            kind=self.kind,
+            method=self.config.method,
+            rule=RULES[self.config.method],
+            ties=self.config.ties,
+            raters=self.joint.raters,
+            rating_sha256=dict(self.rating_sha256),
+            labels_sha256=content_sha256(self.labels),
+            voxels=_voxels(self.decision, self.joint),
+            votes={name: _vote_counts(self.joint, values) for name, values in LIVER_STRUCTURES.items()},
+            tied_voxels=int(tied.sum()),
+            tied_slices=_by_slice(self.joint, tied),
+            slices_to_look_at=tuple(slices_to_look_at(self.joint)),
+            differing_slices=tuple(_differing(self.joint)),
+            staple_check={of.value: _staple_check(self.joint, self.decision, of) for of in STAPLED},
+            lesions=self.lesions,
+            needs_adjudication=self.needs_adjudication,
         )
 
 
@@ -148,22 +141,17 @@ def _staple_decision(joint: Joint) -> Decision:
     return Decision(labels.astype(np.uint8), (liver == 0.5) | (lesion == 0.5))
 
 
-def _staple_check(joint: Joint, decision: Decision) -> dict[str, Any]:
-    """What STAPLE would make of the same ratings: reported beside the vote, never in its place."""
-    return {structure.value: _staple_row(joint, decision, structure) for structure in STAPLED}
-
-
-def _staple_row(joint: Joint, decision: Decision, structure: Structure) -> dict[str, Any]:
+def _staple_check(joint: Joint, decision: Decision, structure: Structure) -> StapleCheck:
     found = staple(joint.members(structure.values), joint.counts)
     voted = np.isin(decision.labels, structure.values)
     overlap = overlap_of(overlaps(joint, np.stack([found.probability > 0.5, voted], axis=1)), 0, 1)
-    return {
-        "region": "whole grid",
-        "voxels": overlap.voxels_a,
-        "dice_with_mask": overlap.dice,
-        "sensitivity": dict(zip(joint.raters, found.sensitivity.tolist(), strict=True)),
-        "specificity": dict(zip(joint.raters, found.specificity.tolist(), strict=True)),
-    }
+    return StapleCheck(
+        region="whole grid",
+        voxels=overlap.voxels_a,
+        dice_with_mask=overlap.dice,
+        sensitivity=dict(zip(joint.raters, found.sensitivity.tolist(), strict=True)),
+        specificity=dict(zip(joint.raters, found.specificity.tolist(), strict=True)),
+    )
 
 
 def _doubts(
@@ -226,16 +214,16 @@ def _minority_lesion(lesion: JointLesion, raters: int) -> Reason | None:
     )
 
 
-def _voxels(decision: Decision, joint: Joint) -> list[tuple[int, int]]:
+def _voxels(decision: Decision, joint: Joint) -> dict[str, int]:
     values = np.unique(decision.labels).tolist()
-    return [(value, int(joint.counts[decision.labels == value].sum())) for value in values]
+    return {str(value): int(joint.counts[decision.labels == value].sum()) for value in values}
 
 
-def _vote_counts(joint: Joint, values: tuple[int, ...]) -> list[int]:
+def _vote_counts(joint: Joint, values: tuple[int, ...]) -> tuple[int, ...]:
     """How many voxels got 0, 1, 2, ... votes."""
     votes = joint.members(values).sum(axis=1)
     counts = np.bincount(votes, weights=joint.counts, minlength=len(joint.raters) + 1)
-    return [int(count) for count in counts]
+    return tuple(int(count) for count in counts)
 
 
 def _differing(joint: Joint) -> list[DisagreementSlice]:
@@ -244,7 +232,6 @@ def _differing(joint: Joint) -> list[DisagreementSlice]:
     return [found for structure in shown for found in disagreement_slices(joint, structure, structure.values)]
 
 
-def _by_slice(joint: Joint, voxels: NDArray[np.int64]) -> list[dict[str, int]]:
-    return [
-        {"slice": joint.start[0] + index, "voxels": int(voxels[index])} for index in np.flatnonzero(voxels).tolist()
-    ]
+def _by_slice(joint: Joint, voxels: NDArray[np.int64]) -> tuple[TiedSlice, ...]:
+    shown = np.flatnonzero(voxels).tolist()
+    return tuple(TiedSlice(joint.start[0] + index, int(voxels[index])) for index in shown)

@@ -20,81 +20,11 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from pipeline.agreement.joint import Joint, box_of
+from pipeline.agreement.records import Detection, JointLesion
 from pipeline.image.components import label_components
 
 WELL_MATCHED_IOU = 0.5
 """From this intersection over union on a lesion counts as well found, as in LiTS (Bilic et al., arXiv 1901.04056)."""
-
-
-@dataclass(frozen=True, slots=True)
-class JointLesion:
-    """One connected region that at least one rater marked as lesion.
-
-    Attributes:
-        number: 1, 2, ... from the largest region to the smallest.
-        pattern: one digit a rater in the order of `Joint.raters`: "11010" when raters 1, 2 and 4 marked it.
-        volumes_ml: what each rater marked of it.
-        components: how many separate lesions each rater drew in it.
-        union_ml: what anybody marked of it.
-        majority_ml: what more than half of the raters marked of it; 0.0 when the vote drops it.
-        first_slice: lowest slice (axis 0, from 0).
-        last_slice: highest slice.
-        centroid_lps_mm: of the union.
-        merged_by: raters one of whose lesions covers several lesions of another rater.
-        split_by: raters several of whose lesions lie in one lesion of another rater.
-    """
-
-    number: int
-    pattern: str
-    volumes_ml: tuple[float, ...]
-    components: tuple[int, ...]
-    union_ml: float
-    majority_ml: float
-    first_slice: int
-    last_slice: int
-    centroid_lps_mm: tuple[float, float, float]
-    merged_by: tuple[str, ...]
-    split_by: tuple[str, ...]
-
-    @property
-    def seen_by(self) -> int:
-        """Number of raters who marked any of it."""
-        return self.pattern.count("1")
-
-
-@dataclass(frozen=True, slots=True)
-class Detection:
-    """How two raters' lesions match, one to one, for the largest sum of intersection over union.
-
-    Attributes:
-        raters: a and b.
-        lesions_a: number of lesions a drew.
-        lesions_b: number of lesions b drew.
-        touching: matched pairs that overlap at all.
-        well_matched: matched pairs with an intersection over union of at least one half.
-        matched_dice: mean Dice of the matched pairs; NaN without any.
-    """
-
-    raters: tuple[str, str]
-    lesions_a: int
-    lesions_b: int
-    touching: int
-    well_matched: int
-    matched_dice: float
-
-    @property
-    def f1(self) -> float:
-        """Share of both raters' lesions that touch a match, 0.0 to 1.0; NaN when neither drew any."""
-        return self._share(self.touching)
-
-    @property
-    def f1_iou50(self) -> float:
-        """The same, counting only matches that overlap by half."""
-        return self._share(self.well_matched)
-
-    def _share(self, matched: int) -> float:
-        drawn = self.lesions_a + self.lesions_b
-        return 2 * matched / drawn if drawn else math.nan
 
 
 @dataclass(frozen=True, slots=True, eq=False)

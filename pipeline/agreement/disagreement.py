@@ -3,29 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from pipeline.agreement.joint import Joint
+from pipeline.agreement.records import DisagreementSlice
 from pipeline.core.labels import Structure
-
-
-@dataclass(frozen=True, slots=True)
-class DisagreementSlice:
-    """A slice on which not all raters say the same.
-
-    Attributes:
-        structure: of what.
-        slice: index on the first axis, from 0.
-        disagreeing_voxels: marked by some raters but not by all.
-        union_voxels: marked by any.
-    """
-
-    structure: str
-    slice: int
-    disagreeing_voxels: int
-    union_voxels: int
 
 
 def disagreement_slices(joint: Joint, structure: str, values: Sequence[int]) -> tuple[DisagreementSlice, ...]:

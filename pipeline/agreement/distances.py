@@ -8,7 +8,6 @@ thick slices (Podobnik & Vrtovec 2024, arXiv 2410.02630).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.agreement.joint import Joint, box_of
+from pipeline.agreement.records import UNDEFINED, DistanceScores
 from pipeline.core.geometry import Geometry
 from pipeline.image.surface import distance_to, edge_voxels
 
@@ -54,32 +54,6 @@ class SurfaceDistances:
             masd_mm=float((a.mean() + b.mean()) / 2),
             nsd=float(touching / (len(a) + len(b))),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class DistanceScores:
-    """Distance measures of a pair, each by its exact name.
-
-    Attributes:
-        hd_mm: Hausdorff distance, the largest of all.
-        hd95_max_mm: the larger of the two directed 95th percentiles (MONAI's and nnU-Net users' HD95).
-        hd95_pooled_mm: 95th percentile of both directions together (medpy's HD95).
-        hd95_mean_mm: mean of the two directed 95th percentiles.
-        assd_mm: average symmetric surface distance: mean over both directions together.
-        masd_mm: mean of the two directed means.
-        nsd: normalised surface distance (surface Dice): share of both edges within the tolerance of the other.
-    """
-
-    hd_mm: float
-    hd95_max_mm: float
-    hd95_pooled_mm: float
-    hd95_mean_mm: float
-    assd_mm: float
-    masd_mm: float
-    nsd: float
-
-
-UNDEFINED = DistanceScores(*[math.nan] * 7)
 
 
 def surface_distances(joint: Joint, values: Sequence[int]) -> dict[tuple[int, int], SurfaceDistances]:

@@ -122,7 +122,7 @@ def consensus_files(
     """
     loaded = load_ratings(paths, scheme=scheme, read=read)
     consensus = vote(loaded.ratings, config or ConsensusConfig())
-    explanation = consensus.to_json() | {"repairs": loaded.repairs}
+    explanation = consensus.explanation().to_json() | {"repairs": loaded.repairs}
     _write_maps(out, consensus)
     write_json(_beside(out, ".json"), explanation)
     return explanation

@@ -4,28 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.agreement.joint import Joint
+from pipeline.agreement.records import Reliability
 from pipeline.core.labels import Label
 
 ALL_LABELS = "all_labels"
 
 Level: TypeAlias = Literal["nominal", "ordinal"]
-
-
-@dataclass(frozen=True, slots=True)
-class Reliability:
-    """How far all raters together agree beyond chance on the voxels of one structure, or of `ALL_LABELS`."""
-
-    structure: str
-    fleiss_kappa: float
-    fleiss_kappa_whole_volume: float
-    krippendorff_alpha: float
 
 
 def fleiss_kappa(votes: NDArray[np.integer], weights: NDArray[np.integer]) -> float:

@@ -2,34 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.agreement.joint import Joint
-
-
-@dataclass(frozen=True, slots=True)
-class Overlap:
-    """Voxels two raters marked: each of them, and both."""
-
-    voxels_a: int
-    voxels_b: int
-    voxels_both: int
-
-    @property
-    def dice(self) -> float:
-        """Share of both masks that they have in common, 0.0 to 1.0; NaN when both are empty. Source: Dice 1945."""
-        total = self.voxels_a + self.voxels_b
-        return 2 * self.voxels_both / total if total else math.nan
-
-    @property
-    def jaccard(self) -> float:
-        """Intersection over union, 0.0 to 1.0; NaN when both are empty. Source: Jaccard 1912."""
-        union = self.voxels_a + self.voxels_b - self.voxels_both
-        return self.voxels_both / union if union else math.nan
+from pipeline.agreement.records import Overlap
 
 
 def overlaps(joint: Joint, members: NDArray[np.bool_]) -> NDArray[np.int64]:

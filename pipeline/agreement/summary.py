@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.agreement.records import Agreement
 from pipeline.core.files import finite
 from pipeline.core.labels import Structure
 
@@ -50,13 +51,13 @@ class RatedVolume:
     Attributes:
         case_id: the patient, "P0001"...; the bootstrap draws patients.
         phase: of the volume.
-        agreement: as `Agreement.to_json` gives it.
+        agreement: of its raters.
         groups: what else to report by, such as vendor or slice thickness; each a name and this volume's value.
     """
 
     case_id: str
     phase: str
-    agreement: Mapping[str, Any]
+    agreement: Agreement
     groups: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
@@ -161,28 +162,30 @@ def _values(volumes: Sequence[RatedVolume]) -> dict[tuple[str, str], dict[str, l
     return found
 
 
-def _of_volume(agreement: Mapping[str, Any]) -> dict[tuple[str, str], list[float | None]]:
+def _of_volume(agreement: Agreement) -> dict[tuple[str, str], list[float | None]]:
     """(structure, measure) to one value a pair or rater."""
     found: dict[tuple[str, str], list[float | None]] = defaultdict(list)
-    for pair in agreement["pairs"]:
+    for pair in agreement.pairs:
+        scores = pair.to_json()
         for measure in PAIR_MEASURES:
-            found[pair["structure"], measure].append(pair[measure])
+            found[pair.structure, measure].append(scores[measure])
         for measure in ("volume_difference_ml", "volume_difference_percent"):
-            signed = pair[measure] if pair["empty"] != "both" else None
-            found[pair["structure"], measure].append(None if signed is None else abs(signed))
-    for score in agreement["against_vote"]:
+            found[pair.structure, measure].append(abs(scores[measure]) if pair.empty != "both" else None)
+    for score in agreement.against_vote:
         for measure in VOTE_MEASURES:
-            found[score["structure"], measure].append(score[measure])
-    for match in agreement["detections"]:
+            found[score.structure, measure].append(_defined(getattr(score, measure)))
+    for match in agreement.detections:
         for measure in DETECTION_MEASURES:
-            found[str(Structure.LESION), measure].append(match[measure])
+            found[str(Structure.LESION), measure].append(_defined(getattr(match, measure)))
     return found
 
 
+def _defined(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
 def _empties(volumes: Sequence[RatedVolume], structure: str) -> tuple[int, int]:
-    found = [
-        pair["empty"] for volume in volumes for pair in volume.agreement["pairs"] if pair["structure"] == structure
-    ]
+    found = [pair.empty for volume in volumes for pair in volume.agreement.pairs if pair.structure == structure]
     return found.count("both"), found.count("one")
 
 

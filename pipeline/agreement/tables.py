@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.agreement.records import PairScores, VoteScores
 from pipeline.agreement.summary import DEFINITIONS as SUMMARY_DEFINITIONS
 from pipeline.agreement.summary import VOTE_MEASURES, RatedVolume, SummaryRow, summarise
 from pipeline.agreement.volumes import bland_altman, icc_2_1
@@ -104,19 +105,19 @@ def limt_table(rows: Iterable[SummaryRow]) -> list[dict[str, Any]]:
 
 def rater_table(volumes: Sequence[RatedVolume]) -> list[dict[str, Any]]:
     """Each rater against the vote: Dice with and without his own part in it, and the bias of his volumes."""
-    found: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
+    found: dict[tuple[str, str], list[VoteScores]] = defaultdict(list)
     for volume in volumes:
-        for score in volume.agreement["against_vote"]:
-            found[score["rater"], score["structure"]].append(score)
+        for score in volume.agreement.against_vote:
+            found[score.rater, score.structure].append(score)
     return [_rater_row(rater, structure, scores) for (rater, structure), scores in sorted(found.items())]
 
 
 def pair_table(volumes: Sequence[RatedVolume]) -> list[dict[str, Any]]:
     """Each pair of raters: Bland-Altman and ICC(2,1) of the volumes both measured, and their mean Dice."""
-    found: dict[tuple[str, str, str], list[Mapping[str, Any]]] = defaultdict(list)
+    found: dict[tuple[str, str, str], list[PairScores]] = defaultdict(list)
     for volume in volumes:
-        for pair in volume.agreement["pairs"]:
-            found[pair["raters"][0], pair["raters"][1], pair["structure"]].append(pair)
+        for pair in volume.agreement.pairs:
+            found[(*pair.raters, pair.structure)].append(pair)
     return [_pair_row(*names, pairs) for names, pairs in sorted(found.items())]
 
 
@@ -124,9 +125,9 @@ def group_table(volumes: Sequence[RatedVolume]) -> list[dict[str, Any]]:
     """ICC(2,1) of the volumes that each group of raters measured; one group unless cases were shared out."""
     found: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
     for volume in volumes:
-        scores = volume.agreement["against_vote"]
-        for structure in dict.fromkeys(score["structure"] for score in scores):
-            by_rater = {score["rater"]: score["volume_ml"] for score in scores if score["structure"] == structure}
+        scores = volume.agreement.against_vote
+        for structure in dict.fromkeys(score.structure for score in scores):
+            by_rater = {score.rater: score.volume_ml for score in scores if score.structure == structure}
             found[" ".join(sorted(by_rater)), structure].append([by_rater[rater] for rater in sorted(by_rater)])
     return [
         {"raters": raters, "structure": structure, "volumes": len(rows), **finite({"icc_2_1": icc_2_1(np.array(rows))})}
@@ -153,17 +154,17 @@ def _statistics(row: SummaryRow) -> dict[str, Any]:
     return dict(finite({name: getattr(row, name) for name in names}))
 
 
-def _rater_row(rater: str, structure: str, scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    volumes_ml = np.array([[score["volume_ml"], score["vote_ml"]] for score in scores], dtype=np.float64)
-    dice = {measure: _mean(score[measure] for score in scores) for measure in VOTE_MEASURES}
+def _rater_row(rater: str, structure: str, scores: Sequence[VoteScores]) -> dict[str, Any]:
+    volumes_ml = np.array([[score.volume_ml, score.vote_ml] for score in scores], dtype=np.float64)
+    dice = {measure: _mean(getattr(score, measure) for score in scores) for measure in VOTE_MEASURES}
     row = {"rater": rater, "structure": structure, "volumes": len(scores)} | dice | _bias(volumes_ml)
     return dict(finite(row))
 
 
-def _pair_row(a: str, b: str, structure: str, pairs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    volumes_ml = np.array([pair["volumes_ml"] for pair in pairs], dtype=np.float64)
+def _pair_row(a: str, b: str, structure: str, pairs: Sequence[PairScores]) -> dict[str, Any]:
+    volumes_ml = np.array([pair.volumes_ml for pair in pairs], dtype=np.float64)
     row = {"rater_a": a, "rater_b": b, "structure": structure, "volumes": len(pairs)}
-    row |= {"dice": _mean(pair["dice"] for pair in pairs)} | _bias(volumes_ml) | {"icc_2_1": icc_2_1(volumes_ml)}
+    row |= {"dice": _mean(pair.overlap.dice for pair in pairs)} | _bias(volumes_ml) | {"icc_2_1": icc_2_1(volumes_ml)}
     return dict(finite(row))
 
 
@@ -180,8 +181,9 @@ def _bias(volumes_ml: NDArray[np.float64]) -> dict[str, float]:
     }
 
 
-def _mean(values: Iterable[float | None]) -> float:
-    defined = [value for value in values if value is not None]
+def _mean(values: Iterable[float]) -> float:
+    """Of those that are defined; NaN without any."""
+    defined = [value for value in values if not math.isnan(value)]
     return sum(defined) / len(defined) if defined else math.nan
 
 

@@ -87,9 +87,10 @@ def status(folder: Path, *, as_json: bool) -> None:
     rows = stages.review_status(Workspace.open(folder))
     lines = []
     for row in rows:
-        lines.append(f"{row['kind']} {row['round']}, {row['rater']}: {row['returned']} of {row['assigned']} back")
-        lines += [f"  {item}: {fix}" for item, fix in row["asked"].items()]
-    show({"raters": rows}, lines or ["nothing was handed out yet; run `liverset review pack`"], as_json=as_json)
+        lines.append(f"{row.kind} {row.round}, {row.rater}: {row.returned} of {row.assigned} back")
+        lines += [f"  {item}: {fix}" for item, fix in row.asked.items()]
+    lines = lines or ["nothing was handed out yet; run `liverset review pack`"]
+    show({"raters": [asdict(row) for row in rows]}, lines, as_json=as_json)
 
 
 def _hand_out(folder: Path, stage: Stage, fix: str, *, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.core.files import read_csv, read_json
+from pipeline.core.files import read_csv
 from pipeline.core.labels import Structure, structure_mask
 from pipeline.dataset.layout import image_name, liver_mask_name, mask_name
 
@@ -78,17 +78,18 @@ def _series(ws: Workspace, truth: CohortTruth) -> Iterator[str]:
 
 def _volumes(ws: Workspace, truth: CohortTruth, cases: dict[str, str]) -> Iterator[str]:
     from pipeline.image.nifti import content_sha256, read_labels
-    from pipeline.stages.settle import final_mask
+    from pipeline.stages.artefacts import ConvertedVolume
+    from pipeline.stages.case import require_vote
 
     for volume in truth.volumes:
         case_id, name = cases[volume.patient_id], f"{cases[volume.patient_id]} {volume.phase}"
-        header = read_json(ws.layout.header(case_id, volume.phase))
-        if header["content_sha256"] != volume.image_sha256:
+        converted = ConvertedVolume.load(ws.layout.header(case_id, volume.phase))
+        if converted.content_sha256 != volume.image_sha256:
             yield f"{name}: the converted volume is not the planted one"
-        voted = read_json(ws.layout.consensus_explanation(case_id, volume.phase))
-        if voted["labels_sha256"] != content_sha256(volume.labels):
+        vote = require_vote(ws, case_id, volume.phase)
+        if vote.explanation.labels_sha256 != content_sha256(volume.labels):
             yield f"{name}: the voted mask is not the planted one"
-        if content_sha256(read_labels(final_mask(ws, case_id, volume.phase))) != content_sha256(volume.labels):
+        if content_sha256(read_labels(vote.mask)) != content_sha256(volume.labels):
             yield f"{name}: the settled mask is not the planted one"
 
 

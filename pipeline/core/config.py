@@ -16,6 +16,9 @@ from pipeline.core.records import Phase
 
 CONFIG_NAME = "dataset.toml"
 
+LEAD = "lead"
+"""Code of the lead radiologist, who settles what the vote does not; no rater may have it."""
+
 
 class Section(BaseModel):
     """A table of `dataset.toml`: frozen, unknown keys refused."""
@@ -191,7 +194,7 @@ class ReviewConfig(Section):
     def _enough_raters(self) -> Self:
         if self.per_case > len(self.raters):
             raise ValueError(f"per_case is {self.per_case} but only {len(self.raters)} raters are named")
-        if len({rater.casefold() for rater in (*self.raters, "lead")}) <= len(self.raters):
+        if len({rater.casefold() for rater in (*self.raters, LEAD)}) <= len(self.raters):
             raise ValueError('two raters have the same code, or one is called "lead"; give each one its own')
         return self
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
@@ -52,6 +52,10 @@ class Problem:
     severity: Severity
     message: str
     fix: str = ""
+
+    def about(self, what: str) -> Problem:
+        """The same problem with what it concerns before its message, such as "P0001 C1"."""
+        return replace(self, message=f"{what}: {self.message}")
 
 
 class Fate(StrEnum):

@@ -8,10 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.artefacts import AGAIN, FORMAT, read_versioned
 from pipeline.core.errors import StorageError
-from pipeline.core.files import PRIVATE_FILE_MODE, read_json, write_json
+from pipeline.core.files import PRIVATE_FILE_MODE, write_json
 from pipeline.core.geometry import Geometry
 from pipeline.core.records import Instance, Problem, Series, Severity, SourceFile
+
+FORMAT_VERSION = 1
 
 
 def save_series(path: Path, series: Series) -> None:
@@ -22,6 +25,7 @@ def save_series(path: Path, series: Series) -> None:
     """
     geometry = series.geometry
     content = {
+        FORMAT: FORMAT_VERSION,
         "key": series.key,
         "geometry": None if geometry is None else {"shape": geometry.shape, "affine": geometry.affine.tolist()},
         "problems": [[problem.code, problem.severity, problem.message, problem.fix] for problem in series.problems],
@@ -36,7 +40,7 @@ def load_series(path: Path) -> Series:
     Raises:
         StorageError: when the file is missing or damaged.
     """
-    content = read_json(path)
+    content = read_versioned(path, FORMAT_VERSION)
     try:
         grid = content["geometry"]
         return Series(
@@ -48,9 +52,7 @@ def load_series(path: Path) -> Series:
             ),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise StorageError(
-            f"{path.name} is not a series of ours ({type(error).__name__}); delete it, build again"
-        ) from error
+        raise StorageError(f"{path.name} is damaged ({type(error).__name__}); {AGAIN}") from error
 
 
 def _instance_content(instance: Instance) -> dict[str, Any]:

@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from pipeline.core.files import finite
 from pipeline.core.geometry import Geometry, require_same_space
 from pipeline.core.records import Phase
 from pipeline.core.volume import LabelMap, Volume
 from pipeline.image.components import Box
-from pipeline.lesions.appearance import Appearance, appearances
+from pipeline.lesions.appearance import appearances
+from pipeline.lesions.records import Appearance, Enhancement
 from pipeline.lesions.regions import Region, lesion_regions
 
 
@@ -39,37 +38,6 @@ class PhaseReading:
 
     def __post_init__(self) -> None:
         require_same_space(self.image.geometry, self.labels.geometry, what="the mask")
-
-
-@dataclass(frozen=True, slots=True)
-class Enhancement:
-    """One lesion on one phase; NaN where undefined.
-
-    Attributes:
-        lesion: number over all phases, from the largest.
-        phase: which.
-        number_on_phase: its number among the lesions of this phase's own mask; None when carried over.
-        outline_from: the phase its outline was drawn on; another than `phase` when carried over.
-        volume_ml: of the outline.
-        shift_mm: how far its centroid lies from that of the largest outline; NaN when carried over.
-        appearance: lesion and liver on this phase.
-        enhancement: level of the lesion minus its level on the plain phase; NaN without one.
-        liver_enhancement: mean of the liver minus its mean on the plain phase; NaN without one.
-    """
-
-    lesion: int
-    phase: Phase
-    number_on_phase: int | None
-    outline_from: Phase
-    volume_ml: float
-    shift_mm: float
-    appearance: Appearance
-    enhancement: float
-    liver_enhancement: float
-
-    def to_json(self) -> dict[str, Any]:
-        """All of it, with the appearance as a mapping of its own; undefined is null."""
-        return dict(finite(asdict(self) | {"appearance": self.appearance.to_json()}))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

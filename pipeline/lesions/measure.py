@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.files import finite
 from pipeline.core.geometry import Geometry, require_same_space
 from pipeline.core.labels import Structure, structure_mask
 from pipeline.core.volume import LabelMap, Volume
 from pipeline.image.components import bounding_box
 from pipeline.image.surface import distance_to, edge_voxels
-from pipeline.lesions.appearance import Appearance, appearances
+from pipeline.lesions.appearance import appearances
 from pipeline.lesions.diameters import max_diameter_mm
+from pipeline.lesions.records import Appearance, Lesion
 from pipeline.lesions.regions import Region, axial_axis, lesion_regions
 
 DEFINITIONS = {
@@ -32,46 +30,6 @@ DEFINITIONS = {
     "level": "mean of the eroded lesion, of the whole lesion where erosion leaves nothing",
     "contrast": "level of the lesion minus mean of the eroded liver without lesions",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Lesion:
-    """One lesion of a mask.
-
-    Attributes:
-        number: 1, 2, ... from the largest.
-        voxels: how many.
-        volume_ml: millilitres (cubic centimetres).
-        max_diameter_mm: largest extent in any direction, voxel centre to voxel centre.
-        axial_diameter_mm: largest extent within one axial slice.
-        axial_diameter_slice: the slice it lies on.
-        slices: number of axial slices that show the lesion.
-        first_slice: lowest of them by index.
-        last_slice: highest.
-        centroid_lps_mm: mean of the voxel centres.
-        distance_to_surface_mm: from the lesion's nearest voxel to the liver's surface; 0.0 when it reaches it.
-        box: (start, shape) in voxels along the array's axes.
-        appearance: on the image, None without one.
-    """
-
-    number: int
-    voxels: int
-    volume_ml: float
-    max_diameter_mm: float
-    axial_diameter_mm: float
-    axial_diameter_slice: int
-    slices: int
-    first_slice: int
-    last_slice: int
-    centroid_lps_mm: tuple[float, float, float]
-    distance_to_surface_mm: float
-    box: tuple[tuple[int, int, int], tuple[int, int, int]]
-    appearance: Appearance | None
-
-    def to_json(self) -> dict[str, Any]:
-        """All measures; undefined is null."""
-        appearance = self.appearance.to_json() if self.appearance else None
-        return dict(finite(asdict(self) | {"appearance": appearance}))
 
 
 def measure_lesions(labels: LabelMap, image: Volume | None = None) -> tuple[Lesion, ...]:

@@ -13,15 +13,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.core.config import LEAD
 from pipeline.core.errors import ReviewError
 from pipeline.core.labels import LabelScheme
 from pipeline.core.records import Phase, Reason
 from pipeline.core.volume import Unit
 from pipeline.review.package import PackageItem, build_package
 from pipeline.review.pages import READER_COLORS
-
-ADJUDICATOR = "lead"
-"""Whose return it is: the code of the one who settles, for `SentItem.rater`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +86,7 @@ def build_adjudication_package(
         for item in items
     ]
     return build_package(
-        path, ADJUDICATOR, shown, scheme, round_number=round_number, dataset=dataset, unit=unit, is_adjudication=True
+        path, LEAD, shown, scheme, round_number=round_number, dataset=dataset, unit=unit, is_adjudication=True
     )
 
 

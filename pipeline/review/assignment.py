@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -50,26 +50,6 @@ class Assignment:
     """Each rater's list in reading order. Kept at home: it tells which items are repeats."""
 
     lists: Mapping[str, tuple[AssignedItem, ...]]
-
-    def to_json(self) -> dict[str, Any]:
-        """Raters to lists of items, as JSON-able values."""
-        return {rater: [asdict(item) for item in items] for rater, items in self.lists.items()}
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Assignment:
-        """The assignment that `to_json` told.
-
-        Raises:
-            ReviewError: when the content is something else.
-        """
-        try:
-            lists = {
-                rater: tuple(AssignedItem(**{**item, "phase": Phase(item["phase"])}) for item in items)
-                for rater, items in content.items()
-            }
-        except (TypeError, KeyError, ValueError, AttributeError):
-            raise ReviewError("the stored assignment cannot be understood; pack the round again") from None
-        return cls(lists)
 
 
 def item_id_of(case_id: str, phase: Phase) -> str:

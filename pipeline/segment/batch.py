@@ -282,12 +282,13 @@ def _write(job: _Job, inferred: Future[_Inferred], segmenter: SteppedSegmenter) 
     start = time.perf_counter()
     cleaned = postprocess(segmentation.labels, segmenter.config)
     write_nifti(job.label, cleaned.labels)
-    seconds = {"read": done.read_seconds, "write": time.perf_counter() - start}
+    seconds = {**segmentation.seconds, "read": done.read_seconds, "write": time.perf_counter() - start}
     facts = {
         "image_sha256": done.image_sha256,
         "label_sha256": sha256_of(job.label),
         "min_lesion_mm3": segmenter.config.min_lesion_mm3,
-        **label_facts(segmentation, cleaned, seconds=seconds),
+        **label_facts(segmentation, cleaned).to_json(),
+        "seconds": {step: round(value, 4) for step, value in seconds.items()},
     }
     write_json(job.facts, facts)
     return _Written(Outcome.DONE, facts)

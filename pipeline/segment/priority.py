@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
+
+from pipeline.segment.segmenter import LabelFacts
 
 RANKED_SIGNALS = ("entropy", "lesion_doubt_ml", "folds")
 """Mean lesion entropy, lesion count and volumes were tried too: they correlate less with true error or not at all."""
@@ -44,7 +46,7 @@ class Ranked(Generic[_Key]):
 
 
 def rank(
-    labels: Mapping[_Key, Mapping[str, Any]], *, phase_disagreement: Mapping[_Key, float] | None = None
+    labels: Mapping[_Key, LabelFacts], *, phase_disagreement: Mapping[_Key, float] | None = None
 ) -> tuple[Ranked[_Key], ...]:
     """All volumes, most doubtful first; equal ones in the order given.
 
@@ -65,9 +67,9 @@ def rank(
     return tuple(sorted(ranked, key=lambda row: -row.priority))
 
 
-def _mean_ranks(facts: Sequence[Mapping[str, Any]]) -> list[float]:
+def _mean_ranks(facts: Sequence[LabelFacts]) -> list[float]:
     """Place of each volume within the cohort, 0.0 (least doubtful) to below 1.0."""
-    table = np.array([[row["signals"].get(name, 0.0) for name in RANKED_SIGNALS] for row in facts])
+    table = np.array([[row.signals.get(name, 0.0) for name in RANKED_SIGNALS] for row in facts])
     telling = table[:, np.ptp(table, axis=0) > 0]
     if telling.size == 0:
         return [0.5] * len(facts)
@@ -77,13 +79,13 @@ def _mean_ranks(facts: Sequence[Mapping[str, Any]]) -> list[float]:
     return shares
 
 
-def _median_liver_ml(facts: Sequence[Mapping[str, Any]]) -> float | None:
-    found = [row["whole_liver_ml"] for row in facts if row["whole_liver_ml"] > 0]
+def _median_liver_ml(facts: Sequence[LabelFacts]) -> float | None:
+    found = [row.whole_liver_ml for row in facts if row.whole_liver_ml > 0]
     return float(np.median(found)) if len(found) >= MIN_COHORT else None
 
 
-def _oddities(facts: Mapping[str, Any], median_ml: float | None, apart: float) -> list[str]:
-    liver_ml = facts["whole_liver_ml"]
+def _oddities(facts: LabelFacts, median_ml: float | None, apart: float) -> list[str]:
+    liver_ml = facts.whole_liver_ml
     odd = []
     if liver_ml == 0:
         odd.append("no liver was found")
@@ -94,9 +96,9 @@ def _oddities(facts: Mapping[str, Any], median_ml: float | None, apart: float) -
     return odd
 
 
-def _doubt_in_words(facts: Mapping[str, Any], share: float) -> str:
+def _doubt_in_words(facts: LabelFacts, share: float) -> str:
     place = f"more doubtful than {100 * share:.0f} % of the dataset"
-    if facts["lesion_count"] == 0:
+    if facts.lesion_count == 0:
         return f"{place}, and no lesion found, which is no proof that there is none"
-    unsure_ml = facts["signals"].get("lesion_doubt_ml", 0.0)
+    unsure_ml = facts.signals.get("lesion_doubt_ml", 0.0)
     return f"{place}, with {unsure_ml:.0f} ml that may or may not be lesion"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from pipeline.core.files import finite
 from pipeline.core.volume import LabelMap, Volume
 
 
@@ -35,6 +36,51 @@ class Segmentation:
     model: Mapping[str, Any]
     notes: tuple[str, ...] = ()
     aorta_hu: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PostprocessedVoxels:
+    """How many voxels post-processing changed, in all and by step."""
+
+    changed_voxels: int
+    stray_voxels: int
+    filled_voxels: int
+    dust_voxels: int
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFacts:
+    """What stands beside every coarse label: how it came about, and what it looks like in numbers.
+
+    Attributes:
+        whole_liver_ml: volume of liver and lesions.
+        lesion_ml: volume of the lesions.
+        lesion_count: connected lesions.
+        raw_sha256: content hash of what the network said.
+        postprocessing: what became of it.
+        signals: signs of doubt by name, see `priority.RANKED_SIGNALS`.
+        device: where the network ran in the end.
+        model: name, hashes and settings of what ran.
+        notes: what did not go as asked.
+        aorta_hu: median inside the aorta; None where the network knows no aorta, or found none.
+        origin: of the label.
+    """
+
+    whole_liver_ml: float
+    lesion_ml: float
+    lesion_count: int
+    raw_sha256: str
+    postprocessing: PostprocessedVoxels
+    signals: Mapping[str, float]
+    device: str
+    model: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+    aorta_hu: float | None = None
+    origin: str = "coarse"
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as JSON-able values."""
+        return dict(finite(asdict(self)))
 
 
 class Segmenter(Protocol):

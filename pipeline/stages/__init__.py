@@ -17,21 +17,27 @@
     REPORT   the quality page and tables                                    reports/qc.html
 
 Steps of the whole dataset take a workspace, those of a case a workspace and a case id. A step that is current does
-nothing; what is wrong with a case stops that case alone.
+nothing; what is wrong with a case stops that case alone. What a step leaves for others is a typed artefact
+(`artefacts.py`); what it needs of a case it reads once, at its start (`case.py`).
 """
 
 from __future__ import annotations
 
-from pipeline.stages.handout import ADJUDICATE, PACK, packages
-from pipeline.stages.imaging import CONVERT, LABEL
-from pipeline.stages.intake import SCAN, SCREEN, case_ids
-from pipeline.stages.publish import REPORT, cut_release, standing_problems, verify_release
-from pipeline.stages.returns import COLLECT, accept_flagged, returned, review_status
-from pipeline.stages.settle import AGREE, MEASURE, PREPARE, VOTE, open_votes
+from pipeline.stages.adjudicate import ADJUDICATE, open_votes
+from pipeline.stages.case import case_ids
+from pipeline.stages.collect import COLLECT, accept_flagged, returned, review_status
+from pipeline.stages.convert import CONVERT
+from pipeline.stages.intake import SCAN
+from pipeline.stages.label import LABEL
+from pipeline.stages.pack import PACK, packages
+from pipeline.stages.release import cut_release, verify_release
+from pipeline.stages.report import REPORT, standing_problems
+from pipeline.stages.screen import SCREEN
+from pipeline.stages.settle import AGREE, MEASURE, PREPARE, VOTE
+from pipeline.stages.way import CASE_STAGES, DATASET_STAGES, HANDOUT_STAGES, REVIEW_STAGES
 
-DATASET_STAGES = (SCAN, SCREEN)
-CASE_STAGES = (CONVERT, LABEL)
-REVIEW_STAGES = (AGREE, VOTE, MEASURE, PREPARE)
+STAGES = (*DATASET_STAGES, *CASE_STAGES, *HANDOUT_STAGES, *REVIEW_STAGES, REPORT)
+"""Every stage there is."""
 
 __all__ = [
     "ADJUDICATE",
@@ -40,6 +46,7 @@ __all__ = [
     "COLLECT",
     "CONVERT",
     "DATASET_STAGES",
+    "HANDOUT_STAGES",
     "LABEL",
     "MEASURE",
     "PACK",
@@ -48,6 +55,7 @@ __all__ = [
     "REVIEW_STAGES",
     "SCAN",
     "SCREEN",
+    "STAGES",
     "VOTE",
     "accept_flagged",
     "case_ids",

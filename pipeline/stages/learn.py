@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +12,15 @@ from pipeline.core.errors import ModelError, ReleaseError
 from pipeline.core.files import read_json
 from pipeline.core.records import Phase
 from pipeline.core.volume import LabelMap, Volume
-from pipeline.stages.intake import case_ids, case_of
+from pipeline.stages.artefacts import ConvertedVolume, VolumeKey
+from pipeline.stages.case import screened_cases
 from pipeline.stages.settle import settled_volume
+from pipeline.stages.tables import rated_volume
 from pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
     from pipeline.agreement.summary import RatedVolume
+    from pipeline.dataset.splits import Bin
     from pipeline.segment.models import Model
     from pipeline.segment.trainset import LabelledVolume
 
@@ -103,12 +106,19 @@ def _release(ws: Workspace, version: str) -> Any:
     return ReleaseLayout(folder)
 
 
-def _volumes(ws: Workspace, version: str, *, is_test: bool) -> Iterator[tuple[str, Phase]]:
+def _volumes(ws: Workspace, version: str, *, is_test: bool) -> Iterator[VolumeKey]:
     """Volumes of the test patients of a version, or of all others."""
-    patients = read_json(_release(ws, version).splits)["patients"]
-    for case_id, place in sorted(patients.items()):
-        if (place["split"] != "train") == is_test:
-            yield from ((case_id, phase) for phase in case_of(ws, case_id).series)
+    cases = screened_cases(ws)
+    for case_id, (split, _) in sorted(_places(ws, version).items()):
+        if (split != "train") == is_test:
+            yield from ((case_id, phase) for phase in cases[case_id].series)
+
+
+def _places(ws: Workspace, version: str) -> Mapping[str, Bin]:
+    """Split and fold of each patient of a version."""
+    from pipeline.dataset.splits import Splits
+
+    return Splits.from_json(read_json(_release(ws, version).splits)).places
 
 
 def _lessons(ws: Workspace, version: str) -> Iterator[LabelledVolume]:
@@ -126,9 +136,9 @@ def _coarse_lessons(ws: Workspace, version: str) -> Iterator[LabelledVolume]:
     from pipeline.review.assignment import item_id_of
     from pipeline.segment.trainset import LabelledVolume, Origin
 
-    settled = read_json(_release(ws, version).splits)["patients"]
-    for case_id in (case_id for case_id in case_ids(ws) if case_id not in settled):
-        for phase in case_of(ws, case_id).series:
+    settled = _places(ws, version)
+    for case_id, case in screened_cases(ws).items():
+        for phase in case.series if case_id not in settled else ():
             image, coarse = ws.layout.image(case_id, phase), ws.layout.coarse(case_id, phase)
             if coarse.is_file():
                 volume, labels = read_volume(image, ws.unit), read_labels(coarse)
@@ -143,15 +153,14 @@ def _named_model(ws: Workspace, name: str) -> Model:
 
 def _against_model(ws: Workspace, config: CoarseConfig, case_id: str, phase: Phase) -> RatedVolume:
     from pipeline.agreement.agree import agree
-    from pipeline.stages.publish import rated_volume
 
     labels, image = settled_volume(ws, case_id, phase)
     found = agree({"model": _labelled_by(ws, config, image), "reviewed": labels})
-    return rated_volume(ws, case_id, phase, found.to_json())
+    return rated_volume(ConvertedVolume.load(ws.layout.header(case_id, phase)), found)
 
 
 def _labelled_by(ws: Workspace, config: CoarseConfig, image: Volume) -> LabelMap:
     from pipeline.segment.postprocess import postprocess
-    from pipeline.stages.imaging import segmenter_of
+    from pipeline.stages.label import segmenter_of
 
     return postprocess(segmenter_of(config, ws.root, allow_unpinned=True).segment(image).labels, config).labels

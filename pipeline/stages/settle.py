@@ -5,33 +5,36 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.core.files import finite, read_json, write_json
 from pipeline.core.records import Phase, Problem, Severity
 from pipeline.core.volume import LabelMap, Volume
-from pipeline.stages.handout import assigned_raters, volumes
-from pipeline.stages.imaging import phases_of
-from pipeline.stages.returns import adjudicated_mask
+from pipeline.stages.artefacts import (
+    MeasuredEnhancement,
+    MeasuredLesions,
+    PreparedVolume,
+    RatedAgreement,
+    VotedMask,
+)
+from pipeline.stages.case import require_vote, screened
+from pipeline.stages.pack import assigned_raters
 from pipeline.workspace import Stage, Waiting, Work, Workspace
 
-ADJUDICATION_FIX = "`liverset review adjudicate` packs it for the lead radiologist"
 
-
-def _rating_files(ws: Workspace, case: str, phases: tuple[Phase, ...]) -> dict[Phase, dict[str, Path]]:
-    """Each volume's ratings by rater, when all that were asked for are back."""
-    asked = {phase: assigned_raters(ws, case, phase) for phase in phases}
+def _rating_files(ws: Workspace, case_id: str | None) -> tuple[str, dict[Phase, dict[str, Path]]]:
+    """A case and each volume's ratings by rater, when all that were asked for are back."""
+    case_id, case = screened(ws, case_id)
     files = {
-        phase: {rater: ws.layout.rating(case, phase, rater) for rater in raters} for phase, raters in asked.items()
+        phase: {rater: ws.layout.rating(case_id, phase, rater) for rater in assigned_raters(ws, case_id, phase)}
+        for phase in case.series
     }
     wanted = [file for raters in files.values() for file in raters.values()]
     back = sum(file.is_file() for file in wanted)
     if not wanted or back < len(wanted):
         raise Waiting(f"{back} of {len(wanted)} masks are back" if wanted else "not handed out yet")
-    return files
+    return case_id, files
 
 
 def _ratings_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
-    case, phases = phases_of(ws, case_id)
-    files = _rating_files(ws, case, phases)
+    _, files = _rating_files(ws, case_id)
     return ws.hashes([file for raters in files.values() for file in raters.values()], None)
 
 
@@ -44,11 +47,11 @@ def _ratings(files: Mapping[str, Path]) -> dict[str, LabelMap]:
 def _agree(ws: Workspace, case_id: str | None) -> Work:
     from pipeline.agreement.agree import agree
 
-    case, phases = phases_of(ws, case_id)
+    case_id, files_by_phase = _rating_files(ws, case_id)
     outputs = []
-    for phase, files in _rating_files(ws, case, phases).items():
-        outputs.append(ws.layout.agreement(case, phase))
-        write_json(outputs[-1], finite(agree(_ratings(files)).to_json()))
+    for phase, files in files_by_phase.items():
+        outputs.append(ws.layout.agreement(case_id, phase))
+        RatedAgreement(agreement=agree(_ratings(files))).save(outputs[-1])
     return Work(tuple(outputs))
 
 
@@ -56,103 +59,82 @@ def _vote(ws: Workspace, case_id: str | None) -> Work:
     from pipeline.agreement.consensus import vote
     from pipeline.image.nifti import write_nifti
 
-    case, phases = phases_of(ws, case_id)
+    case_id, files_by_phase = _rating_files(ws, case_id)
     outputs: list[Path] = []
-    for phase, files in _rating_files(ws, case, phases).items():
+    for phase, files in files_by_phase.items():
         consensus = vote(_ratings(files), ws.config.consensus)
-        mask, explanation = ws.layout.consensus(case, phase), ws.layout.consensus_explanation(case, phase)
+        mask, explanation = ws.layout.consensus(case_id, phase), ws.layout.consensus_explanation(case_id, phase)
         write_nifti(mask, consensus.labels)
-        write_json(explanation, finite(consensus.to_json()))
+        VotedMask(explanation=consensus.explanation()).save(explanation)
         outputs += [mask, explanation]
     return Work(tuple(outputs))
 
 
-def open_votes(ws: Workspace) -> tuple[Problem, ...]:
-    """What the votes leave to settle and the lead has not settled yet; one problem a reason."""
-    return tuple(problem for case_id, phase in volumes(ws) for problem in open_vote(ws, case_id, phase))
-
-
-def open_vote(ws: Workspace, case_id: str, phase: Phase) -> tuple[Problem, ...]:
-    """What the vote of one volume leaves to settle; nothing before the vote, or once the lead has settled it."""
-    explanation = ws.layout.consensus_explanation(case_id, phase)
-    if not explanation.is_file() or adjudicated_mask(ws, case_id, phase) is not None:
-        return ()
-    reasons = ((reason["rule"], reason["message"]) for reason in read_json(explanation)["needs_adjudication"])
-    return tuple(
-        Problem(f"adjudicate-{rule}", Severity.FLAG, f"{case_id} {phase}: {message}", ADJUDICATION_FIX)
-        for rule, message in reasons
-    )
-
-
-def final_mask(ws: Workspace, case_id: str, phase: Phase) -> Path:
-    """The mask that counts: the lead's where there is one about the vote as it stands, else the voted one."""
-    decided = adjudicated_mask(ws, case_id, phase)
-    return ws.layout.consensus(case_id, phase) if decided is None else decided[0]
-
-
 def _consensus_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
-    case, phases = phases_of(ws, case_id)
-    if not all(ws.layout.consensus(case, phase).is_file() for phase in phases):
-        raise Waiting("not voted yet")
-    masks = [final_mask(ws, case, phase) for phase in phases]
-    return ws.hashes([*masks, *(ws.layout.image(case, phase) for phase in phases)], case)
+    case_id, case = screened(ws, case_id)
+    masks = [require_vote(ws, case_id, phase).mask for phase in case.series]
+    return ws.hashes([*masks, *(ws.layout.image(case_id, phase) for phase in case.series)], case_id)
+
+
+def settled_volume(ws: Workspace, case_id: str, phase: Phase) -> tuple[LabelMap, Volume]:
+    """The mask that counts and its image.
+
+    Raises:
+        Waiting: before the vote.
+    """
+    from pipeline.image.nifti import read_labels, read_volume
+
+    image = read_volume(ws.layout.image(case_id, phase), ws.unit)
+    return read_labels(require_vote(ws, case_id, phase).mask), image
 
 
 def _measure(ws: Workspace, case_id: str | None) -> Work:
     from pipeline.lesions.enhancement import PhaseReading, enhancement
     from pipeline.lesions.measure import measure_lesions
 
-    case, phases = phases_of(ws, case_id)
-    readings = {phase: PhaseReading(*settled_volume(ws, case, phase)) for phase in phases}
+    case_id, case = screened(ws, case_id)
+    readings = {phase: PhaseReading(*settled_volume(ws, case_id, phase)) for phase in case.series}
     for phase, reading in readings.items():
-        lesions = [lesion.to_json() for lesion in measure_lesions(reading.labels, reading.image)]
-        write_json(ws.layout.lesions(case, phase), {"case_id": case, "phase": phase, "lesions": finite(lesions)})
-    write_json(ws.layout.enhancement(case), {"rows": [row.to_json() for row in enhancement(readings)]})
-    return Work((*(ws.layout.lesions(case, phase) for phase in phases), ws.layout.enhancement(case)))
-
-
-def settled_volume(ws: Workspace, case_id: str, phase: Phase) -> tuple[LabelMap, Volume]:
-    """The mask that counts and its image."""
-    from pipeline.image.nifti import read_labels, read_volume
-
-    image = read_volume(ws.layout.image(case_id, phase), ws.unit)
-    return read_labels(final_mask(ws, case_id, phase)), image
+        lesions = measure_lesions(reading.labels, reading.image)
+        MeasuredLesions(case_id=case_id, phase=phase, lesions=lesions).save(ws.layout.lesions(case_id, phase))
+    MeasuredEnhancement(rows=enhancement(readings)).save(ws.layout.enhancement(case_id))
+    return Work((*(ws.layout.lesions(case_id, phase) for phase in readings), ws.layout.enhancement(case_id)))
 
 
 def _prepare(ws: Workspace, case_id: str | None) -> Work:
-    case, phases = phases_of(ws, case_id)
+    case_id, case = screened(ws, case_id)
     outputs: list[Path] = []
     problems: list[Problem] = []
-    for phase in phases:
-        files, problem = _prepare_volume(ws, case, phase)
+    for phase in case.series:
+        files, noticed = _prepare_volume(ws, case_id, phase)
         outputs += files
-        problems += problem
+        problems += noticed
     return Work(tuple(outputs), tuple(problems))
 
 
-def _prepare_volume(ws: Workspace, case: str, phase: Phase) -> tuple[list[Path], list[Problem]]:
+def _prepare_volume(ws: Workspace, case_id: str, phase: Phase) -> tuple[list[Path], list[Problem]]:
     from pipeline.image.nifti import write_nifti
     from pipeline.image.slices import crop_slices, liver_slices
     from pipeline.image.window import apply_window
 
-    layout, image_config = ws.layout, ws.config.image
-    labels, image = settled_volume(ws, case, phase)
-    found = liver_slices(labels, image_config.slices.margin_mm)
+    layout, wanted = ws.layout, ws.config.image
+    labels, image = settled_volume(ws, case_id, phase)
+    found = liver_slices(labels, wanted.slices.margin_mm)
     whole = slice(0, labels.geometry.shape[0])
-    kept = found if found is not None and image_config.slices.keep == "liver" else whole
+    kept = found if found is not None and wanted.slices.keep == "liver" else whole
     image, labels = crop_slices(image, kept), crop_slices(labels, kept)
-    if image_config.window is not None:
-        image = apply_window(image, image_config.window)
-    write_nifti(layout.prepared_image(case, phase), image, for_release=True)
-    write_nifti(layout.prepared_labels(case, phase), labels, for_release=True)
-    window = image_config.window.model_dump() if image_config.window else None
-    facts = {"first_slice": kept.start, "scan_slices": whole.stop, "slices": kept.stop - kept.start, "window": window}
-    write_json(layout.preparation(case, phase), facts)
-    missing = Problem(
-        "no-liver", Severity.FLAG, f"{case} {phase}: the voted mask holds no liver", "look at the ratings"
+    if wanted.window is not None:
+        image = apply_window(image, wanted.window)
+    files = [layout.prepared_image(case_id, phase), layout.prepared_labels(case_id, phase)]
+    write_nifti(files[0], image, for_release=True)
+    write_nifti(files[1], labels, for_release=True)
+    prepared = PreparedVolume(
+        first_slice=kept.start, slices=kept.stop - kept.start, scan_slices=whole.stop, window=wanted.window
     )
-    outputs = [layout.prepared_image(case, phase), layout.prepared_labels(case, phase), layout.preparation(case, phase)]
-    return outputs, [missing] if found is None else []
+    prepared.save(layout.preparation(case_id, phase))
+    message = f"{case_id} {phase}: the voted mask has no liver"
+    missing = Problem("no-liver", Severity.FLAG, message, "look at the ratings")
+    return [*files, layout.preparation(case_id, phase)], [missing] if found is None else []
 
 
 AGREE = Stage(

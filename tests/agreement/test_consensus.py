@@ -62,7 +62,7 @@ def test_a_lesion_that_a_minority_saw_is_listed_though_the_vote_drops_it():
     assert not (found.labels.voxels == 2).any()
     assert [reason.rule for reason in found.needs_adjudication] == ["minority-lesion"]
     assert "marked by 1 of 3 raters (100)" in found.needs_adjudication[0].message
-    lesion = found.to_json()["lesions"][0]
+    lesion = found.explanation().to_json()["lesions"][0]
     assert (lesion["pattern"], lesion["majority_ml"], lesion["union_ml"]) == ("100", 0.0, pytest.approx(0.01))
 
 
@@ -73,7 +73,7 @@ def test_two_raters_who_differ_are_no_consensus_but_a_joint_review():
     assert "joint review" in found.kind
     assert not (found.labels.voxels == 2).any()
     assert "2 voxels differ" in found.needs_adjudication[0].message
-    assert found.to_json()["differing_slices"] == [
+    assert found.explanation().to_json()["differing_slices"] == [
         {"structure": "lesion", "slice": 1, "disagreeing_voxels": 2, "union_voxels": 2}
     ]
     assert found.needs_adjudication[0].rule == "two-raters"
@@ -109,12 +109,12 @@ def test_ties_of_an_even_number_go_to_a_person_beyond_the_limit():
     masks = named([a, a, b, b])
     strict = ConsensusConfig(adjudicate=LENIENT.model_copy(update={"max_tie_fraction": 0.0}))
     assert {reason.rule for reason in vote(masks, strict).needs_adjudication} == {"ties", "minority-lesion"}
-    assert vote(masks, strict).to_json()["tied_slices"] == [{"slice": 1, "voxels": 1}]
+    assert vote(masks, strict).explanation().to_json()["tied_slices"] == [{"slice": 1, "voxels": 1}]
 
 
 def test_the_explanation_counts_every_vote_and_names_every_rating():
     masks = [liver_with_lesion((1, 3, 3)), liver_with_lesion(), liver_with_lesion((1, 3, 3))]
-    content = vote(named(masks), ConsensusConfig()).to_json()
+    content = vote(named(masks), ConsensusConfig()).explanation().to_json()
     assert content["votes"]["lesion"] == [GRID.shape[0] * 64 - 1, 0, 1, 0]
     assert content["voxels"] == {"0": 256 - 144, "1": 143, "2": 1}
     assert content["slices_to_look_at"] == [1]
@@ -142,12 +142,12 @@ def test_masks_without_any_mark_give_an_empty_mask(method):
     found = vote(named(np.zeros((3, *GRID.shape), np.uint8)), ConsensusConfig(method=method))
     assert not found.labels.voxels.any()
     assert found.needs_adjudication == ()
-    json.dumps(found.to_json(), allow_nan=False)
+    json.dumps(found.explanation().to_json(), allow_nan=False)
 
 
 def test_staple_is_reported_beside_the_vote_and_knows_who_misses_lesions():
     seen, missed = liver_with_lesion((1, slice(2, 5), slice(2, 5))), liver_with_lesion()
-    check = vote(named([seen, seen, missed]), ConsensusConfig()).to_json()["staple_check"]["lesion"]
+    check = vote(named([seen, seen, missed]), ConsensusConfig()).explanation().to_json()["staple_check"]["lesion"]
     assert (check["voxels"], check["dice_with_mask"]) == (9, 1.0)
     assert check["sensitivity"]["R1"] > 0.99 > 0.01 > check["sensitivity"]["R3"]
 

@@ -36,7 +36,7 @@ def mask_of(columns):
 
 def striped(*columns):
     """One mask a rater."""
-    return agree({f"R{number}": mask_of(count) for number, count in enumerate(columns, start=1)}).to_json()
+    return agree({f"R{number}": mask_of(count) for number, count in enumerate(columns, start=1)})
 
 
 VOLUMES = [
@@ -156,7 +156,7 @@ def test_pair_table_holds_bland_altman_and_icc_of_volumes():
 
 
 def test_icc_is_given_for_each_group_of_raters_who_read_the_same_volumes():
-    others = agree({name: mask_of(columns) for name, columns in (("R1", 3), ("R4", 5))}).to_json()
+    others = agree({name: mask_of(columns) for name, columns in (("R1", 3), ("R4", 5))})
     rows = [row for row in group_table([*VOLUMES, RatedVolume("P0009", "C1", others)]) if row["structure"] == "lesion"]
     volumes_ml = 20 * np.array([[5, 5, 5], [4, 6, 5], [2, 4, 0], [0, 0, 0]], float)
     assert [(row["raters"], row["volumes"], row["icc_2_1"]) for row in rows] == [
@@ -172,8 +172,8 @@ def test_hidden_repeats_tell_how_far_a_rater_agrees_with_himself():
         return LabelMap(voxels, GRID)
 
     repeats = [
-        RatedVolume("P0001", "C1", agree({"first": liver(4), "again": liver(6)}).to_json(), {"rater": "R1"}),
-        RatedVolume("P0002", "C1", agree({"first": liver(5), "again": liver(5)}).to_json(), {"rater": "R2"}),
+        RatedVolume("P0001", "C1", agree({"first": liver(4), "again": liver(6)}), {"rater": "R1"}),
+        RatedVolume("P0002", "C1", agree({"first": liver(5), "again": liver(5)}), {"rater": "R2"}),
     ]
     dice = {
         row["rater"]: row["mean"]

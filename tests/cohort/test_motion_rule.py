@@ -55,6 +55,10 @@ def test_a_series_with_a_breath_in_it_falls_where_the_rule_is_set(dataset, rule,
     assert len(stages.case_ids(ws)) == kept
     with ws.layout.exclusions_table.open(encoding="utf-8", newline="") as file:
         rules = [row["rule"] for row in csv.DictReader(file) if row["series"]]
-    steps = {step["rule"]: step["fell"] for step in json.loads(ws.layout.consort.read_text()) if step["of"] == "series"}
+    steps = {
+        step["rule"]: step["fell"]
+        for step in json.loads(ws.layout.consort.read_text())["steps"]
+        if step["of"] == "series"
+    }
     assert rules == ["motion"] * (2 - kept)
     assert steps.get("motion", 0) == 2 - kept

@@ -53,8 +53,8 @@ def test_file_is_for_its_owner_only_and_changes_with_the_source(series: Series, 
 
 def test_vanished_source_and_damaged_file_are_told_without_a_path(series: Series, tmp_path: Path):
     path = tmp_path / "series.json"
-    path.write_text("{}", encoding="utf-8")
-    with pytest.raises(StorageError, match=r"^series\.json is not a series"):
+    path.write_text('{"format": 1}', encoding="utf-8")
+    with pytest.raises(StorageError, match=r"^series\.json is damaged"):
         load_series(path)
     series.first.source.path.unlink()
     with pytest.raises(StorageError, match=r"^a source file vanished") as caught:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pipeline.core.config import ReviewConfig
 from pipeline.core.errors import ReviewError
 from pipeline.core.records import Phase
-from pipeline.review.assignment import Assignment, assign
+from pipeline.review.assignment import assign
 
 TWO_PHASES = (Phase.PLAIN, Phase.PORTAL_VENOUS)
 
@@ -80,13 +80,6 @@ def test_names_of_repeats_differ_between_raters_and_rounds():
     names = hidden(volumes(20, TWO_PHASES)) + hidden([(f"P9{n:03d}", Phase.PLAIN) for n in range(40)])
     assert len(names) == 24
     assert len(set(names)) == 24
-
-
-def test_an_assignment_survives_json_and_a_strange_one_is_refused():
-    assignment = assign(volumes(4, TWO_PHASES), raters(3, repeats=0.5))
-    assert Assignment.from_json(assignment.to_json()) == assignment
-    with pytest.raises(ReviewError, match="pack the round again"):
-        Assignment.from_json({"R1": [{"item": "P0001_C1"}]})
 
 
 def test_nothing_to_read_gives_empty_lists_and_a_double_is_refused():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,11 +11,13 @@ from pipeline.core.geometry import Geometry
 from pipeline.core.volume import LabelMap
 from pipeline.segment.phases import phase_disagreement
 from pipeline.segment.priority import rank
+from pipeline.segment.segmenter import LabelFacts, PostprocessedVoxels
 
 
-def facts(entropy: float = 0.1, doubt_ml: float = 1.0, liver_ml: float = 1500.0, lesions: int = 1) -> dict[str, Any]:
+def facts(entropy: float = 0.1, doubt_ml: float = 1.0, liver_ml: float = 1500.0, lesions: int = 1) -> LabelFacts:
     signals = {"entropy": entropy, "lesion_doubt_ml": doubt_ml, "folds": 0.0}
-    return {"signals": signals, "whole_liver_ml": liver_ml, "lesion_ml": 10.0 * lesions, "lesion_count": lesions}
+    untouched = PostprocessedVoxels(0, 0, 0, 0)
+    return LabelFacts(liver_ml, 10.0 * lesions, lesions, "", untouched, signals, "cpu", {})
 
 
 def test_more_doubtful_volumes_come_first():

@@ -1,0 +1,145 @@
+"""What is measured of lesions, as plain records: how each looks, how large it is, and how it takes up contrast."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.artefacts import FloatOrNaN
+from pipeline.core.files import finite
+from pipeline.core.records import Phase
+
+
+@dataclass(frozen=True, slots=True)
+class Intensity:
+    """Statistics of an image in a region, in the image's unit (HU in CT); NaN without voxels.
+
+    Attributes:
+        voxels: how many were looked at.
+        mean: of these.
+        sd: sample standard deviation; NaN for a single voxel.
+        p5: 5th percentile.
+        median: 50th percentile.
+        p95: 95th percentile.
+    """
+
+    voxels: int
+    mean: FloatOrNaN
+    sd: FloatOrNaN
+    p5: FloatOrNaN
+    median: FloatOrNaN
+    p95: FloatOrNaN
+
+    @classmethod
+    def of(cls, values: NDArray[np.generic]) -> Intensity:
+        """The statistics of some values."""
+        if not len(values):
+            return cls(0, *[math.nan] * 5)
+        exact = values.astype(np.float64)
+        sd = float(exact.std(ddof=1)) if len(exact) > 1 else math.nan
+        p5, median, p95 = np.percentile(exact, [5, 50, 95]).tolist()
+        return cls(len(exact), float(exact.mean()), sd, p5, median, p95)
+
+
+@dataclass(frozen=True, slots=True)
+class Appearance:
+    """How a lesion looks on one image.
+
+    Attributes:
+        whole: over all its voxels.
+        eroded: over the voxels whose neighbours in the slice lie inside too.
+        liver: over the liver without lesions, eroded likewise.
+    """
+
+    whole: Intensity
+    eroded: Intensity
+    liver: Intensity
+
+    @property
+    def level(self) -> float:
+        """Mean of the eroded lesion; of the whole lesion where erosion leaves nothing."""
+        return self.eroded.mean if self.eroded.voxels else self.whole.mean
+
+    @property
+    def contrast(self) -> float:
+        """Level of the lesion minus mean of the liver."""
+        return self.level - self.liver.mean
+
+    def to_json(self) -> dict[str, Any]:
+        """All statistics; undefined is null."""
+        return dict(finite(asdict(self) | {"level": self.level, "contrast": self.contrast}))
+
+
+@dataclass(frozen=True, slots=True)
+class Lesion:
+    """One lesion of a mask.
+
+    Attributes:
+        number: 1, 2, ... from the largest.
+        voxels: how many.
+        volume_ml: millilitres (cubic centimetres).
+        max_diameter_mm: largest extent in any direction, voxel centre to voxel centre.
+        axial_diameter_mm: largest extent within one axial slice.
+        axial_diameter_slice: the slice it lies on.
+        slices: number of axial slices that show the lesion.
+        first_slice: lowest of them by index.
+        last_slice: highest.
+        centroid_lps_mm: mean of the voxel centres.
+        distance_to_surface_mm: from the lesion's nearest voxel to the liver's surface; 0.0 when it reaches it.
+        box: (start, shape) in voxels along the array's axes.
+        appearance: on the image, None without one.
+    """
+
+    number: int
+    voxels: int
+    volume_ml: float
+    max_diameter_mm: float
+    axial_diameter_mm: float
+    axial_diameter_slice: int
+    slices: int
+    first_slice: int
+    last_slice: int
+    centroid_lps_mm: tuple[float, float, float]
+    distance_to_surface_mm: float
+    box: tuple[tuple[int, int, int], tuple[int, int, int]]
+    appearance: Appearance | None
+
+    def to_json(self) -> dict[str, Any]:
+        """All measures; undefined is null."""
+        appearance = self.appearance.to_json() if self.appearance else None
+        return dict(finite(asdict(self) | {"appearance": appearance}))
+
+
+@dataclass(frozen=True, slots=True)
+class Enhancement:
+    """One lesion on one phase; NaN where undefined.
+
+    Attributes:
+        lesion: number over all phases, from the largest.
+        phase: which.
+        number_on_phase: its number among the lesions of this phase's own mask; None when carried over.
+        outline_from: the phase its outline was drawn on; another than `phase` when carried over.
+        volume_ml: of the outline.
+        shift_mm: how far its centroid lies from that of the largest outline; NaN when carried over.
+        appearance: lesion and liver on this phase.
+        enhancement: level of the lesion minus its level on the plain phase; NaN without one.
+        liver_enhancement: mean of the liver minus its mean on the plain phase; NaN without one.
+    """
+
+    lesion: int
+    phase: Phase
+    number_on_phase: int | None
+    outline_from: Phase
+    volume_ml: float
+    shift_mm: FloatOrNaN
+    appearance: Appearance
+    enhancement: FloatOrNaN
+    liver_enhancement: FloatOrNaN
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it, with the appearance as a mapping of its own; undefined is null."""
+        return dict(finite(asdict(self) | {"appearance": self.appearance.to_json()}))

@@ -1,0 +1,236 @@
+"""What the stages leave for one another, file by file, in the order of the way.
+
+    SCREEN      screening.json, consort.json      who became a case, and how many fell at each rule
+    CONVERT     header.json                       where a volume comes from, and what its header says
+    LABEL       coarse.json                       how the network's label came about
+    PACK        assignment.json                   who reads what
+    ADJUDICATE  assignment.json                   which votes the lead radiologist was asked about
+    COLLECT     checked.json, adjudicated.json    verdicts on returns; what the lead's mask is about
+                accepted.json                     flagged masks that a person accepted
+    AGREE       agreement.json                    how far raters agree
+    VOTE        consensus.json                    what speaks for the voted mask
+    MEASURE     lesions.json, enhancement.json    lesions of the mask that counts
+    PREPARE     preparation.json                  which slices and which window a released image has
+
+Each says which version of its format it has; see `core.artefacts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from pydantic import JsonValue
+
+from pipeline.agreement.records import Agreement, Explanation
+from pipeline.cohort.inclusion import FlowStep
+from pipeline.core.artefacts import Artefact
+from pipeline.core.config import WindowConfig
+from pipeline.core.records import Patient, Phase, PhaseGuess
+from pipeline.lesions.records import Enhancement, Lesion
+from pipeline.review.assignment import Assignment
+from pipeline.segment.segmenter import LabelFacts
+
+VolumeKey: TypeAlias = tuple[str, Phase]
+"""Case and phase."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScreenedCase:
+    """What later stages ask of a case. Private.
+
+    Attributes:
+        series: phase to `Series.key`.
+        patient: clinical facts.
+        guesses: how each phase was recognised.
+        first_study_date: the patient's earliest, "YYYYMMDD"; "" when no header has one.
+        site: keyed name of the hospital.
+    """
+
+    series: Mapping[Phase, str]
+    patient: Patient
+    guesses: Mapping[Phase, PhaseGuess]
+    first_study_date: str
+    site: str
+
+
+class ScreenedCases(Artefact):
+    """`screening.json`: every case that passed, by case_id. Private."""
+
+    cases: Mapping[str, ScreenedCase]
+
+
+class ConsortFlow(Artefact):
+    """`consort.json`: how many series and patients fell at each rule."""
+
+    steps: tuple[FlowStep, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SliceOrigin:
+    """Where a slice came from, in words that lead back only with the project's secret.
+
+    Attributes:
+        instance: keyed name of the DICOM instance.
+        frame: of a multi-frame object; None for one of a single frame.
+        position_lps_mm: ImagePositionPatient.
+        slope: RescaleSlope.
+        intercept: RescaleIntercept.
+        padded_pixels: how many the scanner did not measure.
+    """
+
+    instance: str
+    frame: int | None
+    position_lps_mm: tuple[float, float, float]
+    slope: float
+    intercept: float
+    padded_pixels: int
+
+
+class ConvertedVolume(Artefact):
+    """`header.json`: a converted volume, and the allow-listed facts of its header by DICOM keyword."""
+
+    case_id: str
+    phase: Phase
+    phase_confidence: float
+    phase_evidence: tuple[str, ...]
+    content_sha256: str
+    header: Mapping[str, JsonValue]
+    slices: tuple[SliceOrigin, ...]
+
+    def text(self, keyword: str) -> str | None:
+        """A fact as text; None where the header has none."""
+        value = self.header.get(keyword)
+        return None if value is None else str(value)
+
+    def number(self, keyword: str) -> float | None:
+        """A fact as a number; None where the header has none."""
+        value = self.header.get(keyword)
+        return float(value) if isinstance(value, int | float) else None
+
+
+class CoarseLabel(Artefact):
+    """`coarse.json`: the network's label of one volume.
+
+    `phase_disagreement` is one minus the Dice of this liver with that of the patient's other phases, None without any;
+    `liver_cut` names the ends of the scan that the liver touches.
+    """
+
+    case_id: str
+    phase: Phase
+    phase_disagreement: float | None
+    liver_cut: tuple[str, ...]
+    image_sha256: str
+    label_sha256: str
+    facts: LabelFacts
+
+
+class RoundAssignment(Artefact):
+    """`assignment.json` of a round: who reads what; says which items are hidden repeats."""
+
+    assignment: Assignment
+
+
+@dataclass(frozen=True, slots=True)
+class AskedItem:
+    """One vote that the lead radiologist was asked to settle, by the content hash of the voted mask."""
+
+    case_id: str
+    phase: Phase
+    voted_sha256: str
+
+
+class AskedOfLead(Artefact):
+    """`assignment.json` of an adjudication."""
+
+    items: tuple[AskedItem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnRow:
+    """One line of `returns.csv`: the verdict on one returned mask, and whether it counts."""
+
+    kind: str
+    round: int
+    rater: str | None
+    item: str | None
+    verdict: str
+    message: str
+    fix: str
+    repairs: str
+    changed_voxels: int | None
+    sha256: str
+    used: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedParcel:
+    """One return: its verdicts, and the files kept of it by their path in the dataset folder."""
+
+    rows: tuple[ReturnRow, ...]
+    kept: tuple[str, ...]
+
+
+class CheckedReturns(Artefact):
+    """`checked.json`: every return of a round by its fingerprint, so that one that did not change is not read again."""
+
+    parcels: Mapping[str, CheckedParcel]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class AcceptedMask:
+    """A flagged mask that a person accepted: this file, as this rater's mask of this item."""
+
+    rater: str
+    item: str
+    sha256: str
+
+
+class AcceptedMasks(Artefact):
+    """`accepted.json`: flagged masks that a person looked at and accepted."""
+
+    masks: tuple[AcceptedMask, ...] = ()
+
+
+class LeadDecision(Artefact):
+    """`adjudicated.json`: who settled a volume, and which vote that was about."""
+
+    by: str
+    voted_sha256: str
+    changed_voxels: int | None
+
+
+class RatedAgreement(Artefact):
+    """`agreement.json`: how far the raters of one volume agree."""
+
+    agreement: Agreement
+
+
+class VotedMask(Artefact):
+    """`consensus.json`: what speaks for the voted mask of one volume."""
+
+    explanation: Explanation
+
+
+class MeasuredLesions(Artefact):
+    """`lesions.json`: every lesion of one volume's mask that counts, largest first."""
+
+    case_id: str
+    phase: Phase
+    lesions: tuple[Lesion, ...]
+
+
+class MeasuredEnhancement(Artefact):
+    """`enhancement.json`: every lesion of a case on every phase."""
+
+    rows: tuple[Enhancement, ...]
+
+
+class PreparedVolume(Artefact):
+    """`preparation.json`: the released copy of one volume, as slices of the scan (from 0) and an HU window."""
+
+    first_slice: int
+    slices: int
+    scan_slices: int
+    window: WindowConfig | None

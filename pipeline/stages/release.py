@@ -1,0 +1,189 @@
+"""From settled masks to a version: collect what is finished, cut, and verify."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pipeline.core.errors import PipelineError, ReleaseError
+from pipeline.core.files import write_text
+from pipeline.core.labels import Structure
+from pipeline.core.receipts import package_versions, read_receipt
+from pipeline.core.records import Problem, Severity
+from pipeline.stages.case import SettledCase, SettledVolume, read_settled_case, read_vote, screened_cases
+from pipeline.stages.privacy import places_of_leaks, unsearched
+from pipeline.stages.report import dice_by_pair, read_consort, released_page
+from pipeline.stages.tables import agreement_tables, rated_volume
+from pipeline.stages.way import TO_SETTLE
+from pipeline.workspace import Outcome, Status, Waiting, Workspace
+
+if TYPE_CHECKING:
+    from pipeline.dataset.release_inputs import ReleaseInputs, ReleaseVolume, ReviewFacts, ScanFacts
+
+RELEASE_PACKAGES = ("numpy", "pandas", "pyarrow", "deflate", "nnunetv2", "torch", "pydicom", "simpleitk", "liverset")
+NOT_SETTLED = "not-settled"
+QC_PAGE = "qc/index.html"
+SUMMARIES = ("overall", "plc_cect", "limt", "raters", "rater_pairs", "rater_groups", "repeats")
+
+
+def cut_release(ws: Workspace, version: str) -> Outcome:
+    """Write `releases/<version>` from every case that is settled; name those that are not."""
+    return _timed("cut", lambda: _cut(ws, version))
+
+
+def verify_release(ws: Workspace, version: str) -> Outcome:
+    """Check a version against its own checksums, tables and rules."""
+    return _timed("verify", lambda: _verify(ws, version))
+
+
+def release_inputs(ws: Workspace, version: str) -> tuple[ReleaseInputs, tuple[Problem, ...]]:
+    """Everything of a version, and a note on each case that is not settled yet."""
+    open_points = {case_id: point for case_id in screened_cases(ws) if (point := _open_point(ws, case_id))}
+    cases = [
+        read_settled_case(ws, case_id, case)
+        for case_id, case in screened_cases(ws).items()
+        if case_id not in open_points
+    ]
+    notes = tuple(
+        Problem(NOT_SETTLED, Severity.NOTE, f"{case_id} is not in this version: {point}")
+        for case_id, point in open_points.items()
+    )
+    return _inputs_of(ws, cases, version), notes
+
+
+def _inputs_of(ws: Workspace, cases: Sequence[SettledCase], version: str) -> ReleaseInputs:
+    from pipeline.dataset.release_inputs import ReleaseInputs
+
+    volumes = [volume for case in cases for volume in case.volumes]
+    rated = [rated_volume(volume.converted, volume.agreement) for volume in volumes]
+    tables = agreement_tables(ws, rated, ((volume.case_id, volume.phase) for volume in volumes))
+    return ReleaseInputs(
+        version=version,
+        config=ws.config,
+        patients={case.case_id: case.screened.patient for case in cases},
+        volumes=tuple(_volume(ws, case, volume) for case in cases for volume in case.volumes),
+        min_raters=ws.config.review.per_case,
+        flow=read_consort(ws),
+        agreement=[row for volume in volumes for row in agreement_rows(volume)],
+        enhancement=[{"patient_id": case.case_id, **row.to_json()} for case in cases for row in case.enhancement],
+        summaries={name: tables[name] for name in SUMMARIES if tables.get(name)},
+        pages={QC_PAGE: lambda rows: released_page(ws, cases, version, rows, tables)},
+        provenance={"packages": package_versions(*RELEASE_PACKAGES)},
+    )
+
+
+def agreement_rows(volume: SettledVolume) -> list[dict[str, Any]]:
+    """One row a structure and pair of raters of a volume."""
+    named = {"patient_id": volume.case_id, "phase": str(volume.phase)}
+    pairs = (pair.to_json() for pair in volume.agreement.pairs)
+    return [{**named, **pair, "raters": " ".join(pair["raters"])} for pair in pairs]
+
+
+def _timed(name: str, step: Callable[[], tuple[tuple[Problem, ...], str]]) -> Outcome:
+    started = time.monotonic()
+    try:
+        problems, note = step()
+        status = Status.FAILED if any(problem.severity is Severity.REFUSE for problem in problems) else Status.DONE
+    except PipelineError as error:
+        if error.exit_code != 1:
+            raise
+        problems, note, status = (Problem(f"{name}-failed", Severity.REFUSE, str(error)),), "", Status.FAILED
+    return Outcome(name, None, status, problems, time.monotonic() - started, note)
+
+
+def _cut(ws: Workspace, version: str) -> tuple[tuple[Problem, ...], str]:
+    from pipeline.dataset.layout import ReleaseLayout
+    from pipeline.dataset.release import cut
+
+    inputs, notes = release_inputs(ws, version)
+    folder = cut(
+        inputs, ws.layout.releases, leak_check=lambda path: places_of_leaks(ws, [path]), jobs=ws.config.run.jobs
+    )
+    write_text(ws.layout.manifest, ReleaseLayout(folder).manifest.read_text(encoding="utf-8"))
+    note = f"version {version}: {len(inputs.patients)} patients, {len(inputs.volumes)} volumes"
+    return (*notes, *unsearched(ws)), note
+
+
+def _verify(ws: Workspace, version: str) -> tuple[tuple[Problem, ...], str]:
+    from pipeline.dataset.verify.release import verify
+
+    folder = ws.layout.release(version)
+    if not folder.is_dir():
+        there = ", ".join(sorted(path.name for path in ws.layout.releases.glob("[0-9]*"))) or "none"
+        raise ReleaseError(f"there is no version {version}; there are: {there}")
+    problems = verify(folder, jobs=ws.config.run.jobs)
+    return problems, f"version {version} is sound" if not problems else f"version {version} must not be used"
+
+
+def _open_point(ws: Workspace, case_id: str) -> str | None:
+    """Why a case cannot be released yet, in words."""
+    for stage in TO_SETTLE:
+        receipt = read_receipt(stage.receipt(ws, case_id))
+        if receipt is None or not receipt.finished:
+            return f"{stage.name} is not done"
+        try:
+            reason = stage.why(ws, case_id)
+        except Waiting as waiting:
+            return str(waiting)
+        if reason is not None:
+            return f"{stage.name} must run again ({reason})"
+    votes = {phase: read_vote(ws, case_id, phase) for phase in screened_cases(ws)[case_id].series}
+    left = sorted(f"{case_id} {phase}" for phase, vote in votes.items() if vote and vote.open_reasons)
+    return f"{', '.join(left)} must go to the lead radiologist" if left else None
+
+
+def _volume(ws: Workspace, case: SettledCase, volume: SettledVolume) -> ReleaseVolume:
+    from pipeline.dataset.release_inputs import ReleaseVolume
+
+    window, model = volume.prepared.window, volume.coarse.facts.model
+    return ReleaseVolume(
+        case_id=volume.case_id,
+        phase=volume.phase,
+        image=ws.layout.prepared_image(volume.case_id, volume.phase),
+        labels=ws.layout.prepared_labels(volume.case_id, volume.phase),
+        scan=_scan_facts(case, volume),
+        review=_review_facts(volume),
+        first_slice=volume.prepared.first_slice,
+        window_hu=(window.level_hu, window.width_hu) if window else None,
+        coarse_model=model["name"],
+        coarse_sha256=model["sha256"],
+        lesions=tuple(lesion.to_json() for lesion in volume.lesions),
+    )
+
+
+def _scan_facts(case: SettledCase, volume: SettledVolume) -> ScanFacts:
+    from pipeline.dataset.release_inputs import ScanFacts
+
+    converted = volume.converted
+    days = converted.number("days_from_first_study")
+    return ScanFacts(
+        series=converted.text("series_uid") or "",
+        slices=volume.prepared.scan_slices,
+        phase_confidence=converted.phase_confidence,
+        days_from_first_study=None if days is None else int(days),
+        site=case.screened.site,
+        manufacturer=converted.text("Manufacturer"),
+        model=converted.text("ManufacturerModelName"),
+        kernel=converted.text("ConvolutionKernel"),
+        kvp=converted.number("KVP"),
+        slice_thickness_mm=converted.number("SliceThickness"),
+    )
+
+
+def _review_facts(volume: SettledVolume) -> ReviewFacts:
+    from pipeline.dataset.release_inputs import ReviewFacts
+
+    vote = volume.vote
+    return ReviewFacts(
+        raters=volume.agreement.raters,
+        liver_dice=_dice(volume, Structure.WHOLE_LIVER),
+        lesion_dice=_dice(volume, Structure.LESION),
+        method=vote.explanation.method,
+        open_reasons=tuple(reason.rule for reason in vote.explanation.needs_adjudication),
+        adjudicator=vote.decision.by if vote.decision else None,
+    )
+
+
+def _dice(volume: SettledVolume, structure: Structure) -> tuple[float, ...]:
+    return tuple(dice for dice in dice_by_pair(volume.agreement, structure).values() if dice is not None)

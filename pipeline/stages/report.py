@@ -1,0 +1,206 @@
+"""What people look at: the quality page and the table of problems, at home and in a release."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from math import isnan
+from typing import TYPE_CHECKING, Any
+
+from pipeline.agreement.records import Agreement
+from pipeline.cohort.inclusion import FlowStep
+from pipeline.core.files import digest, read_csv, write_text
+from pipeline.core.labels import Structure
+from pipeline.core.receipts import read_receipt
+from pipeline.core.records import Patient, Problem, Severity
+from pipeline.core.volume import LabelMap, Volume
+from pipeline.stages.adjudicate import open_problems, open_votes
+from pipeline.stages.artefacts import ConsortFlow, ConvertedVolume, RatedAgreement
+from pipeline.stages.case import SettledCase, StandingVote, read_vote, screened_cases
+from pipeline.stages.tables import agreement_tables, rated_volume
+from pipeline.stages.way import DATASET_STAGES, HANDOUT_STAGES, TO_SETTLE
+from pipeline.workspace import Stage, Work, Workspace
+
+if TYPE_CHECKING:
+    from pipeline.dataset.manifest import ManifestRow
+    from pipeline.report.qc import QcVolume
+
+REPORT_NAME = "report"
+PROBLEM_COLUMNS = ("severity", "code", "message", "fix")
+
+
+def standing_problems(ws: Workspace) -> tuple[Problem, ...]:
+    """Everything that receipts say still stands against the dataset and its cases."""
+    of_cases = (problem for case_id in screened_cases(ws) for problem in _noticed(ws, TO_SETTLE, case_id))
+    return (*_of_dataset(ws), *of_cases, *open_votes(ws))
+
+
+def read_consort(ws: Workspace) -> tuple[FlowStep, ...]:
+    """How many series and patients fell at each rule; nothing before the first screening."""
+    return ConsortFlow.load(ws.layout.consort).steps if ws.layout.consort.exists() else ()
+
+
+def released_page(
+    ws: Workspace, cases: Sequence[SettledCase], version: str, rows: Sequence[ManifestRow], tables: Mapping[str, Any]
+) -> str:
+    """The quality page of a version: its own images and masks, nothing of what is not released."""
+    from pipeline.agreement.tables import page_tables
+    from pipeline.report.qc import qc_page
+
+    return qc_page(
+        ws.config.dataset.name,
+        (volume for case in cases for volume in _released_volumes(ws, case)),
+        version=version,
+        tables=page_tables(tables),
+        flow=read_consort(ws),
+        rows=rows,
+    )
+
+
+def dice_by_pair(agreement: Agreement, structure: Structure) -> dict[str, float | None]:
+    """Dice of each pair of raters, "R1 R2"; None where there was nothing to compare."""
+    pairs = (pair for pair in agreement.pairs if pair.structure == structure)
+    return {" ".join(pair.raters): None if isnan(pair.overlap.dice) else pair.overlap.dice for pair in pairs}
+
+
+def _noticed(ws: Workspace, stages: Iterable[Stage], case_id: str | None) -> tuple[Problem, ...]:
+    receipts = (read_receipt(stage.receipt(ws, case_id)) for stage in stages)
+    return tuple(problem for receipt in receipts if receipt for problem in receipt.problems)
+
+
+def _of_dataset(ws: Workspace) -> tuple[Problem, ...]:
+    return _noticed(ws, (*DATASET_STAGES, *HANDOUT_STAGES), None)
+
+
+def _inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
+    own = ws.layout.dataset_receipt(REPORT_NAME)
+    receipts = (*ws.layout.cases.glob("*/*.receipt.json"), *ws.layout.reports.glob("*.receipt.json"))
+    return {"receipts": digest([path.read_text(encoding="utf-8") for path in sorted(receipts) if path != own])}
+
+
+def _report(ws: Workspace, case_id: str | None) -> Work:
+    from pipeline.dataset.manifest import csv_text
+
+    rows = [asdict(problem) for problem in standing_problems(ws)]
+    write_text(ws.layout.problems_table, csv_text(PROBLEM_COLUMNS, rows))
+    write_text(ws.layout.qc_page, _page(ws))
+    return Work((ws.layout.qc_page, ws.layout.problems_table))
+
+
+def _page(ws: Workspace) -> str:
+    """The quality page of everything built so far, in full; never released."""
+    from pipeline.agreement.tables import page_tables
+    from pipeline.report.qc import qc_page
+
+    tables = _tables(ws)
+    return qc_page(
+        ws.config.dataset.name,
+        _volumes_so_far(ws),
+        tables=page_tables(tables) if tables else {},
+        flow=read_consort(ws),
+        exclusions=read_csv(ws.layout.exclusions_table),
+        problems=_of_dataset(ws),
+    )
+
+
+def _tables(ws: Workspace) -> dict[str, Any]:
+    """Agreement over all cases of which every volume was rated."""
+    layout = ws.layout
+    rated = [
+        (case_id, phase)
+        for case_id, case in screened_cases(ws).items()
+        if all(layout.agreement(case_id, phase).is_file() for phase in case.series)
+        for phase in case.series
+    ]
+    found = [
+        rated_volume(
+            ConvertedVolume.load(layout.header(*volume)), RatedAgreement.load(layout.agreement(*volume)).agreement
+        )
+        for volume in rated
+    ]
+    return agreement_tables(ws, found, rated)
+
+
+def _volumes_so_far(ws: Workspace) -> Iterator[QcVolume]:
+    """Every labelled volume with the best labels there are: those that count, or the network's."""
+    from pipeline.image.nifti import read_labels, read_volume
+
+    for case_id, case in screened_cases(ws).items():
+        noticed = tuple(p for p in _noticed(ws, TO_SETTLE, case_id) if p.severity is not Severity.NOTE)
+        for phase in (phase for phase in case.series if ws.layout.coarse(case_id, phase).is_file()):
+            vote = read_vote(ws, case_id, phase)
+            yield _qc_volume(
+                case.patient,
+                ConvertedVolume.load(ws.layout.header(case_id, phase)),
+                read_volume(ws.layout.image(case_id, phase), ws.unit),
+                read_labels(vote.mask if vote else ws.layout.coarse(case_id, phase)),
+                vote,
+                RatedAgreement.load(ws.layout.agreement(case_id, phase)).agreement if vote else None,
+                noticed,
+            )
+
+
+def _released_volumes(ws: Workspace, case: SettledCase) -> Iterator[QcVolume]:
+    from pipeline.image.nifti import read_labels, read_volume
+
+    noticed = tuple(p for p in _noticed(ws, TO_SETTLE, case.case_id) if p.severity is not Severity.NOTE)
+    for volume in case.volumes:
+        yield _qc_volume(
+            case.screened.patient,
+            volume.converted,
+            read_volume(ws.layout.prepared_image(case.case_id, volume.phase), ws.unit),
+            read_labels(ws.layout.prepared_labels(case.case_id, volume.phase)),
+            volume.vote,
+            volume.agreement,
+            noticed,
+            first_slice=volume.prepared.first_slice,
+        )
+
+
+def _qc_volume(
+    patient: Patient,
+    converted: ConvertedVolume,
+    image: Volume,
+    labels: LabelMap,
+    vote: StandingVote | None,
+    agreement: Agreement | None,
+    noticed: Sequence[Problem],
+    *,
+    first_slice: int = 0,
+) -> QcVolume:
+    from pipeline.report.qc import QcVolume
+
+    volume = converted.case_id, converted.phase
+    own = tuple(problem for problem in noticed if problem.message.startswith(f"{volume[0]} {volume[1]}:"))
+    scanner = (converted.text("Manufacturer") or "", converted.text("ManufacturerModelName") or "")
+    disputed = _disputed(agreement) if agreement else {}
+    return QcVolume(
+        case_id=converted.case_id,
+        phase=converted.phase,
+        image=image,
+        labels=labels,
+        status=vote.status if vote else "coarse label only",
+        facts={"diagnosis": patient.diagnosis or "unknown", "scanner": " ".join(scanner).strip()},
+        liver_dice=dice_by_pair(agreement, Structure.WHOLE_LIVER) if agreement else {},
+        lesion_dice=dice_by_pair(agreement, Structure.LESION) if agreement else {},
+        disagreement={index - first_slice: voxels for index, voxels in disputed.items() if index >= first_slice},
+        problems=(*own, *(open_problems(volume, vote) if vote else ())),
+    )
+
+
+def _disputed(agreement: Agreement) -> dict[int, int]:
+    """Slice to the most voxels of one structure that raters do not agree on."""
+    disputed: dict[int, int] = {}
+    for found in agreement.slices:
+        disputed[found.slice] = max(disputed.get(found.slice, 0), found.disagreeing_voxels)
+    return disputed
+
+
+REPORT = Stage(
+    name=REPORT_NAME,
+    code=("core", "report", "dataset", "agreement", "stages/report.py"),
+    packages=("jinja2", "numpy", "pillow", "scikit-image"),
+    sections=lambda config: (config.dataset, config.image),
+    inputs=_inputs,
+    work=_report,
+)

@@ -1,0 +1,51 @@
+"""Agreement over the dataset, as papers print it: from the agreement of each volume and of hidden repeats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from pipeline.agreement.records import Agreement
+from pipeline.agreement.summary import RatedVolume
+from pipeline.core.records import Phase
+from pipeline.stages.artefacts import ConvertedVolume, VolumeKey
+from pipeline.stages.pack import assigned_raters
+from pipeline.workspace import Workspace
+
+
+def rated_volume(converted: ConvertedVolume, agreement: Agreement) -> RatedVolume:
+    """A volume's agreement with what tables group it by: vendor and slice thickness, besides the phase."""
+    groups = {
+        "vendor": converted.text("Manufacturer") or "unknown",
+        "slice thickness": f"{converted.text('SliceThickness') or 'unknown'} mm",
+    }
+    return RatedVolume(converted.case_id, str(converted.phase), agreement, groups)
+
+
+def agreement_tables(ws: Workspace, rated: Sequence[RatedVolume], volumes: Iterable[VolumeKey]) -> dict[str, Any]:
+    """Every table of agreement, and of raters with themselves; none without a rated volume.
+
+    Args:
+        ws: the dataset.
+        rated: what several raters outlined.
+        volumes: where hidden repeats are looked for.
+    """
+    from pipeline.agreement.tables import dataset_tables, repeat_table
+
+    if not rated:
+        return {}
+    repeats = [repeat for volume in volumes for repeat in _repeats(ws, *volume)]
+    tables = dataset_tables(rated)
+    return {**tables, "repeats": repeat_table(repeats)} if repeats else tables
+
+
+def _repeats(ws: Workspace, case_id: str, phase: Phase) -> Iterator[RatedVolume]:
+    """Both readings of each rater who read a volume twice without knowing."""
+    from pipeline.agreement.agree import agree
+    from pipeline.image.nifti import read_labels
+
+    for rater in assigned_raters(ws, case_id, phase):
+        first, again = ws.layout.rating(case_id, phase, rater), ws.layout.repeat_rating(case_id, phase, rater)
+        if again.is_file():
+            both = agree({"first": read_labels(first), "again": read_labels(again)})
+            yield RatedVolume(case_id, str(phase), both, {"rater": rater})
