@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.core.artefacts import FloatOrNaN
 from pipeline.core.files import finite
+from pipeline.core.labels import Structure
 from pipeline.core.records import Reason
 
 
@@ -276,6 +277,11 @@ class Agreement:
     slices: tuple[DisagreementSlice, ...]
     lesions: tuple[JointLesion, ...]
     detections: tuple[Detection, ...]
+
+    def dice_by_pair(self, structure: Structure) -> dict[str, float | None]:
+        """Dice of each pair of raters, such as "R1 R2"; None where both masks are empty."""
+        pairs = (pair for pair in self.pairs if pair.structure == structure)
+        return {" ".join(pair.raters): None if math.isnan(pair.overlap.dice) else pair.overlap.dice for pair in pairs}
 
     def to_json(self) -> dict[str, Any]:
         """Everything, with the definitions; undefined is null, so that any JSON reader takes it."""

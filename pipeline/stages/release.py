@@ -13,7 +13,7 @@ from pipeline.core.receipts import package_versions, read_receipt
 from pipeline.core.records import Problem, Severity
 from pipeline.stages.case import SettledCase, SettledVolume, read_settled_case, read_vote, screened_cases
 from pipeline.stages.privacy import places_of_leaks, unsearched
-from pipeline.stages.report import dice_by_pair, read_consort, released_page
+from pipeline.stages.report import read_consort, released_page
 from pipeline.stages.tables import agreement_tables, rated_volume
 from pipeline.stages.way import TO_SETTLE
 from pipeline.workspace import Outcome, Status, Waiting, Workspace
@@ -186,4 +186,4 @@ def _review_facts(volume: SettledVolume) -> ReviewFacts:
 
 
 def _dice(volume: SettledVolume, structure: Structure) -> tuple[float, ...]:
-    return tuple(dice for dice in dice_by_pair(volume.agreement, structure).values() if dice is not None)
+    return tuple(dice for dice in volume.agreement.dice_by_pair(structure).values() if dice is not None)

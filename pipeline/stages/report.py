@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from pipeline.agreement.records import Agreement
@@ -55,12 +54,6 @@ def released_page(
         flow=read_consort(ws),
         rows=rows,
     )
-
-
-def dice_by_pair(agreement: Agreement, structure: Structure) -> dict[str, float | None]:
-    """Dice of each pair of raters, "R1 R2"; None where there was nothing to compare."""
-    pairs = (pair for pair in agreement.pairs if pair.structure == structure)
-    return {" ".join(pair.raters): None if isnan(pair.overlap.dice) else pair.overlap.dice for pair in pairs}
 
 
 def _noticed(ws: Workspace, stages: Iterable[Stage], case_id: str | None) -> tuple[Problem, ...]:
@@ -181,8 +174,8 @@ def _qc_volume(
         labels=labels,
         status=vote.status if vote else "coarse label only",
         facts={"diagnosis": patient.diagnosis or "unknown", "scanner": " ".join(scanner).strip()},
-        liver_dice=dice_by_pair(agreement, Structure.WHOLE_LIVER) if agreement else {},
-        lesion_dice=dice_by_pair(agreement, Structure.LESION) if agreement else {},
+        liver_dice=agreement.dice_by_pair(Structure.WHOLE_LIVER) if agreement else {},
+        lesion_dice=agreement.dice_by_pair(Structure.LESION) if agreement else {},
         disagreement={index - first_slice: voxels for index, voxels in disputed.items() if index >= first_slice},
         problems=(*own, *(open_problems(volume, vote) if vote else ())),
     )
