@@ -16,6 +16,7 @@ ALLOWED = {
     "core": set(),
     "silence": set(),
     "image": {"core"},
+    "pictures": {"core"},
     "text": set(),
     "leaks": {"core", "silence"},
     "dicom.read": {"core"},
@@ -43,7 +44,7 @@ ALLOWED["cli"] = WORKING_ROOMS | {"workspace", "stages", "plan", "synth"}
 DOORS = {
     "pydicom": {"dicom", "dicom.read", "dicom.group", "dicom.deid", "leaks", "silence", "synth"},
     "SimpleITK": {"image"},
-    "skimage": {"image"},
+    "skimage": {"image", "pictures"},
     "torch": {"segment"},
     "nnunetv2": {"segment"},
     "batchgenerators": {"segment"},
