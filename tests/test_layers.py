@@ -17,7 +17,7 @@ ALLOWED = {
     "silence": set(),
     "image": {"core"},
     "pictures": {"core"},
-    "text": set(),
+    "text": {"pictures"},
     "leaks": {"core", "silence"},
     "dicom.read": {"core"},
     "dicom.group": {"core", "dicom.read"},
@@ -26,12 +26,12 @@ ALLOWED = {
     "cohort": {"core", "image"},
     "agreement": {"core", "image"},
     "lesions": {"core", "image"},
-    "review": {"core", "image"},
+    "review": {"core", "image", "pictures"},
     "segment": {"core", "image"},
     "synth": {"core", "image"},
     "dataset": {"core", "image", "cohort", "dataset.verify"},
     "dataset.verify": {"core", "image", "dataset"},
-    "report": {"core", "image", "cohort", "dataset"},
+    "report": {"core", "image", "cohort", "dataset", "pictures"},
 }
 """What each room may import besides itself."""
 

@@ -106,10 +106,10 @@ def drawn_on(sheet: Picture, outlines: Sequence[Outline], frame: Frame) -> Pictu
         edges[outline.color] |= _edges(outline.mask, frame)
     for color, edge in edges.items():
         drawn[edge] = color
-    height, width = drawn.shape[:2]
-    dash = np.add.outer(np.arange(height), np.arange(width)) // DASH_PX
     for place, (color, edge) in enumerate(edges.items()):
-        drawn[edge & (dash % len(edges) == place)] = color
+        down, across = np.nonzero(edge)
+        is_own = (down + across) // DASH_PX % len(edges) == place
+        drawn[down[is_own], across[is_own]] = color
     return drawn
 
 

@@ -121,9 +121,9 @@ def _usual_tiles(labels: NDArray[np.uint8], count: int) -> list[Tile]:
     liver = np.flatnonzero(labels.any(axis=(1, 2))).tolist()
     if not liver:
         return [Tile(index, "no liver") for index in _evenly(range(len(labels)), count)]
-    lesion = np.count_nonzero(labels == Label.LESION, axis=(1, 2))
+    lesion = [np.count_nonzero(plane == Label.LESION) for plane in labels]
     return [
-        *([Tile(int(lesion.argmax()), "most lesion")] if lesion.any() else []),
+        *([Tile(lesion.index(max(lesion)), "most lesion")] if any(lesion) else []),
         Tile(liver[len(liver) // 2], "middle"),
         Tile(liver[0], "first with liver"),
         Tile(liver[-1], "last with liver"),
