@@ -16,7 +16,8 @@ ALLOWED = {
     "core": set(),
     "silence": set(),
     "image": {"core"},
-    "text": set(),
+    "pictures": {"core"},
+    "text": {"pictures"},
     "leaks": {"core", "silence"},
     "dicom.read": {"core"},
     "dicom.group": {"core", "dicom.read"},
@@ -25,12 +26,12 @@ ALLOWED = {
     "cohort": {"core", "image"},
     "agreement": {"core", "image"},
     "lesions": {"core", "image"},
-    "review": {"core", "image"},
+    "review": {"core", "image", "pictures"},
     "segment": {"core", "image"},
     "synth": {"core", "image"},
     "dataset": {"core", "image", "cohort", "dataset.verify"},
     "dataset.verify": {"core", "image", "dataset"},
-    "report": {"core", "image", "cohort", "dataset"},
+    "report": {"core", "image", "cohort", "dataset", "pictures"},
 }
 """What each room may import besides itself."""
 
@@ -43,7 +44,7 @@ ALLOWED["cli"] = WORKING_ROOMS | {"workspace", "stages", "plan", "synth"}
 DOORS = {
     "pydicom": {"dicom", "dicom.read", "dicom.group", "dicom.deid", "leaks", "silence", "synth"},
     "SimpleITK": {"image"},
-    "skimage": {"image"},
+    "skimage": {"image", "pictures"},
     "torch": {"segment"},
     "nnunetv2": {"segment"},
     "batchgenerators": {"segment"},

@@ -1,1 +1,1 @@
-"""The door to matplotlib and jinja2: figures and pages for people."""
+"""Pages and charts for people."""

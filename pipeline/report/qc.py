@@ -15,12 +15,10 @@ from statistics import median
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-from numpy.typing import NDArray
 
 from pipeline.cohort.inclusion import FlowStep
-from pipeline.core.labels import Label
+from pipeline.core.labels import COLORS, Label
 from pipeline.core.records import Phase, Problem
 from pipeline.core.volume import LabelMap, Volume
 from pipeline.dataset.manifest import ManifestRow
@@ -28,8 +26,11 @@ from pipeline.dataset.release_inputs import Row
 from pipeline.dataset.statistics import distributions, scanners
 from pipeline.dataset.tables import flattened
 from pipeline.image.components import component_count
+from pipeline.pictures.display import display_range
+from pipeline.pictures.frame import frame_around
+from pipeline.pictures.outlines import as_svg, css_color, label_outlines
+from pipeline.pictures.sheets import Tile, choose_tiles, contact_sheet, jpeg_bytes, most_disputed
 from pipeline.report.charts import PAIR_SEPARATOR, flow_chart, heat_map, profile, stacked_bars, strip_plot
-from pipeline.report.sheets import choose_tiles, contact_sheet, frame_of, outlines
 
 LIVER_DICE = (0.90, 0.95)
 """Bad below, good from: raters of LiMT reached 0.9615 a pair before any vote (arXiv 2511.19889)."""
@@ -39,6 +40,10 @@ LESION_DICE = (0.70, 0.85)
 
 SETTLED = "adjudicated"
 """Status of a volume whose raters differed and which the lead radiologist has decided."""
+
+TILES = 6
+DISPUTED_TILES = 2
+"""Of the six; the others show the volume as a whole."""
 
 MAX_SHEETS = 150
 """Most doubtful volumes that come with pictures, about 55 kB each; more would be too heavy for a browser."""
@@ -55,12 +60,11 @@ class QcVolume:
         phase: of the volume.
         image: as released, or in full.
         labels: consensus, or what there is so far, on the same grid.
-        status: in words: "voted", "coarse label only"...; with `SETTLED` dispute is told but weighs no more.
+        status: in words: "voted", "coarse label only"...; with `SETTLED` dispute is shown but weighs no more.
         facts: name to value, shown as given: scanner, spacing, diagnosis...
         liver_dice: "R1 R2" to Dice of the whole liver; None where there was nothing to compare.
         lesion_dice: the same for lesions.
         disagreement: slice of the image to number of voxels the raters do not agree on.
-        disputed: these voxels themselves (`sheets.disputed_voxels`), on the same grid; drawn, and counted instead.
         problems: noticed for this volume.
     """
 
@@ -73,7 +77,6 @@ class QcVolume:
     liver_dice: Mapping[str, float | None] = field(default_factory=lambda: MappingProxyType({}))
     lesion_dice: Mapping[str, float | None] = field(default_factory=lambda: MappingProxyType({}))
     disagreement: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({}))
-    disputed: NDArray[np.bool_] | None = None
     problems: tuple[Problem, ...] = ()
 
 
@@ -89,7 +92,7 @@ class QcCard:
     facts: Mapping[str, object]
     sheet: str
     outlines: str
-    tiles: tuple[tuple[int, str], ...]
+    tiles: tuple[Tile, ...]
     profile: str
     liver_dice: Mapping[str, float]
     lesion_dice: Mapping[str, float]
@@ -136,6 +139,7 @@ def qc_page(
     return _template().render(
         title=title,
         version=version,
+        colors={label.name.lower(): css_color(color) for label, color in COLORS.items()},
         cards=cards,
         max_sheets=MAX_SHEETS,
         headline=_headline(cards, raters),
@@ -157,15 +161,17 @@ _STRUCTURES = MappingProxyType({"Whole liver": ("liver_dice", LIVER_DICE), "Lesi
 
 
 def make_card(volume: QcVolume) -> QcCard:
-    """Everything the page tells of one volume."""
-    whole, lesion = volume.labels.voxels != Label.BACKGROUND, volume.labels.voxels == Label.LESION
-    disputed = np.zeros_like(whole) if volume.disputed is None else volume.disputed
-    per_slice = {name: mask.sum(axis=(1, 2)).tolist() for name, mask in _named(whole, lesion, disputed).items()}
-    if volume.disputed is None:
-        per_slice["disputed"] = [volume.disagreement.get(index, 0) for index in range(len(per_slice["liver"]))]
-    tiles = choose_tiles(volume.labels, dict(enumerate(per_slice["disputed"])))
-    frame, shown = frame_of(volume.labels), [tile.slice for tile in tiles]
-    voxel_ml = volume.labels.geometry.voxel_volume_ml
+    """Everything the page says of one volume."""
+    labels, geometry = volume.labels.voxels, volume.labels.geometry
+    whole, lesion = labels != Label.BACKGROUND, labels == Label.LESION
+    per_slice = {
+        "liver": whole.sum(axis=(1, 2)).tolist(),
+        "lesion": lesion.sum(axis=(1, 2)).tolist(),
+        "disputed": [volume.disagreement.get(index, 0) for index in range(len(labels))],
+    }
+    tiles = choose_tiles(labels, most_disputed(per_slice["disputed"], DISPUTED_TILES), TILES)
+    frame, slices = frame_around(whole.any(axis=0), geometry), [tile.index for tile in tiles]
+    sheet = contact_sheet(volume.image.voxels[slices], frame, display_range(volume.image.voxels, volume.image.unit))
     liver_dice, lesion_dice = _defined(volume.liver_dice), _defined(volume.lesion_dice)
     concerns, level = _concerns(volume, liver_dice, lesion_dice)
     return QcCard(
@@ -175,26 +181,19 @@ def make_card(volume: QcVolume) -> QcCard:
         phase=str(volume.phase),
         status=volume.status,
         facts=volume.facts,
-        sheet=base64.b64encode(contact_sheet(volume.image, frame, shown)).decode("ascii"),
-        outlines=outlines(_named(whole, lesion, disputed), frame, shown),
-        tiles=tuple((tile.slice, tile.why) for tile in tiles),
-        profile=profile(per_slice, shown),
+        sheet=base64.b64encode(jpeg_bytes(sheet)).decode("ascii"),
+        outlines=as_svg(label_outlines(labels[slices]), frame),
+        tiles=tiles,
+        profile=profile(per_slice, slices),
         liver_dice=liver_dice,
         lesion_dice=lesion_dice,
-        liver_ml=int(whole.sum()) * voxel_ml,
-        lesion_ml=int(lesion.sum()) * voxel_ml,
+        liver_ml=int(whole.sum()) * geometry.voxel_volume_ml,
+        lesion_ml=int(lesion.sum()) * geometry.voxel_volume_ml,
         lesions=component_count(lesion),
-        slices=volume.labels.geometry.shape[0],
+        slices=len(labels),
         concerns=concerns,
         level=level,
     )
-
-
-def _named(
-    liver: NDArray[np.bool_], lesion: NDArray[np.bool_], disputed: NDArray[np.bool_]
-) -> dict[str, NDArray[np.bool_]]:
-    """Masks by the style class that colours them, in the order they are drawn."""
-    return {"disputed": disputed, "liver": liver, "lesion": lesion}
 
 
 def _concerns(

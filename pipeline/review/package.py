@@ -12,16 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-
 from pipeline.core.errors import ReviewError, StorageError
 from pipeline.core.files import atomic_writer, json_text
 from pipeline.core.geometry import require_same_space
 from pipeline.core.labels import LabelScheme
 from pipeline.core.volume import LabelMap, Unit, Volume
 from pipeline.image.nifti import decode_nifti, gzipped_nifti, read_labels, read_volume
+from pipeline.pictures.display import display_range
+from pipeline.pictures.sheets import jpeg_bytes, png_bytes
 from pipeline.review.pages import (
-    READER_COLORS,
     RETURN_PAGE,
     START_PAGE,
     PackageFacts,
@@ -30,16 +29,7 @@ from pipeline.review.pages import (
     start_page,
     worklist,
 )
-from pipeline.review.preview import (
-    TILES,
-    Contour,
-    contact_sheet,
-    contours_of,
-    display_range,
-    jpeg_bytes,
-    png_bytes,
-    slices_to_show,
-)
+from pipeline.review.preview import preview
 from pipeline.review.viewers import (
     COLOR_TABLE,
     IMAGE_NAME,
@@ -151,16 +141,15 @@ def _case(item: PackageItem, scheme: LabelScheme, unit: Unit) -> _Case:
         letter: _mask_on(image, path, scheme, f"reading {letter} of {item.item_id}")
         for letter, path in sorted(item.readings.items())
     }
-    contours = _contours(labels, readings)
-    wanted = _disputed(list(readings.values())) or item.slices_to_look_at
-    sheet = contact_sheet(image, contours, slices_to_show(labels, wanted))
+    shown = display_range(image.voxels, image.unit)
+    picture = preview(image, labels, readings, shown, item.slices_to_look_at)
     files: dict[str, Member] = {
         **_image_and_mask(item, image, labels),
-        "preview.png": png_bytes(sheet, [contour.color for contour in contours]),
+        "preview.png": png_bytes(picture),
         **{reading_name(letter): path for letter, path in item.readings.items()},
-        **_starters(item, image, scheme),
+        **_starters(item, image, scheme, shown),
     }
-    return _Case({f"cases/{item.item_id}/{name}": content for name, content in files.items()}, jpeg_bytes(sheet))
+    return _Case({f"cases/{item.item_id}/{name}": content for name, content in files.items()}, jpeg_bytes(picture))
 
 
 def _image_and_mask(item: PackageItem, image: Volume, labels: LabelMap) -> dict[str, Member]:
@@ -178,30 +167,8 @@ def _mask_on(image: Volume, path: Path, scheme: LabelScheme, what: str) -> Label
     return labels
 
 
-def _contours(labels: LabelMap, readings: Mapping[str, LabelMap]) -> list[Contour]:
-    """The outlines of the mask to edit, or of all readers where there are some."""
-    if not readings:
-        return list(contours_of(labels))
-    return [
-        Contour(contour.mask, READER_COLORS[letter])
-        for letter, reading in readings.items()
-        for contour in contours_of(reading)
-    ]
-
-
-def _disputed(readings: Sequence[LabelMap]) -> tuple[int, ...]:
-    """The slices on which readers differ most, most disputed first."""
-    if len(readings) < 2:
-        return ()
-    stack = np.stack([reading.voxels for reading in readings])
-    disputed = (stack != stack[0]).any(axis=0).sum(axis=(1, 2))
-    order = np.argsort(-disputed, kind="stable")[:TILES]
-    return tuple(int(index) for index in order if disputed[index] > 0)
-
-
-def _starters(item: PackageItem, image: Volume, scheme: LabelScheme) -> dict[str, Member]:
+def _starters(item: PackageItem, image: Volume, scheme: LabelScheme, shown: tuple[float, float]) -> dict[str, Member]:
     """Everything that opens the case with one click."""
-    shown = display_range(image)
     image_range = float(image.voxels.min()), float(image.voxels.max())
     letters = sorted(item.readings)
     workspace = itksnap_workspace(item.item_id, scheme, image_range=image_range, shown=shown, readings=letters)

@@ -14,8 +14,8 @@ from typing import Any
 
 from pipeline.core.labels import COLORS, Label, LabelScheme
 from pipeline.core.records import Phase
+from pipeline.pictures.outlines import Color, css_color
 from pipeline.review.assignment import item_id_of
-from pipeline.review.preview import Color
 
 START_PAGE = "START_HERE.html"
 RETURN_PAGE = "RETURN.md"
@@ -133,8 +133,8 @@ def start_page(
     letters = sorted({letter for item in items for letter in item.readings})
     page = _template(START_PAGE).render(
         rows=rows,
-        labels=[(name, _css(COLORS[Label(value)]), value) for value, name in scheme.names.items() if value],
-        readers=[(letter, _css(READER_COLORS[letter])) for letter in letters],
+        labels=[(name, css_color(COLORS[Label(value)]), value) for value, name in scheme.names.items() if value],
+        readers=[(letter, css_color(READER_COLORS[letter])) for letter in letters],
         facts=facts,
         hours=f"{minutes / 60:.1f}",
         agree=STATUS_AGREE,
@@ -164,10 +164,6 @@ def slice_ranges(slices: Iterable[int]) -> str:
     numbers = sorted({index + 1 for index in slices})
     runs = [list(run) for _, run in groupby(zip(numbers, count(), strict=False), key=lambda pair: pair[0] - pair[1])]
     return ", ".join(f"{run[0][0]}-{run[-1][0]}" if len(run) > 1 else str(run[0][0]) for run in runs)
-
-
-def _css(color: Color) -> str:
-    return "rgb({}, {}, {})".format(*color)
 
 
 @cache

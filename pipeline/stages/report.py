@@ -191,7 +191,7 @@ def _disputed(agreement: Agreement) -> dict[int, int]:
 
 REPORT = Stage(
     name=REPORT_NAME,
-    code=("core", "report", "dataset", "agreement", "stages/report.py"),
+    code=("core", "report", "pictures", "dataset", "agreement", "stages/report.py"),
     packages=("jinja2", "numpy", "pillow", "scikit-image"),
     sections=lambda config: (config.dataset, config.image),
     inputs=_inputs,

@@ -1,25 +1,30 @@
 """What a person gets of a series that looks as if it held text: a montage with the place framed, and a second opinion.
 
 Tesseract, where it is installed, is asked whether it reads anything at the framed place. It never clears a series: what
-it cannot read, a person may. What it reads is neither kept nor told.
+it cannot read, a person may. What it reads is not kept.
 """
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from pipeline.pictures.display import Picture, display_range, to_gray
+from pipeline.pictures.sheets import in_rows, png_bytes
 from pipeline.text.find import TextFinding
 from pipeline.text.lines import TextLine
 
 MONTAGE_TILES = 16
+INK_PERCENTILES = (1.0, 99.9)
+"""Black and white of a slice: few pixels are ink, and it is often the brightest."""
+
 SLICES_READ = 3
 """Of a series, to which tesseract is asked; text usually stands in all slices or in one."""
 
@@ -35,16 +40,18 @@ _AS_ONE_LINE = ("stdin", "stdout", "--psm", "7", "tsv")
 _CONFIDENCE, _TEXT = 10, 11
 
 
-def montage(slices: Sequence[NDArray[np.integer]], finding: TextFinding) -> bytes:
-    """A PNG of the slices in question, or of some of all, side by side, the suspected lines framed. Private."""
-    tiles = [_framed(_as_gray(slices[number]), line) for number, line in _suspects(slices, finding, MONTAGE_TILES)]
-    across = int(np.ceil(np.sqrt(len(tiles))))
-    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % across)
-    rows = [np.hstack(tiles[start : start + across]) for start in range(0, len(tiles), across)]
-    return bytes(imagecodecs.png_encode(np.vstack(rows)))
+def montage(slices: Sequence[NDArray[Any]], finding: TextFinding) -> bytes:
+    """A PNG of the slices in question, or of some of all, side by side, the suspected lines framed. Private.
+
+    Args:
+        slices: (rows, columns) of any type, or (rows, columns, 3) in 8-bit colour, all of one shape.
+        finding: where they look as if they held text.
+    """
+    tiles = [_framed(_shades(slices[number]), line) for number, line in _suspects(slices, finding, MONTAGE_TILES)]
+    return png_bytes(in_rows(tiles, math.ceil(math.sqrt(len(tiles)))))
 
 
-def is_read(slices: Sequence[NDArray[np.integer]], finding: TextFinding) -> bool | None:
+def is_read(slices: Sequence[NDArray[Any]], finding: TextFinding) -> bool | None:
     """Whether tesseract reads letters where lines were found; None where it is not installed, or nothing was found."""
     program = shutil.which("tesseract")
     if program is None or not finding.is_suspect:
@@ -60,37 +67,37 @@ def _suspects(slices: Sequence[Any], finding: TextFinding, most: int) -> list[tu
     return [(number, finding.static) for number in range(0, len(slices), max(1, len(slices) // most))][:most]
 
 
-def _framed(gray: NDArray[np.uint8], line: TextLine) -> NDArray[np.uint8]:
+def _framed(picture: Picture, line: TextLine) -> Picture:
     margin = (line.bottom - line.top) // 2 + 2
     top, left = max(line.top - margin, 0), max(line.left - margin, 0)
     bottom, right = line.bottom + margin, line.right + margin
-    framed = gray.copy()
+    framed = picture.copy()
     framed[top : bottom + 1, left : right + 1] = 255
-    framed[top + 1 : bottom, left + 1 : right] = gray[top + 1 : bottom, left + 1 : right]
+    framed[top + 1 : bottom, left + 1 : right] = picture[top + 1 : bottom, left + 1 : right]
     return framed
 
 
-def _crop(values: NDArray[np.integer], line: TextLine) -> NDArray[np.uint8]:
-    """The line and half its height around it, enlarged."""
+def _crop(values: NDArray[Any], line: TextLine) -> Picture:
+    """The line and half its height around it, enlarged, in shades of grey."""
     height = line.bottom - line.top
     margin = height // 2 + 1
     rows = slice(max(line.top - margin, 0), line.bottom + margin)
-    part = _as_gray(values[rows, max(line.left - margin, 0) : line.right + margin])
+    part = _shades(values[rows, max(line.left - margin, 0) : line.right + margin])
+    gray = part if part.ndim == 2 else part.mean(axis=2)
     zoom = max(1.0, READABLE_HEIGHT_PIXELS / height)
-    return np.asarray(ndimage.zoom(part, zoom, order=1), dtype=np.uint8)
+    return np.asarray(ndimage.zoom(gray, zoom, order=1), dtype=np.uint8)
 
 
-def _as_gray(values: NDArray[np.integer]) -> NDArray[np.uint8]:
-    low, high = np.percentile(values, (1, 99.9))
-    gray: NDArray[np.uint8] = (np.clip((values - low) / max(high - low, 1), 0, 1) * 255).astype(np.uint8)
-    return gray
+def _shades(values: NDArray[Any]) -> Picture:
+    return to_gray(values, display_range(values, percentiles=INK_PERCENTILES))
 
 
-def _characters(program: str, picture: NDArray[np.uint8]) -> int:
+def _characters(program: str, picture: Picture) -> int:
     """How many letters and digits are read with confidence; 0 when the program fails."""
-    png = bytes(imagecodecs.png_encode(np.ascontiguousarray(picture)))
     try:
-        said = subprocess.run([program, *_AS_ONE_LINE], input=png, capture_output=True, timeout=TIMEOUT_S, check=True)
+        said = subprocess.run(
+            [program, *_AS_ONE_LINE], input=png_bytes(picture), capture_output=True, timeout=TIMEOUT_S, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return 0
     return sum(len(word) for word in _words(said.stdout.decode(errors="replace")))

@@ -45,6 +45,27 @@ def test_frame_surrounds_the_line_and_hides_nothing_of_it():
     assert differing.max(0).tolist() > [70, 90]
 
 
+def test_montage_of_any_type_of_number_shows_text_and_frame():
+    slices = drawn(phantom(), letters("KOWALSKA 1954", (5, 5), 12), 3071, {3, 6})
+    finding = find_text(slices)
+    small = [(values / 1e6).astype(np.float32) for values in slices]
+    small[3][100:] = np.nan
+    plain, scaled = (imagecodecs.png_decode(montage(values, finding)).astype(int) for values in (slices, small))
+    assert np.abs(plain - scaled)[:100].max() <= 2
+    ink = letters("KOWALSKA 1954", (5, 5), 12) > 0
+    assert (scaled[:SIZE, :SIZE][ink] > 250).all()
+
+
+def test_montage_of_colour_is_in_colour():
+    slices = [np.full((SIZE, SIZE, 3), (10, 20, number), np.uint8) for number in range(3)]
+    picture = imagecodecs.png_decode(montage(slices, TextFinding(((2, TextLine(60, 70, 40, 90)),))))
+    assert picture.shape == (SIZE, SIZE, 3)
+    assert {tuple(color) for color in np.unique(picture.reshape(-1, 3), axis=0).tolist()} == {
+        (10, 20, 2),
+        (255, 255, 255),
+    }
+
+
 @pytest.mark.parametrize("only", [EVERY, {6}])
 @pytest.mark.parametrize("level", [3071, 300, -900])
 def test_print_is_read(tesseract, only, level):
