@@ -30,7 +30,7 @@ ALLOWED = {
     "review": {"core", "image", "pictures"},
     "segment": {"core", "frames", "image"},
     "synth": {"core", "image"},
-    "dataset": {"core", "image", "cohort", "dataset.verify"},
+    "dataset": {"core", "frames", "image", "cohort", "dataset.verify"},
     "dataset.verify": {"core", "image", "dataset"},
     "report": {"core", "image", "cohort", "dataset", "pictures"},
 }
@@ -43,7 +43,9 @@ ALLOWED["plan"] = {"core", "stages", "workspace"}
 ALLOWED["standalone"] = {
     *("core", "frames", "image", "dicom", "dicom.deid", "leaks", "segment", "agreement", "lesions", "dataset")
 }
+ALLOWED["at_work"] = {"core", "frames", "image", "workspace", "stages", "plan"}
 ALLOWED["cli"] = WORKING_ROOMS | {"workspace", "stages", "plan", "synth", "standalone"}
+ALLOWED["liverset"] = {"core", "dataset", "standalone", "at_work"}
 
 DOORS = {
     "pydicom": {"dicom", "dicom.read", "dicom.group", "dicom.deid", "leaks", "silence", "synth"},
@@ -64,7 +66,8 @@ DOORS = {
 
 SOURCES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-    for path in sorted((ROOT / "pipeline").rglob("*.py"))
+    for package in ("liverset", "pipeline")
+    for path in sorted((ROOT / package).rglob("*.py"))
 }
 
 
