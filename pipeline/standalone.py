@@ -56,9 +56,14 @@ class Lesions(Tabular, tuple["Lesion", ...]):
 
 
 class Leaks(Tabular, tuple["Leak", ...]):
-    """Every place where an identifier of the source was found; empty, and so false, when all is clean."""
+    """Every place where an identifier of the source was found; empty, and so false, when nothing was found.
+
+    Attributes:
+        unreadable: source files that could not be read: what only they hold was not searched for.
+    """
 
     columns = ("where", "kind")
+    unreadable: int = 0
 
     def rows(self) -> Sequence[Mapping[str, Any]]:
         """One row a place."""
@@ -142,20 +147,22 @@ def find_leaks(source: StrPath, copy: StrPath) -> Leaks:
     """Every place below a copy that holds an identifier of the source: where it is, never what it is.
 
     Args:
-        source: the original DICOM files.
+        source: the original DICOM files or tables.
         copy: what is to leave the house.
 
     Raises:
         ConfigError: when source or copy is not there.
-        PrivacyError: when the source holds no DICOM file, so that nothing was searched for.
+        PrivacyError: when the source holds no identifier, so that nothing was searched for.
         StorageError: when a file cannot be read.
     """
     from pipeline.leaks.search import harvest, search
 
     identifiers = harvest([_existing(source)])
-    if not identifiers.files:
-        raise PrivacyError("the source holds no DICOM file, so nothing was searched for; give the folder of originals")
-    return Leaks(search(identifiers, [_existing(copy)]))
+    if not identifiers.texts:
+        raise PrivacyError("the source holds no identifier, so nothing was searched for; give the folder of originals")
+    found = Leaks(search(identifiers, [_existing(copy)]))
+    found.unreadable = identifiers.unreadable
+    return found
 
 
 def read_volume(path: StrPath, unit: Unit = Unit.HU) -> Volume:
@@ -374,14 +381,14 @@ def _ratings(masks: Mapping[str, LabelMap | StrPath] | Iterable[StrPath]) -> dic
     return {rater: mask if isinstance(mask, LabelMap) else read_labels(mask) for rater, mask in masks.items()}
 
 
-def _several(paths: Any) -> Iterable[StrPath]:
+def _several(paths: Volume | StrPath | Iterable[StrPath]) -> Iterable[StrPath]:
     """Paths; a single one is none of several, though text can be iterated too."""
-    if isinstance(paths, str | PathLike | Volume | LabelMap):
+    if isinstance(paths, str | PathLike | Volume):
         raise ConfigError("several files are needed here; give a list of paths")
-    return paths  # type: ignore[no-any-return]
+    return paths
 
 
-def _one_volume(image: Any) -> Volume:
+def _one_volume(image: Volume | StrPath | Iterable[StrPath]) -> Volume:
     if not isinstance(image, Volume | str | PathLike):
         raise ConfigError("one volume or one path is needed here; for many files say where `out` is")
     return image if isinstance(image, Volume) else read_volume(image)

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 import liverset
+from pipeline.cli.files import leaks
 from pipeline.core.errors import ConfigError, DicomError, GeometryError, LabelError, PrivacyError, StorageError
 from pipeline.image.nifti import content_sha256
 from tests.dicom.scanner import Scan, body, expose
@@ -60,9 +62,23 @@ def test_a_clean_copy_has_no_leaks_and_the_original_has(export: Path, tmp_path: 
     found = liverset.find_leaks(export, tmp_path / "clean")
     assert not found
     assert list(found.to_frame().columns) == ["where", "kind"]
-    leaks = liverset.find_leaks(export, export)
-    assert "name" in set(leaks.to_frame()["kind"])
-    assert "Zimmermann" not in repr(leaks) + leaks.to_frame().to_string()
+    planted = liverset.find_leaks(export, export)
+    assert "name" in set(planted.to_frame()["kind"])
+    assert "Zimmermann" not in repr(planted) + planted.to_frame().to_string()
+
+
+def test_a_search_says_how_many_source_files_it_could_not_read(export: Path, tmp_path: Path):
+    (tmp_path / "copy").mkdir()
+    assert liverset.find_leaks(export, tmp_path / "copy").unreadable == 0
+    (export / "cut.zip").write_bytes(b"PK\x03\x04 and no more")
+    assert liverset.find_leaks(export, tmp_path / "copy").unreadable == 1
+    result = CliRunner().invoke(leaks, [str(export), str(tmp_path / "copy")])
+    assert "1 source files cannot be read" in result.output
+
+
+def test_a_table_of_patients_is_searched_for_too(export: Path, tmp_path: Path):
+    (tmp_path / "clinical.csv").write_text("patient_id,age\nHN-2290417,61\n", encoding="utf-8")
+    assert liverset.find_leaks(tmp_path / "clinical.csv", export)
 
 
 def test_a_search_for_nothing_is_never_clean(export: Path, tmp_path: Path):

@@ -60,11 +60,14 @@ def deidentify(source: Path, out: Path, key: Path | None, config_path: Path | No
 @as_json_option
 def leaks(source: Path, out: Path, *, as_json: bool) -> None:
     """Search everything below OUT for the identifiers that SOURCE holds; tell where, never what."""
-    rows = [(leak.where, leak.kind) for leak in standalone.find_leaks(source, out)]
+    found = standalone.find_leaks(source, out)
+    rows = [(leak.where, leak.kind) for leak in found]
     lines = [
         *table_lines(("where", "kind"), rows),
         f"{len(rows)} leaks" if rows else "no identifier of the source was found",
     ]
+    if found.unreadable:
+        lines.append(f"{found.unreadable} source files cannot be read; what only they hold was not searched for")
     show({"leaks": [{"where": where, "kind": kind} for where, kind in rows]}, lines, as_json=as_json)
     _exit(ok=not rows)
 
