@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import click
 import pytest
+from pydicom.dataset import Dataset
 
 from pipeline.cli import main
 from pipeline.cli.dataset import TEMPLATE
 from pipeline.core.config import load_config
+from pipeline.dataset.release import cut
+from pipeline.stages import CONVERT, SCAN, SCREEN, case_ids
+from pipeline.workspace import Workspace
+from tests.dataset.conftest import inputs_in
+from tests.dicom.scanner import Scan, body, expose
 from tests.places import ROOT
 
+SETTINGS = """
+[dataset]
+name = "my-liver"
+[phases]
+required = ["C1", "C2"]
+[inclusion]
+min_slices = 5
+"""
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -69,10 +84,46 @@ def test_template_of_init_loads_and_stands_in_the_readme():
     assert TEMPLATE.read_text(encoding="utf-8") in [text for _, text in blocks("toml")]
 
 
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the pages' examples find beside them: `dicom/` of one patient, `my-dataset` of it, `releases/1.0.0`."""
+    home = tmp_path_factory.mktemp("docs")
+    for number, phase in enumerate(("arterial", "portal venous")):
+        scan = Scan(body(seed=number), study_uid="1.2.3", series_uid=f"1.2.3.{number}")
+        expose(home / "dicom" / f"series-{number}", scan, lambda dataset, _, phase=phase: _name(dataset, phase))
+    shutil.copytree(home / "dicom", home / "my-dataset" / "dicom")
+    (home / "my-dataset" / "dataset.toml").write_text(SETTINGS, encoding="utf-8")
+    ws = Workspace.open(home / "my-dataset")
+    outcomes = [SCAN(ws), SCREEN(ws), *(CONVERT(ws, case_id) for case_id in case_ids(ws))]
+    assert [outcome.problems for outcome in outcomes] == [()] * 3
+    cut(inputs_in(home / "sources"), home / "releases", leak_check=lambda _: [])
+    return home
+
+
+def _name(dataset: Dataset, phase: str) -> None:
+    dataset.PatientID, dataset.PatientName, dataset.SeriesDescription = "4711", "NOWAK^ANNA", phase
+    dataset.SliceThickness = 2.5
+
+
 @pytest.mark.parametrize(("name", "code"), blocks("python"), ids=lambda value: value[:30] if "\n" not in value else "")
-def test_python_in_the_docs_runs(name: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(tmp_path)
+def test_python_in_the_docs_runs_and_prints_what_it_says(
+    name: str,
+    code: str,
+    folders: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    shutil.copytree(folders, tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
     exec(compile(code, name, "exec"), {"__name__": "__docs__"})
+    expected = [line.removeprefix("# > ") for line in code.splitlines() if line.startswith("# > ")]
+    assert capsys.readouterr().out.splitlines() == expected
+
+
+@pytest.mark.parametrize(("name", "code"), blocks("python"), ids=lambda value: value[:30] if "\n" not in value else "")
+def test_python_in_the_docs_uses_public_names_only(name: str, code: str):
+    assert not re.findall(r"\b(?:pipeline|flows)\b", code)
 
 
 def leaf_commands(group: click.Group, prefix: str = "liverset") -> list[tuple[str, click.Command]]:

@@ -14,8 +14,10 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from liverset import open_dataset, open_release
 from pipeline import stages
 from pipeline.dataset.layout import Layout
 from pipeline.plan import plan_build
@@ -66,6 +68,17 @@ def test_demo_meets_the_planted_truth_and_the_manifest_of_this_repository(run):
     assert run.returncode == 0, run.stdout + run.stderr
     assert "Prefect's own" in run.stdout
     assert "Next: look at" in run.stdout
+
+
+def test_python_sees_the_same_masks_in_the_dataset_and_in_its_release(demo):
+    dataset, release = open_dataset(demo), open_release(demo / "releases" / "1.0.0")
+    assert (dataset.cases.set_index("case_id")["vote"] == "done").all()
+    assert set(release.patients["patient_id"]) == set(dataset.cases["case_id"])
+    for row in release.volumes.itertuples():
+        kept = slice(row.first_slice, row.first_slice + row.slices)
+        whole = dataset.labels(row.patient_id, row.phase).voxels[kept]
+        np.testing.assert_array_equal(release.labels(row.patient_id, row.phase).voxels, whole)
+        assert set(dataset.ratings(row.patient_id, row.phase)) == {"R1", "R2", "R3"}
 
 
 def test_network_is_better_after_one_round_of_review_on_patients_it_never_saw(run):

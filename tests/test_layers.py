@@ -15,21 +15,22 @@ from tests.places import ROOT
 ALLOWED = {
     "core": set(),
     "silence": set(),
+    "frames": {"core"},
     "image": {"core"},
     "pictures": {"core"},
     "text": {"pictures"},
     "leaks": {"core", "silence"},
     "dicom.read": {"core"},
     "dicom.group": {"core", "dicom.read"},
-    "dicom.deid": {"core", "dicom.read", "dicom.group", "text"},
-    "dicom": {"core", "silence", "dicom.read", "dicom.group"},
+    "dicom.deid": {"core", "frames", "dicom.read", "dicom.group", "text"},
+    "dicom": {"core", "frames", "silence", "dicom.read", "dicom.group"},
     "cohort": {"core", "image"},
-    "agreement": {"core", "image"},
+    "agreement": {"core", "frames", "image"},
     "lesions": {"core", "image"},
     "review": {"core", "image", "pictures"},
-    "segment": {"core", "image"},
+    "segment": {"core", "frames", "image"},
     "synth": {"core", "image"},
-    "dataset": {"core", "image", "cohort", "dataset.verify"},
+    "dataset": {"core", "frames", "image", "cohort", "dataset.verify"},
     "dataset.verify": {"core", "image", "dataset"},
     "report": {"core", "image", "cohort", "dataset", "pictures"},
 }
@@ -39,7 +40,12 @@ WORKING_ROOMS = set(ALLOWED) - {"synth"}
 ALLOWED["workspace"] = {"core", "dataset"}
 ALLOWED["stages"] = WORKING_ROOMS | {"workspace"}
 ALLOWED["plan"] = {"core", "stages", "workspace"}
-ALLOWED["cli"] = WORKING_ROOMS | {"workspace", "stages", "plan", "synth"}
+ALLOWED["standalone"] = {
+    *("core", "frames", "image", "dicom", "dicom.deid", "leaks", "segment", "agreement", "lesions", "dataset")
+}
+ALLOWED["at_work"] = {"core", "frames", "image", "workspace", "stages", "plan"}
+ALLOWED["cli"] = WORKING_ROOMS | {"workspace", "stages", "plan", "synth", "standalone"}
+ALLOWED["liverset"] = {"core", "dataset", "standalone", "at_work"}
 
 DOORS = {
     "pydicom": {"dicom", "dicom.read", "dicom.group", "dicom.deid", "leaks", "silence", "synth"},
@@ -49,7 +55,7 @@ DOORS = {
     "nnunetv2": {"segment"},
     "batchgenerators": {"segment"},
     "dynamic_network_architectures": {"segment"},
-    "pandas": {"cohort", "dataset", "dataset.verify"},
+    "pandas": {"frames", "cohort", "dataset", "dataset.verify"},
     "matplotlib": set(),
     "jinja2": {"report", "review"},
     "cryptography": {"dataset"},
@@ -60,7 +66,8 @@ DOORS = {
 
 SOURCES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-    for path in sorted((ROOT / "pipeline").rglob("*.py"))
+    for package in ("liverset", "pipeline")
+    for path in sorted((ROOT / package).rglob("*.py"))
 }
 
 

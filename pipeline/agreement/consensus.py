@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from pipeline.core.config import AdjudicateConfig, ConsensusConfig
 from pipeline.core.labels import Label, Structure
 from pipeline.core.records import Reason
 from pipeline.core.volume import LabelMap
+from pipeline.frames import Tabular
 from pipeline.image.nifti import content_sha256
 
 RULES = {
@@ -34,8 +36,8 @@ STAPLED = (Structure.WHOLE_LIVER, Structure.LESION)
 """STAPLE estimates one structure at a time; parenchyma is what these two leave."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Consensus:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Consensus(Tabular):
     """One mask from several ratings. Maps of the whole grid are made when asked for.
 
     Attributes:
@@ -55,6 +57,16 @@ class Consensus:
     rating_sha256: Mapping[str, str]
     lesions: tuple[JointLesion, ...]
     needs_adjudication: tuple[Reason, ...]
+
+    columns = ("rule", "message")
+
+    def rows(self) -> Sequence[Mapping[str, Any]]:
+        """One row a reason why a person must look."""
+        return [asdict(reason) for reason in self.needs_adjudication]
+
+    def __repr__(self) -> str:
+        reasons = len(self.needs_adjudication)
+        return f"Consensus({', '.join(self.joint.raters)}; {reasons} reasons for a person to look)"
 
     @property
     def ties(self) -> NDArray[np.bool_]:

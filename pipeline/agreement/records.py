@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from pipeline.core.artefacts import FloatOrNaN
 from pipeline.core.files import finite
 from pipeline.core.labels import Structure
 from pipeline.core.records import Reason
+from pipeline.frames import Tabular
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,8 +255,8 @@ class VoteScores:
     vote_ml: float
 
 
-@dataclass(frozen=True, slots=True)
-class Agreement:
+@dataclass(frozen=True, slots=True, repr=False)
+class Agreement(Tabular):
     """How far the raters of one volume agree.
 
     Attributes:
@@ -277,6 +278,12 @@ class Agreement:
     slices: tuple[DisagreementSlice, ...]
     lesions: tuple[JointLesion, ...]
     detections: tuple[Detection, ...]
+
+    columns = ("rater_a", "rater_b", "structure", "dice", "jaccard")
+
+    def rows(self) -> Sequence[Mapping[str, Any]]:
+        """One row a pair and structure."""
+        return [_row_of(pair) for pair in self.pairs]
 
     def dice_by_pair(self, structure: Structure) -> dict[str, float | None]:
         """Dice of each pair of raters, such as "R1 R2"; None where both masks are empty."""
@@ -363,3 +370,9 @@ class Explanation:
     def to_json(self) -> dict[str, Any]:
         """Everything, with the definitions of its terms; undefined is null."""
         return dict(finite(asdict(self) | {"definitions": {name: DEFINITIONS[name] for name in ("lesion", "slice")}}))
+
+
+def _row_of(pair: PairScores) -> dict[str, Any]:
+    (rater_a, rater_b), (ml_a, ml_b) = pair.raters, pair.volumes_ml
+    scores = {name: value for name, value in pair.to_json().items() if name not in ("raters", "volumes_ml")}
+    return {"rater_a": rater_a, "rater_b": rater_b, **scores, "volume_ml_a": ml_a, "volume_ml_b": ml_b}

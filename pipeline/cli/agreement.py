@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -12,9 +12,7 @@ from pipeline.cli.console import EXIT_PROBLEMS, as_json_option, show, table_line
 from pipeline.core.config import ConsensusConfig, load_config
 from pipeline.core.files import write_json
 from pipeline.core.labels import LabelScheme
-
-if TYPE_CHECKING:
-    from pipeline.image.masks import StoredMask
+from pipeline.standalone import read_any_mask
 
 _existing = click.Path(path_type=Path, dir_okay=False)
 masks_argument = click.argument("masks", type=_existing, nargs=-1, required=True)
@@ -73,22 +71,6 @@ def lesions(files: tuple[Path, ...], labels: Path | None, *, as_json: bool) -> N
 
     found = lesions_files(files[:-1], files[-1], scheme=_scheme(labels), read=read_any_mask)
     show(found, _lesion_lines(found["lesions"]) or ["no lesion"], as_json=as_json)
-
-
-def read_any_mask(path: Path) -> StoredMask:
-    """The mask a file holds, DICOM SEG included.
-
-    Raises: as `read_mask` and `read_seg`.
-    """
-    from pipeline.dicom.seg import is_dicom, read_seg
-    from pipeline.image.masks import StoredMask, read_mask
-    from pipeline.image.nrrd import Segment
-
-    if not is_dicom(path):
-        return read_mask(path)
-    found = read_seg(path)
-    segments = tuple(Segment(name, 1, layer) for layer, name in enumerate(found.names))
-    return StoredMask(found.layers, found.geometry, segments)
 
 
 def _scheme(labels: Path | None) -> LabelScheme:

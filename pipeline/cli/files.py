@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline import standalone
 from pipeline.cli.console import EXIT_PROBLEMS, as_json_option, show, table_lines
-from pipeline.core.config import CONFIG_NAME, CoarseConfig, Config, DeidentificationConfig, Modality, load_config
-from pipeline.core.errors import ConfigError, DicomError
-
-if TYPE_CHECKING:
-    from pipeline.core.pseudonyms import Pseudonyms
+from pipeline.core.config import CONFIG_NAME
 
 existing_path = click.Path(path_type=Path, exists=True)
 any_path = click.Path(path_type=Path)
@@ -32,19 +27,7 @@ SHOWN_COLUMNS = ("series", "status", "modality", "phase", "shape", "path", "reas
 @as_json_option
 def convert(source: Path, out: Path, config_path: Path | None, *, keep_tilt: bool, as_json: bool) -> None:
     """Convert DICOM below SOURCE to NIfTI in HU below OUT, and account for every file."""
-    from pipeline.dicom.tree import convert_tree
-    from pipeline.image.nifti import content_sha256, write_nifti
-
-    phases = load_config(config_path).phases if config_path else Config.model_fields["phases"].default
-    report = convert_tree(
-        [source],
-        out,
-        _pseudonyms(None, _private_home(out)),
-        write=partial(write_nifti, durable=False),
-        content_sha256=content_sha256,
-        phases=phases,
-        allow_tilt=keep_tilt,
-    )
+    report = standalone.convert(source, out, config=config_path, keep_tilt=keep_tilt)
     rows = [[row[column] for column in SHOWN_COLUMNS] for row in report.series]
     counts = ", ".join(f"{count} {word}" for word, count in report.counts().items()) or "no files"
     lines = [*table_lines(SHOWN_COLUMNS, rows), counts, f"Next: look at {out / 'series.csv'}, files.csv and slices.csv"]
@@ -53,8 +36,6 @@ def convert(source: Path, out: Path, config_path: Path | None, *, keep_tilt: boo
         lines,
         as_json=as_json,
     )
-    if not report.series:
-        raise DicomError(f"{len(report.files)} files, none of them a DICOM image; expected a hospital's export")
     _exit(ok=report.is_clean)
 
 
@@ -66,13 +47,7 @@ def convert(source: Path, out: Path, config_path: Path | None, *, keep_tilt: boo
 @as_json_option
 def deidentify(source: Path, out: Path, key: Path | None, config_path: Path | None, *, as_json: bool) -> None:
     """Write a clean, renamed copy of every image below SOURCE that may enter a dataset."""
-    from pipeline.dicom.deid.clean_tree import deidentify_tree
-
-    config = load_config(config_path) if config_path else None
-    options = config.deidentification if config else DeidentificationConfig()
-    modality = config.dataset.modality if config else Modality.CT
-    home = _private_home(out)
-    report = deidentify_tree([source], out, _pseudonyms(key, home), options, modality=modality, private=home)
+    report = standalone.deidentify(source, out, key=key, config=config_path)
     counts = ", ".join(f"{count} {word}" for word, count in report.counts().items()) or "no files"
     lines = [counts, f"Next: `liverset leaks {source} {out}` searches the copy for what the source holds"]
     show({"counts": report.counts()}, lines, as_json=as_json)
@@ -85,14 +60,14 @@ def deidentify(source: Path, out: Path, key: Path | None, config_path: Path | No
 @as_json_option
 def leaks(source: Path, out: Path, *, as_json: bool) -> None:
     """Search everything below OUT for the identifiers that SOURCE holds; tell where, never what."""
-    from pipeline.leaks.search import harvest, search
-
-    found = search(harvest([source]), [out])
+    found = standalone.find_leaks(source, out)
     rows = [(leak.where, leak.kind) for leak in found]
     lines = [
         *table_lines(("where", "kind"), rows),
         f"{len(rows)} leaks" if rows else "no identifier of the source was found",
     ]
+    if found.unreadable:
+        lines.append(f"{found.unreadable} source files cannot be read; what only they hold was not searched for")
     show({"leaks": [{"where": where, "kind": kind} for where, kind in rows]}, lines, as_json=as_json)
     _exit(ok=not rows)
 
@@ -116,12 +91,7 @@ def segment(
     as_json: bool,
 ) -> None:
     """Label liver and lesions in NIfTI images with nnU-Net."""
-    from pipeline.segment.batch import segment_files
-    from pipeline.segment.models import find_model
-
-    settings = _checked(CoarseConfig, model=model, sha256=sha256, device=device)
-    found = find_model(settings, Path.cwd(), allow_unpinned=allow_unpinned)
-    report = segment_files(images, out, found, device, config=settings)
+    report = standalone.segment(images, out, model=model, sha256=sha256, allow_unpinned=allow_unpinned, device=device)
     lines = [f"{image.name}: {image.outcome} {image.reason}".rstrip() for image in report.images]
     lines.append(
         f"{len(report.images) - len(report.failed)} of {len(report.images)} labelled in {report.seconds:.1f} s"
@@ -137,43 +107,9 @@ def segment(
 @click.option("--width", default=400.0, show_default=True, help="Width in HU.")
 def window(image: Path, out: Path, level: float, width: float) -> None:
     """Keep a window of the HU scale: values outside move to its bounds."""
-    from pipeline.core.config import WindowConfig
-    from pipeline.image.nifti import read_volume, write_nifti
-    from pipeline.image.window import apply_window
-
-    write_nifti(out, apply_window(read_volume(image), _checked(WindowConfig, level_hu=level, width_hu=width)))
+    volume = standalone.window(standalone.read_volume(image), level_hu=level, width_hu=width)
+    standalone.write(volume, out)
     click.echo(f"{out} holds {level - width / 2:g} to {level + width / 2:g} HU")
-
-
-def _checked(section: type[Any], **settings: Any) -> Any:
-    """A section of the configuration from options of the command line.
-
-    Raises:
-        ConfigError: when a value is impossible.
-    """
-    from pydantic import ValidationError
-
-    try:
-        return section(**settings)
-    except ValidationError as error:
-        faults = [f"--{fault['loc'][0]}: {fault['msg']}" for fault in error.errors()]
-        raise ConfigError("\n".join(faults)) from None
-
-
-def _private_home(out: Path) -> Path:
-    """Beside what may be handed on, never in it."""
-    whole = out.resolve()
-    return whole.with_name(f"{whole.name}-private")
-
-
-def _pseudonyms(key: Path | None, home: Path) -> Pseudonyms:
-    from pipeline.core.files import make_private_folder
-    from pipeline.core.pseudonyms import Pseudonyms
-    from pipeline.dataset.crosswalk import read_secret, secret_of
-
-    if key is not None:
-        return Pseudonyms(read_secret(key))
-    return Pseudonyms(secret_of(make_private_folder(home) / "project.key"))
 
 
 def _exit(*, ok: bool) -> None:

@@ -6,7 +6,7 @@ import re
 import tomllib
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -24,6 +24,9 @@ class Section(BaseModel):
     """A table of `dataset.toml`: frozen, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+SectionT = TypeVar("SectionT", bound=Section)
 
 
 class Modality(StrEnum):
@@ -293,6 +296,19 @@ def load_config(path: Path) -> Config:
         raise ConfigError(f"{path.name} is not TOML: {error}") from None
     except ValidationError as error:
         raise ConfigError(_all_faults(error, text, path.name)) from None
+
+
+def checked(section: type[SectionT], **settings: Any) -> SectionT:
+    """A section from plain values.
+
+    Raises:
+        ConfigError: when values are impossible; all of them are named.
+    """
+    try:
+        return section(**settings)
+    except ValidationError as error:
+        faults = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        raise ConfigError("\n".join(faults)) from None
 
 
 def config_digest(*sections: Section) -> str:

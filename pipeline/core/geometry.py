@@ -24,6 +24,8 @@ SHEAR_TOLERANCE = 1e-3
 class Geometry:
     """Where the voxels of an array lie in the patient.
 
+    Two are equal when shape and affine are exactly the same; `same_space` forgives what file headers round away.
+
     Attributes:
         shape: (slices, rows, columns), each at least 1.
         affine: (4, 4), maps a homogeneous index (slice, row, column, 1) to LPS millimetres at the voxel's centre.
@@ -44,6 +46,22 @@ class Geometry:
         affine.setflags(write=False)
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "affine", affine)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Geometry):
+            return NotImplemented
+        return self.shape == other.shape and np.array_equal(self.affine, other.affine)
+
+    def __hash__(self) -> int:
+        return hash((self.shape, (self.affine + 0.0).tobytes()))  # 0.0 makes zeros of both signs one
+
+    def __str__(self) -> str:
+        slices, rows, columns = self.shape
+        spacing = " x ".join(f"{step:.2f}" for step in self.spacing_mm)
+        return f"{slices} slice{'s' * (slices != 1)} x {rows} x {columns}, {spacing} mm"
+
+    def __repr__(self) -> str:
+        return f"Geometry({self}, {self.orientation})"
 
     @classmethod
     def from_axes(

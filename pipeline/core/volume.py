@@ -44,6 +44,11 @@ class Volume:
             raise GeometryError(f"an image volume is int16 or float32, not {self.voxels.dtype}")
         _require_shape(self.voxels.shape, self.geometry, "image volume")
         object.__setattr__(self, "voxels", _read_only(self.voxels))
+        object.__setattr__(self, "unit", Unit(self.unit))
+
+    def __repr__(self) -> str:
+        low, high = (reduce(self.voxels, axis=None) for reduce in (np.fmin.reduce, np.fmax.reduce))  # past any NaN
+        return f"Volume({self.geometry}, {self.unit}, {low:.6g} to {high:.6g})"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +69,13 @@ class LabelMap:
         _require_shape(self.voxels.shape, self.geometry, "label map")
         object.__setattr__(self, "voxels", _read_only(self.voxels))
 
+    def __repr__(self) -> str:
+        marked = (plane for plane in self.voxels if plane.any())
+        counts = [np.bincount(plane.ravel(), minlength=256) for plane in marked]  # all at once takes more memory
+        volumes_ml = np.sum(counts, axis=0) * self.geometry.voxel_volume_ml
+        found = [f"{value}: {volumes_ml[value]:,.1f} ml" for value in np.flatnonzero(volumes_ml) if value]
+        return f"LabelMap({self.geometry}, {', '.join(found) or 'empty'})"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ColorImage:
@@ -82,6 +94,9 @@ class ColorImage:
             raise GeometryError(f"a colour image is uint8 RGB, not {self.voxels.dtype} of shape {self.voxels.shape}")
         _require_shape(self.voxels.shape[:3], self.geometry, "colour image")
         object.__setattr__(self, "voxels", _read_only(self.voxels))
+
+    def __repr__(self) -> str:
+        return f"ColorImage({self.geometry})"
 
 
 def _require_shape(shape: tuple[int, ...], geometry: Geometry, what: str) -> None:

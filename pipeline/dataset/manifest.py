@@ -164,12 +164,16 @@ def schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **ManifestRow.model_json_schema()}
 
 
-def parquet_bytes(rows: Iterable[ManifestRow]) -> bytes:
-    """The same table as Parquet, with the types that a row declares."""
+def manifest_frame(rows: Iterable[ManifestRow]) -> pd.DataFrame:
+    """The table as a DataFrame, sorted by patient and phase, with the types that a row declares."""
     ordered = sorted(rows, key=row_order)
-    table = pd.DataFrame([row.model_dump(mode="json") for row in ordered], columns=list(COLUMNS))
+    return pd.DataFrame([row.model_dump(mode="json") for row in ordered], columns=list(COLUMNS)).convert_dtypes()
+
+
+def parquet_bytes(rows: Iterable[ManifestRow]) -> bytes:
+    """The same table as Parquet."""
     buffer = io.BytesIO()
-    table.convert_dtypes().to_parquet(buffer, index=False, engine="pyarrow")
+    manifest_frame(rows).to_parquet(buffer, index=False, engine="pyarrow")
     return buffer.getvalue()
 
 

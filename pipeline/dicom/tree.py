@@ -11,7 +11,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.core.config import PhasesConfig
@@ -27,6 +27,7 @@ from pipeline.dicom.group.series import Grouping, group_series, slice_faults
 from pipeline.dicom.read.names import SafeNames
 from pipeline.dicom.read.pixels import SliceError
 from pipeline.dicom.read.scan import ScanResult, scan
+from pipeline.frames import Tabular
 
 SERIES_TABLE = "series.csv"
 FILES_TABLE = "files.csv"
@@ -54,19 +55,27 @@ SLICE_COLUMNS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ConvertReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class ConvertReport(Tabular):
     """What became of a tree of DICOM files.
 
     Attributes:
         series: rows of `series.csv`, by column.
         files: rows of `files.csv`, by column.
         slices: rows of `slices.csv`, by column: where each slice of each volume came from.
+        volumes: by the series' name, those that were kept in memory; none where they went to a folder.
     """
+
+    columns = SERIES_COLUMNS
 
     series: tuple[Mapping[str, str], ...]
     files: tuple[Mapping[str, str], ...]
     slices: tuple[Mapping[str, str], ...]
+    volumes: Mapping[str, Volume] = field(default_factory=dict)
+
+    def rows(self) -> Sequence[Mapping[str, str]]:
+        """One row a series."""
+        return self.series
 
     @property
     def is_clean(self) -> bool:
@@ -107,10 +116,49 @@ def convert_tree(
     Raises:
         StorageError: when the disk is full or a folder cannot be written.
     """
+    report = read_tree(
+        src,
+        pseudonyms,
+        keep=lambda name, image: write(out / volume_name(name), image),
+        content_sha256=content_sha256,
+        phases=phases,
+        allow_tilt=allow_tilt,
+        index=index,
+        progress=progress,
+    )
+    rows = [{**row, "path": volume_name(row["series"]) if row["content_sha256"] else ""} for row in report.series]
+    report = replace(report, series=tuple(rows))
+    write_text(out / SERIES_TABLE, _csv(SERIES_COLUMNS, report.series))
+    write_text(out / FILES_TABLE, _csv(FILE_COLUMNS, report.files))
+    write_text(out / SLICES_TABLE, _csv(SLICE_COLUMNS, report.slices))
+    return report
+
+
+def volume_name(series: str) -> str:
+    """What the file of a series' volume is called."""
+    return f"{series}.nii.gz"
+
+
+def read_tree(
+    src: Sequence[Path],
+    pseudonyms: Pseudonyms,
+    *,
+    keep: Callable[[str, Volume | ColorImage], None],
+    content_sha256: Callable[[Volume | ColorImage], str],
+    phases: PhasesConfig = _NO_SITES,
+    allow_tilt: bool = False,
+    index: Path | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> ConvertReport:
+    """What `convert_tree` reports, without a file written: each volume is handed on as soon as it is read.
+
+    Args: as `convert_tree`, and
+        keep: takes each volume under its series' name.
+    """
     found = scan(src, index=index)
     grouping = group_series(found.instances, found.set_aside)
     names = SafeNames(src, found.instances)
-    shelf = _Shelf(out, write, content_sha256)
+    shelf = _Shelf(keep, content_sha256)
     guesses = _phases(grouping.series, phases)
     for instance in found.instances:
         names.of(instance.source)  # in order of path, so that the same tree gives the same numbers
@@ -122,11 +170,7 @@ def convert_tree(
     files = _file_rows(found, grouping, results, names)
     rows = [*(result.row for result in results), *_excluded_rows(found.instances, grouping, pseudonyms)]
     slices = [row for result in results for row in result.slices]
-    report = ConvertReport(tuple(rows), tuple(files), tuple(slices))
-    write_text(out / SERIES_TABLE, _csv(SERIES_COLUMNS, report.series))
-    write_text(out / FILES_TABLE, _csv(FILE_COLUMNS, report.files))
-    write_text(out / SLICES_TABLE, _csv(SLICE_COLUMNS, report.slices))
-    return report
+    return ConvertReport(tuple(rows), tuple(files), tuple(slices))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,28 +191,26 @@ def _phases(series: Sequence[Series], rules: PhasesConfig) -> dict[str, PhaseGue
 
 
 class _Shelf:
-    """Volumes in a folder, each named after its modality and content; equal ones are numbered."""
+    """Volumes, each named after its modality and content; equal ones are numbered."""
 
     def __init__(
         self,
-        folder: Path,
-        write: Callable[[Path, Volume | ColorImage], None],
+        keep: Callable[[str, Volume | ColorImage], None],
         content_sha256: Callable[[Volume | ColorImage], str],
     ) -> None:
-        self._folder, self._write, self._content_sha256 = folder, write, content_sha256
+        self._keep, self._content_sha256 = keep, content_sha256
         self._counts = Counter[str]()
 
     def put(self, image: Volume | ColorImage, modality: str) -> dict[str, str]:
-        """Write an image; what its row tells of it."""
+        """Hand an image on; what its row tells of it."""
         content = self._content_sha256(image)
         name = f"{modality}_{content[:KEY_DIGITS]}"
         self._counts[name] += 1
         if self._counts[name] > 1:
             name = f"{name}-{self._counts[name]}"
-        self._write(self._folder / f"{name}.nii.gz", image)
+        self._keep(name, image)
         return {
             "series": name,
-            "path": f"{name}.nii.gz",
             "shape": "x".join(map(str, image.geometry.shape)),
             "spacing": " ".join(f"{spacing:.6g}" for spacing in image.geometry.spacing_mm),
             "affine": json.dumps([[round(float(value), 6) + 0.0 for value in row] for row in image.geometry.affine]),

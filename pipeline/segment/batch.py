@@ -22,6 +22,7 @@ from pipeline.core.config import CoarseConfig
 from pipeline.core.errors import ConfigError, PipelineError, StorageError
 from pipeline.core.files import read_json, sha256_of, write_json
 from pipeline.core.volume import Volume
+from pipeline.frames import Tabular
 from pipeline.image.nifti import read_volume, write_nifti
 from pipeline.segment.facts import label_facts
 from pipeline.segment.models import Model
@@ -87,12 +88,18 @@ class LabelledImage:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class BatchReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class BatchReport(Tabular):
     """What became of every image, in the order given."""
+
+    columns = ("name", "outcome", "reason")
 
     images: tuple[LabelledImage, ...]
     seconds: float
+
+    def rows(self) -> Sequence[Mapping[str, Any]]:
+        """One row an image, with its facts."""
+        return [{"name": row.name, "outcome": row.outcome, "reason": row.reason, **row.facts} for row in self.images]
 
     @property
     def failed(self) -> tuple[LabelledImage, ...]:
@@ -101,8 +108,7 @@ class BatchReport:
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain values."""
-        rows = [{"name": row.name, "outcome": row.outcome, "reason": row.reason, **row.facts} for row in self.images]
-        return {"images": rows, "failed": len(self.failed), "seconds": round(self.seconds, 2)}
+        return {"images": list(self.rows()), "failed": len(self.failed), "seconds": round(self.seconds, 2)}
 
 
 @dataclass(frozen=True, slots=True)

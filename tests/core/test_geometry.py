@@ -92,3 +92,36 @@ def test_refusal_names_shape_or_distance():
     moved[2, 3] += 2
     with pytest.raises(GeometryError, match=r"up to 2\.00 mm away"):
         require_same_space(AXIAL, Geometry(AXIAL.shape, moved), what="mask of P0001 C1")
+
+
+@given(
+    st.tuples(*[st.integers(1, 9)] * 3),
+    st.tuples(*[st.floats(0.1, 9)] * 3),
+    st.tuples(*[st.one_of(st.just(0.0), st.floats(-500, 500))] * 3),
+)
+def test_grids_of_equal_numbers_are_equal_and_hash_alike(shape, spacing, origin):
+    one = Geometry.from_axes(shape, spacing_mm=spacing, origin_lps_mm=origin)
+    same = Geometry(shape, np.where(one.affine == 0, -0.0, one.affine))  # zeros of the other sign are equal numbers
+    assert one == same
+    assert hash(one) == hash(same)
+    assert len({one, same}) == 1
+
+
+@given(st.integers(0, 3), st.integers(0, 2))
+def test_the_last_bit_of_an_affine_makes_another_grid_in_the_same_space(column, row):
+    affine = AXIAL.affine.copy()
+    affine[row, column] = np.nextafter(affine[row, column], 9999)
+    other = Geometry(AXIAL.shape, affine)
+    assert other != AXIAL
+    assert AXIAL.same_space(other)
+
+
+def test_a_grid_is_no_other_shape_and_no_other_thing():
+    assert Geometry((9, 20, 30), AXIAL.affine) != AXIAL
+    assert AXIAL != "Geometry"
+
+
+def test_a_grid_is_shown_in_one_line_in_the_array_order():
+    assert str(AXIAL) == "10 slices x 20 x 30, 5.00 x 0.80 x 0.70 mm"
+    assert repr(AXIAL) == "Geometry(10 slices x 20 x 30, 5.00 x 0.80 x 0.70 mm, SPL)"
+    assert str(Geometry.from_axes((1, 2, 3), spacing_mm=(1, 1, 1))).startswith("1 slice x")

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ from pipeline.dicom.read.by_pydicom import READ_FAULTS
 from pipeline.dicom.read.pixels import read_slice
 from pipeline.dicom.read.scan import scan
 from pipeline.dicom.read.sources import opened
+from pipeline.frames import Tabular
 from pipeline.text.find import find_text
 from pipeline.text.suspects import is_read, montage
 
@@ -62,11 +64,19 @@ class CleanedFile:
     output: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class CleanTreeReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class CleanTreeReport(Tabular):
     """Every file found, in order."""
 
+    columns = COLUMNS
+
     files: tuple[CleanedFile, ...]
+
+    def rows(self) -> Sequence[Mapping[str, Any]]:
+        """One row a file, as in `report.csv`."""
+        return [
+            dict(zip(COLUMNS, (file.number, file.action, file.code, file.output), strict=True)) for file in self.files
+        ]
 
     def counts(self) -> dict[str, int]:
         """How many files met each fate: "written", or the code that kept them out."""
@@ -110,7 +120,7 @@ def deidentify_tree(
     for series in _series_of(admitted):
         rows += _cleaned_series(series, out, pseudonyms, config, numbers, private)
     report = CleanTreeReport(tuple(sorted(rows, key=lambda row: row.number)))
-    write_text(out / REPORT_TABLE, _csv(report.files))
+    write_text(out / REPORT_TABLE, _csv(report.rows()))
     return report
 
 
@@ -224,9 +234,9 @@ def _write(
     return output
 
 
-def _csv(rows: Iterable[CleanedFile]) -> str:
+def _csv(rows: Iterable[Mapping[str, Any]]) -> str:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows((row.number, row.action, row.code, row.output) for row in rows)
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     return text.getvalue()

@@ -1,0 +1,424 @@
+"""Work on plain files and arrays, without a dataset: what the commands and the Python face have in common.
+
+Without an output folder results stay in memory; with one, files are written as the command of the same name writes
+them. Each function imports what it needs when it is called.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
+
+from pipeline.core.config import (
+    CoarseConfig,
+    ConsensusConfig,
+    DeidentificationConfig,
+    Modality,
+    PhasesConfig,
+    WindowConfig,
+    checked,
+    load_config,
+)
+from pipeline.core.errors import ConfigError, DicomError, PrivacyError
+from pipeline.core.pseudonyms import MIN_SECRET_BYTES, Pseudonyms
+from pipeline.core.volume import ColorImage, LabelMap, Unit, Volume
+from pipeline.frames import Tabular
+
+if TYPE_CHECKING:
+    from pipeline.agreement.consensus import Consensus
+    from pipeline.agreement.records import Agreement
+    from pipeline.dicom.deid.clean_tree import CleanTreeReport
+    from pipeline.dicom.tree import ConvertReport
+    from pipeline.image.masks import StoredMask
+    from pipeline.leaks.search import Leak
+    from pipeline.lesions.records import Lesion
+    from pipeline.segment.batch import BatchReport
+
+StrPath: TypeAlias = str | PathLike[str]
+"""A path, as text or as `pathlib.Path`."""
+
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
+
+
+class Lesions(Tabular, tuple["Lesion", ...]):
+    """Every lesion of a mask, largest first."""
+
+    columns = ("number", "volume_ml", "max_diameter_mm", "axial_diameter_mm", "first_slice", "last_slice")
+
+    def rows(self) -> Sequence[Mapping[str, Any]]:
+        """One row a lesion."""
+        return [lesion.to_json() | _by_axis(lesion) for lesion in self]
+
+
+class Leaks(Tabular, tuple["Leak", ...]):
+    """Every place where an identifier of the source was found; empty, and so false, when nothing was found.
+
+    Attributes:
+        unreadable: source files that could not be read: what only they hold was not searched for.
+    """
+
+    columns = ("where", "kind")
+    unreadable: int = 0
+
+    def rows(self) -> Sequence[Mapping[str, Any]]:
+        """One row a place."""
+        return [asdict(leak) for leak in self]
+
+
+def convert(
+    source: StrPath, out: StrPath | None = None, *, config: StrPath | None = None, keep_tilt: bool = False
+) -> ConvertReport:
+    """Volumes in HU of all DICOM below a folder, file or archive, and what became of every series, file and slice.
+
+    Args:
+        source: a folder, file, zip or tar.
+        out: folder for the volumes and tables; without one the volumes stay in memory, in `ConvertReport.volumes`.
+        config: a `dataset.toml` that says how sites name their phases.
+        keep_tilt: keep tilted series with their true, sheared grid, instead of refusing them.
+
+    Raises:
+        ConfigError: when there is no such source.
+        DicomError: when the source holds no DICOM image.
+        StorageError: when a file cannot be written.
+    """
+    from pipeline.dicom.tree import convert_tree, read_tree
+    from pipeline.image.nifti import content_sha256, write_nifti
+
+    src, phases = [_existing(source)], load_config(Path(config)).phases if config else PhasesConfig()
+    if out is None:
+        images: dict[str, Volume | ColorImage] = {}
+        report = read_tree(
+            src,
+            _passing_pseudonyms(),
+            keep=images.__setitem__,
+            content_sha256=content_sha256,
+            phases=phases,
+            allow_tilt=keep_tilt,
+        )
+        report = replace(report, volumes={name: one for name, one in images.items() if isinstance(one, Volume)})
+    else:
+        report = convert_tree(
+            src,
+            Path(out),
+            _pseudonyms(_private_home(Path(out))),
+            write=partial(write_nifti, durable=False),
+            content_sha256=content_sha256,
+            phases=phases,
+            allow_tilt=keep_tilt,
+        )
+    if not report.series:
+        raise DicomError(f"{len(report.files)} files, none of them a DICOM image; expected a hospital's export")
+    return report
+
+
+def deidentify(
+    source: StrPath, out: StrPath, *, key: StrPath | None = None, config: StrPath | None = None
+) -> CleanTreeReport:
+    """What became of every file below a source: a clean, renamed copy of each image that may enter a dataset.
+
+    Montages of series that look as if they held text, and the key where none is given, go to the folder OUT-private.
+
+    Args:
+        source: a folder, file, zip or tar.
+        out: folder for the clean copies.
+        key: file with the project secret; the same one gives the same pseudonyms.
+        config: a `dataset.toml` whose settings apply.
+
+    Raises:
+        ConfigError: when there is no such source.
+        PrivacyError: when the key cannot be used.
+        StorageError: when a file cannot be written.
+    """
+    from pipeline.dicom.deid.clean_tree import deidentify_tree
+
+    settings = load_config(Path(config)) if config else None
+    options = settings.deidentification if settings else DeidentificationConfig()
+    modality = settings.dataset.modality if settings else Modality.CT
+    src, home = [_existing(source)], _private_home(Path(out))
+    return deidentify_tree(src, Path(out), _pseudonyms(home, key), options, modality=modality, private=home)
+
+
+def find_leaks(source: StrPath, copy: StrPath) -> Leaks:
+    """Every place below a copy that holds an identifier of the source: where it is, never what it is.
+
+    Args:
+        source: the original DICOM files or tables.
+        copy: what is to leave the house.
+
+    Raises:
+        ConfigError: when source or copy is not there.
+        PrivacyError: when the source holds no identifier, so that nothing was searched for.
+        StorageError: when a file cannot be read.
+    """
+    from pipeline.leaks.search import harvest, search
+
+    identifiers = harvest([_existing(source)])
+    if not identifiers.texts:
+        raise PrivacyError("the source holds no identifier, so nothing was searched for; give the folder of originals")
+    found = Leaks(search(identifiers, [_existing(copy)]))
+    found.unreadable = identifiers.unreadable
+    return found
+
+
+def read_volume(path: StrPath, unit: Unit = Unit.HU) -> Volume:
+    """The image in a file, in its own orientation: NIfTI, NRRD or MetaImage.
+
+    Args:
+        path: `.nii`, `.nii.gz`, `.nrrd` or `.mha`.
+        unit: what the numbers mean, which no such file says: "HU" for CT, "intensity" for MR.
+
+    Raises:
+        StorageError: when the file is missing, damaged or of another format.
+        GeometryError: when it is not three-dimensional, or has no place in space.
+    """
+    from pipeline.image import nifti
+    from pipeline.image.loading import read_image
+
+    file = Path(path)
+    return nifti.read_volume(file, unit) if _is_nifti(file) else replace(read_image(file), unit=unit)
+
+
+def read_labels(path: StrPath) -> LabelMap:
+    """The mask in a file, in its own orientation: NIfTI, NRRD, a 3D Slicer segmentation, MetaImage or DICOM SEG.
+
+    Raises:
+        StorageError: when the file is missing, damaged or of another format.
+        GeometryError: when it is not three-dimensional, or has no place in space.
+        LabelError: when it holds values or segments that are no labels.
+    """
+    from pipeline.core.labels import LabelScheme
+    from pipeline.image import nifti
+    from pipeline.image.masks import read_labels_of
+
+    file = Path(path)
+    if _is_nifti(file):
+        return nifti.read_labels(file)
+    return read_labels_of(read_any_mask(file), LabelScheme(), what=file.name).labels
+
+
+def write(image: Volume | LabelMap, path: StrPath) -> None:
+    """Write a volume or a mask as NIfTI; the same image always gives the same bytes.
+
+    Args:
+        image: what to write.
+        path: `.nii` or `.nii.gz`.
+
+    Raises:
+        ConfigError: when the name has another ending.
+        StorageError: when the file cannot be written.
+    """
+    from pipeline.image.nifti import write_nifti
+
+    if not _is_nifti(Path(path)):
+        raise ConfigError(f"{Path(path).name} is no name of a NIfTI file; end it in .nii or .nii.gz")
+    write_nifti(Path(path), image)
+
+
+def window(volume: Volume, *, level_hu: float = 0.0, width_hu: float = 400.0) -> Volume:
+    """The volume with values outside a window of the HU scale moved to its bounds.
+
+    Args:
+        volume: a CT.
+        level_hu: centre.
+        width_hu: from the lowest value kept to the highest.
+
+    Raises:
+        ConfigError: when the width is not above 0.
+        GeometryError: for an MR volume, whose intensities are no HU.
+    """
+    from pipeline.image.window import apply_window
+
+    return apply_window(volume, checked(WindowConfig, level_hu=level_hu, width_hu=width_hu))
+
+
+@overload
+def segment(
+    images: Volume | StrPath,
+    out: None = None,
+    *,
+    model: StrPath = "demo",
+    sha256: str | None = None,
+    allow_unpinned: bool = False,
+    device: str = "auto",
+) -> LabelMap: ...
+@overload
+def segment(
+    images: Iterable[StrPath],
+    out: StrPath,
+    *,
+    model: StrPath = "demo",
+    sha256: str | None = None,
+    allow_unpinned: bool = False,
+    device: str = "auto",
+) -> BatchReport: ...
+def segment(
+    images: Volume | StrPath | Iterable[StrPath],
+    out: StrPath | None = None,
+    *,
+    model: StrPath = "demo",
+    sha256: str | None = None,
+    allow_unpinned: bool = False,
+    device: str = "auto",
+) -> LabelMap | BatchReport:
+    """Liver and lesions by nnU-Net: the labels of one image, or of many files in a folder.
+
+    Args:
+        images: one volume or file; with `out`, NIfTI files.
+        out: folder for `NAME.nii.gz` and `NAME.json` of every image.
+        model: a registered model's name, or a folder in nnU-Net's layout.
+        sha256: pin of a model that is not registered.
+        allow_unpinned: take a folder without a pin, this once.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+
+    Raises:
+        ConfigError: when two images have the same name, or a setting is impossible.
+        ModelError: when the model is missing, not pinned, or cannot be loaded.
+        SegmentationError: when the one image cannot be labelled; of many, each tells its own reason.
+    """
+    from pipeline.segment.batch import segment_files
+    from pipeline.segment.chain import open_segmenter
+    from pipeline.segment.models import find_model
+    from pipeline.segment.postprocess import postprocess
+
+    config = checked(CoarseConfig, model=str(model), sha256=sha256, device=device)
+    if out is not None:
+        files = [Path(image) for image in _several(images)]
+        found = find_model(config, Path.cwd(), allow_unpinned=allow_unpinned)
+        return segment_files(files, Path(out), found, device, config=config)
+    volume = _one_volume(images)
+    segmenter = open_segmenter(config, Path.cwd(), allow_unpinned=allow_unpinned)
+    return postprocess(segmenter.segment(volume).labels, config).labels
+
+
+def agree(masks: Mapping[str, LabelMap | StrPath] | Iterable[StrPath], *, tolerance_mm: float = 2.0) -> Agreement:
+    """How far the raters of one volume agree: every pair, all together, each against the vote.
+
+    Args:
+        masks: rater to mask; or one file a rater, in any orientation of one grid.
+        tolerance_mm: largest surface distance that still counts as touching.
+
+    Raises:
+        GeometryError: when two masks lie on different grids.
+        LabelError: when there is no mask.
+        StorageError: when a file is missing, damaged or of another format.
+    """
+    from pipeline.agreement.agree import agree as measure
+
+    return measure(_ratings(masks), tolerance_mm=tolerance_mm)
+
+
+def vote(
+    masks: Mapping[str, LabelMap | StrPath] | Iterable[StrPath],
+    *,
+    method: Literal["nested-majority", "plurality", "staple"] = "nested-majority",
+    ties: Literal["down", "up", "adjudicator", "undecided"] = "down",
+) -> Consensus:
+    """One mask from several: the vote, and everything it does not settle.
+
+    Args:
+        masks: rater to mask; or one file a rater, in any orientation of one grid.
+        method: the rule.
+        ties: what a tie becomes: no label, the label, no label until the lead radiologist has looked, or 255.
+
+    Raises: as `agree`, and
+        ConfigError: when there is no such method or tie policy.
+    """
+    from pipeline.agreement.consensus import vote as decide
+
+    return decide(_ratings(masks), checked(ConsensusConfig, method=method, ties=ties))
+
+
+def measure_lesions(labels: LabelMap | StrPath, image: Volume | StrPath | None = None) -> Lesions:
+    """Every lesion of a mask: volume, diameters, place, and how it looks on an image.
+
+    Args:
+        labels: liver and lesions.
+        image: for intensities; on the mask's grid.
+
+    Raises:
+        GeometryError: when mask and image lie on different grids.
+        StorageError: when a file is missing, damaged or of another format.
+    """
+    from pipeline.lesions.measure import measure_lesions as measure
+
+    mask = labels if isinstance(labels, LabelMap) else read_labels(labels)
+    return Lesions(measure(mask, None if image is None else _one_volume(image)))
+
+
+def read_any_mask(path: Path) -> StoredMask:
+    """The mask a file holds, DICOM SEG included.
+
+    Raises: as `read_mask` and `read_seg`.
+    """
+    from pipeline.dicom.seg import is_dicom, read_seg
+    from pipeline.image.masks import StoredMask, read_mask
+    from pipeline.image.nrrd import Segment
+
+    if not is_dicom(path):
+        return read_mask(path)
+    found = read_seg(path)
+    segments = tuple(Segment(name, 1, layer) for layer, name in enumerate(found.names))
+    return StoredMask(found.layers, found.geometry, segments)
+
+
+def _by_axis(lesion: Lesion) -> dict[str, Any]:
+    """Its place with a name for each number."""
+    start, shape = (dict(zip(("slice", "row", "column"), part, strict=True)) for part in lesion.box)
+    centroid = dict(zip("xyz", lesion.centroid_lps_mm, strict=True))
+    return {"centroid_lps_mm": centroid, "box": {"start": start, "shape": shape}}
+
+
+def _ratings(masks: Mapping[str, LabelMap | StrPath] | Iterable[StrPath]) -> dict[str, LabelMap]:
+    from pipeline.agreement.files import load_ratings
+
+    if not isinstance(masks, Mapping):
+        return load_ratings([Path(mask) for mask in _several(masks)], read=read_any_mask).ratings
+    return {rater: mask if isinstance(mask, LabelMap) else read_labels(mask) for rater, mask in masks.items()}
+
+
+def _several(paths: Volume | StrPath | Iterable[StrPath]) -> Iterable[StrPath]:
+    """Paths; a single one is none of several, though text can be iterated too."""
+    if isinstance(paths, str | PathLike | Volume):
+        raise ConfigError("several files are needed here; give a list of paths")
+    return paths
+
+
+def _one_volume(image: Volume | StrPath | Iterable[StrPath]) -> Volume:
+    if not isinstance(image, Volume | str | PathLike):
+        raise ConfigError("one volume or one path is needed here; for many files say where `out` is")
+    return image if isinstance(image, Volume) else read_volume(image)
+
+
+def _existing(path: StrPath) -> Path:
+    if not Path(path).exists():
+        raise ConfigError("there is no such file or folder; check the path")
+    return Path(path)
+
+
+def _is_nifti(path: Path) -> bool:
+    return path.name.lower().endswith(NIFTI_SUFFIXES)
+
+
+def _private_home(out: Path) -> Path:
+    """Beside what may be handed on, never in it."""
+    whole = out.resolve()
+    return whole.with_name(f"{whole.name}-private")
+
+
+def _pseudonyms(home: Path, key: StrPath | None = None) -> Pseudonyms:
+    from pipeline.core.files import make_private_folder
+    from pipeline.dataset.crosswalk import read_secret, secret_of
+
+    if key is not None:
+        return Pseudonyms(read_secret(Path(key)))
+    return Pseudonyms(secret_of(make_private_folder(home) / "project.key"))
+
+
+def _passing_pseudonyms() -> Pseudonyms:
+    """Under a secret that nobody keeps: what is only in memory needs no name tomorrow."""
+    return Pseudonyms(secrets.token_bytes(MIN_SECRET_BYTES))
