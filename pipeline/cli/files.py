@@ -11,6 +11,7 @@ import click
 from pipeline.cli.console import EXIT_PROBLEMS, as_json_option, show, table_lines
 from pipeline.core.config import CONFIG_NAME, CoarseConfig, Config, DeidentificationConfig, Modality, load_config
 from pipeline.core.errors import ConfigError, DicomError
+from pipeline.core.file_names import FILES_TABLE, SECRET, SERIES_TABLE, SLICES_TABLE
 
 if TYPE_CHECKING:
     from pipeline.core.pseudonyms import Pseudonyms
@@ -47,7 +48,11 @@ def convert(source: Path, out: Path, config_path: Path | None, *, keep_tilt: boo
     )
     rows = [[row[column] for column in SHOWN_COLUMNS] for row in report.series]
     counts = ", ".join(f"{count} {word}" for word, count in report.counts().items()) or "no files"
-    lines = [*table_lines(SHOWN_COLUMNS, rows), counts, f"Next: look at {out / 'series.csv'}, files.csv and slices.csv"]
+    lines = [
+        *table_lines(SHOWN_COLUMNS, rows),
+        counts,
+        f"Next: look at {out / SERIES_TABLE}, {FILES_TABLE} and {SLICES_TABLE}",
+    ]
     show(
         {"series": report.series, "files": report.files, "slices": report.slices, "counts": report.counts()},
         lines,
@@ -173,7 +178,7 @@ def _pseudonyms(key: Path | None, home: Path) -> Pseudonyms:
 
     if key is not None:
         return Pseudonyms(read_secret(key))
-    return Pseudonyms(secret_of(make_private_folder(home) / "project.key"))
+    return Pseudonyms(secret_of(make_private_folder(home) / SECRET))
 
 
 def _exit(*, ok: bool) -> None:

@@ -34,7 +34,7 @@ from pipeline.text.find import find_text
 from pipeline.text.suspects import is_read, montage
 
 REPORT_TABLE = "report.csv"
-COLUMNS = ("file", "action", "code", "output")
+REPORT_COLUMNS = ("file", "action", "code", "output")
 NAME_DIGITS = 16
 """Digits of a pseudonymous UID in a folder's name: a million series share one with a chance of 1 in 20,000."""
 
@@ -237,6 +237,6 @@ def _write(
 def _csv(rows: Iterable[CleanedFile]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(REPORT_COLUMNS)
     writer.writerows((row.number, row.action, row.code, row.output) for row in rows)
     return text.getvalue()
