@@ -411,12 +411,13 @@ def _private_home(out: Path) -> Path:
 
 
 def _pseudonyms(home: Path, key: StrPath | None = None) -> Pseudonyms:
+    from pipeline.core.file_names import SECRET
     from pipeline.core.files import make_private_folder
     from pipeline.dataset.crosswalk import read_secret, secret_of
 
     if key is not None:
         return Pseudonyms(read_secret(Path(key)))
-    return Pseudonyms(secret_of(make_private_folder(home) / "project.key"))
+    return Pseudonyms(secret_of(make_private_folder(home) / SECRET))
 
 
 def _passing_pseudonyms() -> Pseudonyms:

@@ -13,8 +13,8 @@ from pipeline.core.config import Modality
 from pipeline.core.errors import ReleaseError
 from pipeline.core.files import read_json
 from pipeline.core.volume import LabelMap, Unit, Volume
-from pipeline.dataset.export import ExportFormat, export
-from pipeline.dataset.layout import ReleaseLayout
+from pipeline.dataset.export import export
+from pipeline.dataset.layout import ExportFormat, ReleaseLayout
 from pipeline.dataset.manifest import PATIENT_COLUMNS, ManifestRow, manifest_frame, read_manifest
 from pipeline.dataset.tables import by_patient
 from pipeline.frames import read_frame
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Part: TypeAlias = Literal["train", "val", "test", "test-ood"]
-PARTS: tuple[Part, ...] = get_args(Part)
+RELEASE_PARTS: tuple[Part, ...] = get_args(Part)
 SPLITS = ("train", "test", "test-ood")
 
 
@@ -173,8 +173,8 @@ class Release:
         return self._rows[patient_id, phase]
 
     def _selected(self, part: Part | None, fold: int | None) -> tuple[ManifestRow, ...]:
-        if part is not None and part not in PARTS:
-            raise ReleaseError(f"there is no part {part!r}; choose {', '.join(PARTS)}")
+        if part is not None and part not in RELEASE_PARTS:
+            raise ReleaseError(f"there is no part {part!r}; choose {', '.join(RELEASE_PARTS)}")
         folds = sorted({row.fold for row in self._rows.values() if row.fold is not None})
         if fold is not None and fold not in folds:
             raise ReleaseError(f"there is no fold {fold}; there are {', '.join(map(str, folds))}")

@@ -12,6 +12,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.file_names import STATUS_AGREE, WORKLIST
 from pipeline.core.labels import Label
 from pipeline.core.records import Problem, Severity
 from pipeline.core.volume import LabelMap, Unit, Volume
@@ -28,7 +29,7 @@ CLEAR_MARGIN = 0.1
 STRANGE_DICE = 0.3
 """Below this the mask hardly shares anything with the one sent."""
 
-AIR_HU = -300.0
+OUTSIDE_BODY_HU = -300.0
 """Lung and air lie below, every part of a liver above, fat included."""
 
 MOST_AIR = 0.1
@@ -89,8 +90,8 @@ def _unchanged(item_id: str, returned: LabelMap, sent: LabelMap, *, agreed: bool
     return Problem(
         "unchanged",
         Severity.FLAG,
-        f"the mask of {item_id} is exactly the one that was sent, so an edit may not have been saved",
-        f"save {item_id} again; if it was right as sent, write `agree` into its status in worklist.csv",
+        f"the mask of {item_id} is exactly the one that was sent: an edit may not have been saved",
+        f"save {item_id} again; if it was right as sent, write `{STATUS_AGREE}` into its status in {WORKLIST}",
     )
 
 
@@ -129,7 +130,7 @@ def _anothers(item_id: str, owner: str, *, is_sure: bool) -> Problem:
         "wrong-case",
         Severity.REFUSE if is_sure else Severity.FLAG,
         f"the file named {item_id} shows the liver of {owner}",
-        f"open {item_id}, check its mask and save it again; keep the names of the files as they are",
+        f"open {item_id}, check its mask and save it again under the name it was sent with",
     )
 
 
@@ -155,17 +156,17 @@ def _lesion_without_liver(item_id: str, returned: LabelMap) -> Problem | None:
         Severity.FLAG,
         f"the mask of {item_id} has lesions but no liver"
         if all_alone
-        else f"the mask of {item_id} has {alone} lesion part(s) that touch no liver",
+        else f"the mask of {item_id} has lesions that touch no liver, {alone} in total",
         f"save all segments of {item_id} together"
         if all_alone
-        else f"remove the stray strokes in {item_id}, or draw the liver around them",
+        else f"remove the stray strokes in {item_id}, or outline the liver around them",
     )
 
 
 def _in_air(item_id: str, whole: Mask, image: Volume) -> Problem | None:
     if image.unit is not Unit.HU:
         return None
-    share = float((image.voxels[whole] < AIR_HU).mean())
+    share = float((image.voxels[whole] < OUTSIDE_BODY_HU).mean())
     if share <= MOST_AIR:
         return None
     return Problem(
@@ -185,7 +186,7 @@ def _gap(item_id: str, whole: Mask, sent: Mask) -> Problem | None:
         "missing-slices",
         Severity.FLAG,
         f"the mask of {item_id} has no liver on slice {shown}, though there is liver above and below",
-        f"draw the liver of {item_id} there, or say in the comment that it is meant",
+        f"outline the liver of {item_id} there, or write in the comment that the gap is intended",
     )
 
 
@@ -202,4 +203,4 @@ def _loose_ends(item_id: str, whole: Mask, sent: Mask) -> Iterator[Problem]:
         yield Problem("separate-parts", Severity.NOTE, f"the liver of {item_id} has {parts} separate parts")
     hollow, hollow_sent = int(np.count_nonzero(holes(whole))), int(np.count_nonzero(holes(sent)))
     if hollow > hollow_sent:
-        yield Problem("holes", Severity.NOTE, f"the liver of {item_id} has holes of {hollow} voxels in all")
+        yield Problem("holes", Severity.NOTE, f"the liver of {item_id} has holes, {hollow} voxels in total")

@@ -15,6 +15,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from pipeline.core.errors import GeometryError, LabelError, ReviewError, StorageError
+from pipeline.core.file_names import STATUS_AGREE, package_mask
 from pipeline.core.geometry import Geometry
 from pipeline.core.labels import LabelScheme
 from pipeline.core.records import Problem, Severity
@@ -23,7 +24,6 @@ from pipeline.image.masks import StoredMask, decode_mask, mask_suffix, place, re
 from pipeline.image.nifti import content_sha256, read_labels, read_volume
 from pipeline.review.findings import findings
 from pipeline.review.package import sent_mask
-from pipeline.review.pages import STATUS_AGREE
 from pipeline.review.parcels import Parcel, Remark, ReturnedFile, open_parcel
 from pipeline.review.verdicts import ReturnCheck, SentItem, Verdict, judged, refused
 
@@ -60,13 +60,11 @@ def check_each(
         return
     reader = rater or parcel.rater or _only_rater(sent)
     if reader is None:
-        yield refused(
-            "unknown-rater", "nothing tells whose return this is; put it into a folder named by the rater's code"
-        )
+        yield refused("unknown-rater", "nothing says whose return this is")
         return
     checks = _Desk(reader, sent, scheme or LabelScheme()).check(parcel)
     first = next(checks, None)
-    yield first or refused("no-mask", "the return holds no mask; send the files named <item>_mask.nii.gz")
+    yield first or refused("no-mask", "the return holds no mask")
     yield from checks
 
 
@@ -116,11 +114,11 @@ class _Desk:
             content = file.read()
         except ReviewError as error:
             return refused("damaged", f"the mask of {item.item_id} cannot be read; {error}", item)
-        name = f"{item.item_id}_mask{mask_suffix(file.path.name) or file.path.suffix.lower()}"
+        name = package_mask(item.item_id, mask_suffix(file.path.name) or file.path.suffix.lower())
         try:
             check = self._check_mask(decode_mask(content, name), item, agreed=agreed)
         except (StorageError, GeometryError) as error:
-            check = refused(_CODES[type(error)], str(error), item)
+            check = refused(_CODE_OF_ERROR[type(error)], str(error), item)
         return replace(check, sha256=hashlib.sha256(content).hexdigest())
 
     def _check_mask(self, mask: StoredMask, item: SentItem, *, agreed: bool) -> ReturnCheck:
@@ -130,14 +128,14 @@ class _Desk:
             placement = place(reading.labels, sent.geometry, what=what)
         except (GeometryError, LabelError) as error:
             owner = self._owner(mask.geometry, item) if isinstance(error, GeometryError) else None
-            return _belongs_to(item, owner) if owner else refused(_CODES[type(error)], str(error), item)
+            return _belongs_to(item, owner) if owner else refused(_CODE_OF_ERROR[type(error)], str(error), item)
         problems = _misplaced(item, mask.geometry, sent.geometry, placement.shift_voxels, placement.lost_voxels)
         owner = self._owner(mask.geometry, item) if problems else None
         if owner:
             return _belongs_to(item, owner)
         image = read_volume(item.image, item.unit)
         if not image.geometry.same_space(sent.geometry):
-            return refused("image-changed", f"the image of {item.item_id} was made anew since; pack it again", item)
+            return refused("image-changed", f"the image of {item.item_id} has changed since it was sent", item)
         others = partial(self._masks_on, sent.geometry, item)
         problems += findings(item.item_id, placement.labels, sent, image, others, agreed=agreed)
         return judged(item, placement.labels, sent, problems, (*reading.repairs, *placement.repairs))
@@ -162,7 +160,7 @@ class _Desk:
         return [other for other in self.items.values() if (other.case_id, other.phase) != mine and not other.is_repeat]
 
 
-_CODES: Mapping[type, str] = {
+_CODE_OF_ERROR: Mapping[type, str] = {
     StorageError: "damaged",
     GeometryError: "wrong-grid",
     LabelError: "wrong-labels",
@@ -199,8 +197,8 @@ def _unmatched(number: int, named: Sequence[str]) -> ReturnCheck:
     if len(named) > 1:
         return refused("wrong-case", f"{file} is named for {' and '.join(named)}; save it under one item's name")
     if named:
-        return refused("not-assigned", f"{file} is of {named[0]}, which this rater was not sent; check the package")
-    return refused("unknown-item", f"{file} has a name that is none of the items; save it as <item>_mask.nii.gz")
+        return refused("not-assigned", f"{file} is named for {named[0]}, which this rater was not sent")
+    return refused("unknown-item", f"{file} is named for none of the cases sent")
 
 
 def _by_word(item: SentItem, word: str) -> ReturnCheck | None:
@@ -214,8 +212,8 @@ def _by_word(item: SentItem, word: str) -> ReturnCheck | None:
 
 
 def _two_decisions(item: SentItem, word: str) -> ReturnCheck:
-    sentence = f"for {item.item_id} the worklist chooses reader {word.upper()}, but an edited mask came too"
-    return refused("two-decisions", f"{sentence}; clear the status, or send the mask as it was", item)
+    sentence = f"for {item.item_id} the worklist chooses reader {word.upper()}, and an edited mask came too"
+    return refused("two-decisions", sentence, item)
 
 
 def _one_of(checks: list[ReturnCheck]) -> ReturnCheck:
@@ -245,7 +243,13 @@ def _misplaced(
     if shift_voxels > 0:
         near = found.distance_mm(wanted) <= max(wanted.spacing_mm)
         severity = Severity.FLAG if near else Severity.REFUSE
-        return (Problem("between-voxels", severity, f"{what} lies {shift_voxels:.2f} voxels off its image", fix),)
+        return (
+            Problem(
+                "between-voxels", severity, f"{what} lies {shift_voxels:.2f} voxels off the grid of its image", fix
+            ),
+        )
     if lost_voxels > 0:
-        return (Problem("outside-image", Severity.FLAG, f"{what} reaches {lost_voxels} voxels out of its image", fix),)
+        return (
+            Problem("outside-image", Severity.FLAG, f"{what} has {lost_voxels} labelled voxels outside its image", fix),
+        )
     return ()

@@ -22,29 +22,25 @@ from pipeline.core.config import DeidentificationConfig, Modality
 from pipeline.core.errors import PipelineError, PrivacyError
 from pipeline.core.files import PRIVATE_FILE_MODE, make_private_folder, write_atomically, write_text
 from pipeline.core.pseudonyms import Pseudonyms, normalised_patient_id
-from pipeline.core.records import Instance, Reason, SourceFile
+from pipeline.core.records import Instance, SourceFile
 from pipeline.dicom.deid.admission import admit
 from pipeline.dicom.deid.deidentify import deidentify
 from pipeline.dicom.deid.encode import file_bytes
 from pipeline.dicom.group.series import frames_of
 from pipeline.dicom.read.by_pydicom import READ_FAULTS
-from pipeline.dicom.read.pixels import read_slice
+from pipeline.dicom.read.pixels import PixelReader
 from pipeline.dicom.read.scan import scan
-from pipeline.dicom.read.sources import opened
+from pipeline.dicom.read.sources import ARCHIVE_FAULTS, opened
 from pipeline.frames import Tabular
 from pipeline.text.find import find_text
 from pipeline.text.suspects import is_read, montage
 
 REPORT_TABLE = "report.csv"
-COLUMNS = ("file", "action", "code", "output")
+REPORT_COLUMNS = ("file", "action", "code", "output")
 NAME_DIGITS = 16
 """Digits of a pseudonymous UID in a folder's name: a million series share one with a chance of 1 in 20,000."""
 
-_MIXED = Reason("mixed-patients", "one study holds images of several patients")
-_DUPLICATE = Reason("duplicate", "another file has the same SOPInstanceUID")
-_TEXT = Reason("text-suspected", "its series looks as if text were burned into the image")
-_UNREADABLE = Reason("unreadable", "its header or pixels cannot be read whole")
-_FOR_A_PERSON = frozenset(reason.rule for reason in (_MIXED, _TEXT, _UNREADABLE))
+_NEEDS_REVIEW = frozenset({"mixed-patients", "text-suspected", "unreadable"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,25 +64,24 @@ class CleanedFile:
 class CleanTreeReport(Tabular):
     """Every file found, in order."""
 
-    columns = COLUMNS
+    columns = REPORT_COLUMNS
 
     files: tuple[CleanedFile, ...]
 
     def rows(self) -> Sequence[Mapping[str, Any]]:
         """One row a file, as in `report.csv`."""
-        return [
-            dict(zip(COLUMNS, (file.number, file.action, file.code, file.output), strict=True)) for file in self.files
-        ]
+        cells = ((file.number, file.action, file.code, file.output) for file in self.files)
+        return [dict(zip(REPORT_COLUMNS, row, strict=True)) for row in cells]
 
     def counts(self) -> dict[str, int]:
-        """How many files met each fate: "written", or the code that kept them out."""
+        """How many files were written, and how many each code kept out."""
         words = [file.code or file.action for file in self.files]
         return {word: words.count(word) for word in sorted(set(words))}
 
     @property
     def is_clean(self) -> bool:
-        """True when nothing waits for a person: what may never enter is refused without one."""
-        return not any(file.code in _FOR_A_PERSON for file in self.files)
+        """True when nothing needs review: what may never enter is refused without one."""
+        return not any(file.code in _NEEDS_REVIEW for file in self.files)
 
 
 def deidentify_tree(
@@ -116,7 +111,7 @@ def deidentify_tree(
     numbers = {source: number for number, source in enumerate(places, start=1)}
     rows = [CleanedFile(numbers[fate.source], "set-aside", fate.code) for fate in found.set_aside]
     admitted, refused = _admitted(found.instances, modality)
-    rows += [CleanedFile(numbers[instance.source], "quarantined", reason.rule) for instance, reason in refused]
+    rows += [_quarantined(numbers[instance.source], code) for instance, code in refused]
     for series in _series_of(admitted):
         rows += _cleaned_series(series, out, pseudonyms, config, numbers, private)
     report = CleanTreeReport(tuple(sorted(rows, key=lambda row: row.number)))
@@ -128,10 +123,12 @@ def _place(source: SourceFile) -> tuple[str, str]:
     return str(source.path), source.member or ""
 
 
-def _admitted(
-    instances: Iterable[Instance], modality: Modality
-) -> tuple[list[Instance], list[tuple[Instance, Reason]]]:
-    """What may go on, and what not with its reason: not admissible, mixed up, or there already."""
+def _quarantined(number: int, code: str) -> CleanedFile:
+    return CleanedFile(number, "quarantined", code)
+
+
+def _admitted(instances: Iterable[Instance], modality: Modality) -> tuple[list[Instance], list[tuple[Instance, str]]]:
+    """What may be cleaned, and what not with its code: not admissible, mixed up, or there already."""
     instances = list(instances)
     patients: dict[str, set[str]] = defaultdict(set)
     for instance in instances:
@@ -139,16 +136,14 @@ def _admitted(
     kept, refused, seen = [], [], set()
     for instance in instances:
         study, uid = instance.text("StudyInstanceUID"), instance.text("SOPInstanceUID")
-        reason = admit(instance, modality=modality)
-        if reason is None and study and len(patients[study]) > 1:
-            reason = _MIXED
-        if reason is None and uid and uid in seen:
-            reason = _DUPLICATE
+        against = admit(instance, modality=modality)
+        is_mixed = bool(study) and len(patients[study]) > 1
+        code = against.rule if against else "mixed-patients" if is_mixed else "duplicate" if uid and uid in seen else ""
         seen.add(uid)
-        if reason is None:
-            kept.append(instance)
+        if code:
+            refused.append((instance, code))
         else:
-            refused.append((instance, reason))
+            kept.append(instance)
     return kept, refused
 
 
@@ -169,24 +164,36 @@ def _cleaned_series(
     numbers: Mapping[SourceFile, int],
     private: Path | None,
 ) -> list[CleanedFile]:
-    pixels = {instance.source: _pixels(instance) for instance in series}
-    if _looks_like_text([values for values in pixels.values() if values is not None], series[0], pseudonyms, private):
-        return [CleanedFile(numbers[instance.source], "quarantined", _TEXT.rule) for instance in series]
+    images = {instance.source: _read(instance) for instance in series}
+    if _looks_like_text([image.pixels for image in images.values() if image], series[0], pseudonyms, private):
+        return [_quarantined(numbers[instance.source], "text-suspected") for instance in series]
     rows = []
     for number, instance in enumerate(series, start=1):
-        values = pixels[instance.source]
-        output = None if values is None else _write(instance, values, number, out, pseudonyms, config)
-        row = CleanedFile(numbers[instance.source], "written", output=output or "")
-        rows.append(row if output else CleanedFile(row.number, "quarantined", _UNREADABLE.rule))
+        image = images[instance.source]
+        output = None if image is None else _write(instance, image, number, out, pseudonyms, config)
+        place = numbers[instance.source]
+        rows.append(CleanedFile(place, "written", output=output) if output else _quarantined(place, "unreadable"))
     return rows
 
 
-def _pixels(instance: Instance) -> NDArray[np.integer] | None:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Image:
+    """Stored values of all frames, and whether their encoding altered them."""
+
+    pixels: NDArray[np.integer]
+    is_lossy: bool
+
+
+def _read(instance: Instance) -> _Image | None:
     try:
-        frames = [read_slice(frame) for frame in frames_of(instance)]
+        with opened(instance.source) as file:
+            reader = PixelReader(file)
+            frames = [reader.read(frame) for frame in frames_of(instance)]
     except PipelineError:
         return None
-    return frames[0] if len(frames) == 1 else np.stack(frames)
+    except ARCHIVE_FAULTS:
+        return None
+    return _Image(frames[0] if len(frames) == 1 else np.stack(frames), reader.is_lossy)
 
 
 def _looks_like_text(
@@ -213,7 +220,7 @@ def _looks_like_text(
 
 def _write(
     instance: Instance,
-    pixels: NDArray[np.integer],
+    image: _Image,
     number: int,
     out: Path,
     pseudonyms: Pseudonyms,
@@ -223,7 +230,9 @@ def _write(
     try:
         with opened(instance.source) as file:
             dataset = dcmread(file, stop_before_pixels=True, force=True)
-        clean = deidentify(dataset, pseudonyms, config, is_text_free=True, pixels=pixels).dataset
+        clean = deidentify(
+            dataset, pseudonyms, config, is_text_free=True, pixels=image.pixels, is_lossy=image.is_lossy
+        ).dataset
     except PrivacyError:
         return None
     except READ_FAULTS:
@@ -236,7 +245,7 @@ def _write(
 
 def _csv(rows: Iterable[Mapping[str, Any]]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, REPORT_COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()

@@ -41,6 +41,7 @@ from pipeline.dicom.deid.allowlist import (
 from pipeline.dicom.deid.value_rules import DAY_SECONDS, Subject, parsed_date, parsed_time, parts_of
 from pipeline.dicom.read.by_pydicom import READ_FAULTS
 from pipeline.dicom.read.header import plain_value
+from pipeline.dicom.read.syntaxes import Loss, loss_of
 
 JSON: TypeAlias = str | int | float | bool | list["JSON"] | dict[str, "JSON"] | None
 
@@ -53,9 +54,6 @@ MAX_EARLY_SECONDS = 3_600
 
 UTF_8 = "ISO_IR 192"
 """Character set of everything written (PS3.3 C.12.1.1.2), whatever the source's was."""
-
-LOSSY_SYNTAXES = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 81, 91, 203))
-"""Encodings that alter pixels (PS3.5 A.4); once decoded, only LossyImageCompression tells of it."""
 
 MAX_DS_CHARACTERS = 16
 _DATE_PARTNERS = {f"{event}Date": f"{event}Time" for event in ("Study", "Series", "Acquisition", "Content")}
@@ -73,7 +71,7 @@ OPTION_CODES = {
 _ENCODED_VRS = frozenset(("LO", "LT", "PN", "SH", "ST", "UT"))
 _PLAIN_VRS = _ENCODED_VRS | {"AE", "AS", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "SL", "SS", "TM", "UI", "UL", "US"}
 
-_TAGS = {
+_TAG_OF = {
     keyword: Tag(tag)
     for keyword in (
         *ALLOWED,
@@ -94,7 +92,7 @@ _TAGS = {
     )
     if (tag := tag_for_keyword(keyword)) is not None
 }
-_VRS = {keyword: dictionary_VR(tag) for keyword, tag in _TAGS.items()}
+_VRS = {keyword: dictionary_VR(tag) for keyword, tag in _TAG_OF.items()}
 _Read: TypeAlias = Callable[[str], object]
 
 
@@ -147,6 +145,7 @@ def deidentify(
     *,
     is_text_free: bool = False,
     pixels: NDArray[np.integer] | None = None,
+    is_lossy: bool | None = None,
 ) -> Deidentified:
     """A new dataset that holds nothing of the old one but what the allow-list lets pass.
 
@@ -157,11 +156,13 @@ def deidentify(
         is_text_free: True when its series was searched for burned-in text and none was found; only then the Clean
             Pixel Data Option is claimed.
         pixels: its stored values, cut to their bits, where they are decoded already.
+        is_lossy: whether its codestream says that pixels were altered; None where nobody looked, so that every syntax
+            that can lose anything counts.
 
     Raises:
         PrivacyError: when a UID that everything hangs on is missing, or pixels cannot be decoded.
     """
-    read = _reader(dataset)
+    read = _reader(dataset, is_lossy=is_lossy)
     clean = _rebuilt(TOP_LEVEL, read, _subject(read, pseudonyms, config))
     _add_pixels(clean, pixels_of(dataset) if pixels is None else pixels)
     kept = tuple(element.keyword for element in clean)
@@ -186,7 +187,7 @@ def _subject(read: _Read, pseudonyms: Pseudonyms, config: DeidentificationConfig
     return Subject(pseudonyms, config.options, patient_id, pseudonyms.patient(patient_id), begun)
 
 
-def _reader(dataset: Dataset) -> _Read:
+def _reader(dataset: Dataset, *, is_lossy: bool | None) -> _Read:
     """Plain values of a dataset by keyword; None for what is absent, empty or unreadable.
 
     UIDs and the patient, which an image cannot be without, are made up from its neighbours where an export emptied
@@ -202,7 +203,8 @@ def _reader(dataset: Dataset) -> _Read:
     replaced["StudyInstanceUID"] = _plain_of(dataset, "StudyInstanceUID") or (series and f"study of {series}")
     patient = _plain_of(dataset, "PatientID") or f"patient of {replaced['StudyInstanceUID']}"
     replaced["PatientID"] = replaced["PatientName"] = patient
-    if _plain_of(meta, "TransferSyntaxUID") in LOSSY_SYNTAXES:
+    syntax = _plain_of(meta, "TransferSyntaxUID")
+    if is_lossy or (is_lossy is None and syntax and loss_of(str(syntax)) is not Loss.NEVER):
         replaced["LossyImageCompression"] = "01"
     return lambda keyword: replaced[keyword] if keyword in replaced else _plain_of(dataset, keyword)
 
@@ -262,7 +264,7 @@ def _items(value: object) -> Iterator[Dataset]:
 
 def _plain_of(dataset: Dataset, keyword: str) -> object:
     """A value in plain Python types; None when absent, empty or unreadable."""
-    tag = _TAGS[keyword]
+    tag = _TAG_OF[keyword]
     if tag not in dataset.keys():  # noqa: SIM118 - the view is ten times as fast
         return None
     try:
@@ -304,7 +306,7 @@ def _put(dataset: Dataset, keyword: str, value: object) -> None:
         written = DicomSequence(value or [])  # type: ignore[arg-type]
     if isinstance(written, tuple):
         written = list(written)
-    dataset.add(DataElement(_TAGS[keyword], vr, written, validation_mode=pydicom_config.IGNORE))
+    dataset.add(DataElement(_TAG_OF[keyword], vr, written, validation_mode=pydicom_config.IGNORE))
 
 
 def _decimal(value: object) -> object:
@@ -328,7 +330,7 @@ def _add_pixels(clean: Dataset, stored: NDArray[np.integer]) -> None:
     _put(clean, "HighBit", bits - 1)
     data = stored.tobytes()
     vr = "OW" if stored.dtype.itemsize > 1 else "OB"
-    clean.add(DataElement(_TAGS["PixelData"], vr, data + b"\0" * (len(data) % 2)))
+    clean.add(DataElement(_TAG_OF["PixelData"], vr, data + b"\0" * (len(data) % 2)))
 
 
 def pixels_of(dataset: Dataset) -> NDArray[np.integer]:

@@ -18,6 +18,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO, BinaryIO
 
+from pipeline.core.files import GZIP_MAGIC
+from pipeline.core.problems import meaning_of
 from pipeline.core.records import Fate, FileFate, SourceFile
 
 HEAD_BYTES = 8192
@@ -47,8 +49,6 @@ ARCHIVE_FAULTS: tuple[type[Exception], ...] = (
 
 DICOMDIR = "DICOMDIR"
 """The index of a medium, in its uppermost folder (PS3.10 8.6)."""
-
-_GZIP = b"\x1f\x8b"
 
 Stamp = tuple[int, int, int, int]
 """Device, inode, size and time of change (ns): a file with the same four is the same file."""
@@ -84,7 +84,7 @@ def walk(paths: Iterable[Path]) -> Iterator[Folder | FileFate]:
         try:
             status = path.stat()
         except OSError as error:
-            yield _fate(path, "unreachable", f"cannot be opened ({type(error).__name__})")
+            yield _fate(path, "unreachable", f"the path cannot be opened ({type(error).__name__})")
             continue
         if stat.S_ISDIR(status.st_mode):
             yield from _walk_folder(path, visited)
@@ -117,14 +117,14 @@ def _walk_folder(root: Path, visited: set[tuple[int, int]]) -> Iterator[Folder |
             try:
                 status = os.stat(within + name)  # noqa: PTH116 - half a scan of unchanged files is spent here
             except OSError:
-                yield _fate(folder / name, "dangling-link", "vanished, or a link to nothing")
+                yield _fate(folder / name, "dangling-link", meaning_of("dangling-link"))
                 continue
             if stat.S_ISREG(status.st_mode):
                 files.append((name, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)))
             elif stat.S_ISDIR(status.st_mode):
                 pending.append(folder / name)
             else:
-                yield _fate(folder / name, "not-a-file", "a device, socket or pipe, not a file")
+                yield _fate(folder / name, "not-a-file", meaning_of("not-a-file"))
         if files:
             yield Folder(folder, tuple(files))
 
@@ -135,14 +135,14 @@ def _fate(path: Path, code: str, reason: str) -> FileFate:
 
 def is_archive(head: bytes) -> bool:
     """True when a file begins like a zip, a tar, or a gzipped tar."""
-    if head.startswith(_GZIP):
+    if head.startswith(GZIP_MAGIC):
         head = gzip_beginning(head) or head
     return head.startswith((b"PK\x03\x04", b"PK\x05\x06")) or head[257:262] == b"ustar"
 
 
 def is_gzip(head: bytes) -> bool:
     """True when a file begins like a gzip, and is no DICOM file whose free preamble happens to."""
-    return head.startswith(_GZIP) and head[128:132] != b"DICM"
+    return head.startswith(GZIP_MAGIC) and head[128:132] != b"DICM"
 
 
 def gzip_beginning(head: bytes) -> bytes:
