@@ -16,6 +16,7 @@ from pipeline.core.volume import LabelMap, Unit, Volume
 from pipeline.dataset.export import export
 from pipeline.dataset.layout import ExportFormat, ReleaseLayout
 from pipeline.dataset.manifest import PATIENT_COLUMNS, ManifestRow, manifest_frame, read_manifest
+from pipeline.dataset.splits import SplitName
 from pipeline.dataset.tables import by_patient
 from pipeline.frames import read_frame
 from pipeline.image.nifti import read_labels, read_volume
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Part: TypeAlias = Literal["train", "val", "test", "test-ood"]
-RELEASE_PARTS: tuple[Part, ...] = get_args(Part)
-SPLITS = ("train", "test", "test-ood")
+PARTS: tuple[Part, ...] = get_args(Part)
+SPLITS = get_args(SplitName)
 
 
 def open_release(folder: str | PathLike[str]) -> Release:
@@ -173,8 +174,8 @@ class Release:
         return self._rows[patient_id, phase]
 
     def _selected(self, part: Part | None, fold: int | None) -> tuple[ManifestRow, ...]:
-        if part is not None and part not in RELEASE_PARTS:
-            raise ReleaseError(f"there is no part {part!r}; choose {', '.join(RELEASE_PARTS)}")
+        if part is not None and part not in PARTS:
+            raise ReleaseError(f"there is no part {part!r}; choose {', '.join(PARTS)}")
         folds = sorted({row.fold for row in self._rows.values() if row.fold is not None})
         if fold is not None and fold not in folds:
             raise ReleaseError(f"there is no fold {fold}; there are {', '.join(map(str, folds))}")

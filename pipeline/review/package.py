@@ -153,8 +153,8 @@ def _case(item: PackageItem, scheme: LabelScheme, unit: Unit) -> _Case:
         **{reading_name(letter): path for letter, path in item.readings.items()},
         **_starters(item, image, scheme, shown),
     }
-    prefix = f"{PACKAGE_CASES}/{item.item_id}"
-    return _Case({f"{prefix}/{name}": content for name, content in files.items()}, jpeg_bytes(picture))
+    folder = f"{PACKAGE_CASES}/{item.item_id}"
+    return _Case({f"{folder}/{name}": content for name, content in files.items()}, jpeg_bytes(picture))
 
 
 def _image_and_mask(item: PackageItem, image: Volume, labels: LabelMap) -> dict[str, Member]:

@@ -14,7 +14,7 @@ from pipeline.pictures.outlines import Outline, drawn_on, label_outlines
 from pipeline.pictures.sheets import captioned, choose_tiles, contact_sheet, most_disputed
 from pipeline.review.pages import READER_COLORS
 
-PREVIEW_TILES = 4
+TILES = 4
 """They fill the width of the start page."""
 
 
@@ -35,7 +35,7 @@ def preview(
         doubtful: slices to look at, where there are no readings that differ.
     """
     wanted = _disputed(list(readings.values())) or dict.fromkeys(doubtful, "look closely")
-    tiles = choose_tiles(labels.voxels, wanted, PREVIEW_TILES)
+    tiles = choose_tiles(labels.voxels, wanted, TILES)
     slices = [tile.index for tile in tiles]
     footprints = [mask.voxels.any(axis=0) for mask in (labels, *readings.values())]
     frame = frame_around(np.any(footprints, axis=0), image.geometry)
@@ -47,7 +47,7 @@ def _disputed(readings: Sequence[LabelMap]) -> dict[int, str]:
     if len(readings) < 2:
         return {}
     differing = np.any([reading.voxels != readings[0].voxels for reading in readings[1:]], axis=0)
-    return most_disputed(np.count_nonzero(differing, axis=(1, 2)).tolist(), PREVIEW_TILES)
+    return most_disputed(np.count_nonzero(differing, axis=(1, 2)).tolist(), TILES)
 
 
 def _outlines(labels: LabelMap, readings: Mapping[str, LabelMap], slices: list[int]) -> Sequence[Outline]:

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.core.errors import PipelineError, ReleaseError, StorageError
 from pipeline.core.volume import Unit
-from pipeline.dataset.reading import RELEASE_PARTS, Release, open_release
+from pipeline.dataset.reading import PARTS, Release, open_release
 from tests.dataset.conftest import VOXEL_ML, box_labels, image_of
 
 
@@ -108,7 +108,7 @@ def test_a_part_that_is_not_there_is_refused(release: Release, part: str | None,
             ask(part, fold=fold)
 
 
-@pytest.mark.parametrize("part", RELEASE_PARTS)
+@pytest.mark.parametrize("part", PARTS)
 def test_torch_batches_samples(release: Release, part: str):
     torch_data = pytest.importorskip("torch.utils.data")
     samples = release.to_torch(part, fold=0 if part in ("train", "val") else None)

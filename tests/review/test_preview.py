@@ -10,7 +10,7 @@ from pipeline.core.labels import COLORS, Label
 from pipeline.core.volume import LabelMap, Volume
 from pipeline.pictures.frame import TILE_PX
 from pipeline.review.pages import READER_COLORS
-from pipeline.review.preview import PREVIEW_TILES, preview
+from pipeline.review.preview import TILES, preview
 
 SHAPE = (20, 100, 100)
 GEOMETRY = Geometry.from_axes(SHAPE, spacing_mm=(5, 1, 1))
@@ -26,7 +26,7 @@ def box(rows: slice, columns: slice, slices: slice = slice(2, 18), value: int = 
 
 def tiles_with(picture: np.ndarray, color: tuple[int, int, int]) -> list[int]:
     found = (picture == color).all(axis=2)
-    return [place for place in range(PREVIEW_TILES) if found[:, place * TILE_PX : (place + 1) * TILE_PX].any()]
+    return [place for place in range(TILES) if found[:, place * TILE_PX : (place + 1) * TILE_PX].any()]
 
 
 def test_the_mask_to_edit_is_outlined_in_the_colours_of_the_labels():
@@ -34,7 +34,7 @@ def test_the_mask_to_edit_is_outlined_in_the_colours_of_the_labels():
     lesion = labels.voxels.copy()
     lesion[10, 45:50, 45:50] = 2
     picture = preview(BLACK, LabelMap(lesion, GEOMETRY), {}, SHOWN, (4,))
-    assert picture.shape == (TILE_PX, PREVIEW_TILES * TILE_PX, 3)
+    assert picture.shape == (TILE_PX, TILES * TILE_PX, 3)
     assert tiles_with(picture, COLORS[Label.LIVER]) == [0, 1, 2, 3]
     assert tiles_with(picture, COLORS[Label.LESION]) == [2]  # 3, 5, then 11 of most lesion, then 18
 
@@ -58,7 +58,7 @@ def test_what_one_reader_alone_saw_lies_in_the_picture_too():
 def test_without_any_label_there_is_a_picture():
     nothing = box(slice(0, 0), slice(0, 0))
     for readings in ({}, {"A": nothing}, {"A": nothing, "B": nothing}):
-        assert preview(BLACK, nothing, readings, SHOWN).shape == (TILE_PX, PREVIEW_TILES * TILE_PX, 3)
+        assert preview(BLACK, nothing, readings, SHOWN).shape == (TILE_PX, TILES * TILE_PX, 3)
     thin = Geometry.from_axes((1, 4, 5), spacing_mm=(5, 1, 1))
     one = preview(Volume(np.zeros((1, 4, 5), np.int16), thin), LabelMap(np.zeros((1, 4, 5), np.uint8), thin), {}, SHOWN)
     assert one.shape == (TILE_PX, TILE_PX, 3)

@@ -70,8 +70,10 @@ class CleanTreeReport(Tabular):
 
     def rows(self) -> Sequence[Mapping[str, Any]]:
         """One row a file, as in `report.csv`."""
-        cells = ((file.number, file.action, file.code, file.output) for file in self.files)
-        return [dict(zip(REPORT_COLUMNS, row, strict=True)) for row in cells]
+        return [
+            dict(zip(REPORT_COLUMNS, (file.number, file.action, file.code, file.output), strict=True))
+            for file in self.files
+        ]
 
     def counts(self) -> dict[str, int]:
         """How many files were written, and how many each code kept out."""
