@@ -26,7 +26,7 @@ from pipeline.core.records import Instance, Problem, Series, SeriesFacts, Severi
 from pipeline.core.volume import AIR_HU, Unit, Volume
 from pipeline.dicom.group.grid import TILTED, axes, gaps_mm, vector
 from pipeline.dicom.read import header as words
-from pipeline.dicom.read.pixels import LOSSY_SYNTAXES, PixelReader, SliceError
+from pipeline.dicom.read.pixels import PixelReader, SliceError
 from pipeline.dicom.read.sources import ARCHIVE_FAULTS, each_opened
 
 AXIAL_TOLERANCE_DEG = 5.0
@@ -97,6 +97,16 @@ class _Rescale:
         return self.slope.is_integer() and self.intercept.is_integer()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Filled:
+    """Voxels; padding and loss by slice; False for a value too large for int16."""
+
+    voxels: NDArray[np.int16] | NDArray[np.float32]
+    padded: list[int]
+    lossy: list[bool]
+    fits: bool
+
+
 def read_series(series: Series, *, allow_tilt: bool = False) -> Conversion:
     """The volume of a series, with where each slice came from and everything doubtful about it.
 
@@ -112,12 +122,12 @@ def read_series(series: Series, *, allow_tilt: bool = False) -> Conversion:
     rescales = [_rescale(slice_) for slice_ in series.instances]
     is_ct = series.first.text("Modality") == "CT"
     whole = all(rescale.is_whole for rescale in rescales)
-    voxels, padded, fits = _filled(series.instances, rescales, geometry, whole=whole, is_ct=is_ct)
-    if not fits:
-        voxels, padded, _ = _filled(series.instances, rescales, geometry, whole=False, is_ct=is_ct)
-    records = tuple(map(_record, series.instances, rescales, padded))
-    problems = (*series.problems, *_value_problems(series.instances, rescales, sum(padded)))
-    return Conversion(Volume(voxels, geometry, Unit.HU if is_ct else Unit.INTENSITY), records, problems)
+    filled = _filled(series.instances, rescales, geometry, whole=whole, is_ct=is_ct)
+    if not filled.fits:
+        filled = _filled(series.instances, rescales, geometry, whole=False, is_ct=is_ct)
+    records = tuple(map(_record, series.instances, rescales, filled.padded))
+    problems = (*series.problems, *_value_problems(series.instances, rescales, filled))
+    return Conversion(Volume(filled.voxels, geometry, Unit.HU if is_ct else Unit.INTENSITY), records, problems)
 
 
 def _usable_geometry(series: Series, *, allow_tilt: bool) -> Geometry:
@@ -144,13 +154,13 @@ def _rescale(slice_: Instance) -> _Rescale:
 
 def _filled(
     slices: Sequence[Instance], rescales: Sequence[_Rescale], geometry: Geometry, *, whole: bool, is_ct: bool
-) -> tuple[NDArray[np.int16] | NDArray[np.float32], list[int], bool]:
-    """Voxels, padding by slice, and False when a value does not fit into int16; files are read side by side."""
+) -> _Filled:
+    """The slices read, files side by side."""
     voxels = _room_for(geometry, np.dtype(np.int16 if whole else np.float32))
-    padded = [0] * len(slices)
+    padded, lossy = [0] * len(slices), [False] * len(slices)
 
     def fill(share: Sequence[int]) -> bool:
-        for index, stored in _read_all(slices, share):
+        for index, stored, lossy[index] in _read_all(slices, share):
             padding = _padding(stored, slices[index]) if is_ct else None
             if padding is None and voxels.dtype == np.int16 and _shifted(stored, rescales[index], voxels[index]):
                 continue
@@ -168,7 +178,7 @@ def _filled(
     faults = [fault for share in filled if (fault := share.exception()) is not None]
     if faults:
         raise _first(faults, slices)
-    return voxels, padded, all(share.result() for share in filled)
+    return _Filled(voxels, padded, lossy, all(share.result() for share in filled))
 
 
 def _first(faults: Sequence[BaseException], slices: Sequence[Instance]) -> BaseException:
@@ -209,8 +219,8 @@ def _shifted(stored: NDArray[np.integer], rescale: _Rescale, out: NDArray[Any]) 
     return True
 
 
-def _read_all(slices: Sequence[Instance], share: Sequence[int]) -> Iterator[tuple[int, NDArray[np.integer]]]:
-    """Stored values of some slices with their indices; each file is opened once for all its frames."""
+def _read_all(slices: Sequence[Instance], share: Sequence[int]) -> Iterator[tuple[int, NDArray[np.integer], bool]]:
+    """Index and stored values of some slices, and whether they lost anything; a file is opened once for its frames."""
     indices: dict[SourceFile, list[int]] = defaultdict(list)
     for index in share:
         indices[slices[index].source].append(index)
@@ -219,7 +229,7 @@ def _read_all(slices: Sequence[Instance], share: Sequence[int]) -> Iterator[tupl
         for source, file in each_opened(indices):
             reader = PixelReader(file)
             for index in indices[source]:
-                yield index, reader.read(slices[index])
+                yield index, reader.read(slices[index]), reader.is_lossy
             del unread[source]
     except ARCHIVE_FAULTS as error:
         raise SliceError(f"a slice cannot be opened ({type(error).__name__})", next(iter(unread))) from None
@@ -277,8 +287,8 @@ def _record(slice_: Instance, rescale: _Rescale, padded: int) -> SliceRecord:
     )
 
 
-def _value_problems(slices: Sequence[Instance], rescales: Sequence[_Rescale], padded: int) -> list[Problem]:
-    first = slices[0]
+def _value_problems(slices: Sequence[Instance], rescales: Sequence[_Rescale], filled: _Filled) -> list[Problem]:
+    first, padded = slices[0], sum(filled.padded)
     problems = []
     if padded:
         message = f"{padded} voxels were padding and became air ({AIR_HU} HU)"
@@ -287,7 +297,7 @@ def _value_problems(slices: Sequence[Instance], rescales: Sequence[_Rescale], pa
             problems.append(Problem("padding-in-tissue", Severity.FLAG, "the padding value could also be tissue"))
     if first.text("PhotometricInterpretation") == "MONOCHROME1":
         problems.append(Problem("monochrome1", Severity.NOTE, "shown inverted by viewers; values are kept as stored"))
-    if any(_is_lossy(slice_) for slice_ in slices):
+    if any(filled.lossy) or any(slice_.text("LossyImageCompression") == "01" for slice_ in slices):
         problems.append(Problem("lossy", Severity.FLAG, "compressed with loss: values are near the true ones only"))
     if any("ModalityLUTSequence" in slice_.header for slice_ in slices):
         problems.append(
@@ -298,10 +308,6 @@ def _value_problems(slices: Sequence[Instance], rescales: Sequence[_Rescale], pa
     if first.text("Modality") == "CT":
         problems.extend(_unit_problems(slices, rescales))
     return problems
-
-
-def _is_lossy(slice_: Instance) -> bool:
-    return slice_.text("LossyImageCompression") == "01" or slice_.text(words.TRANSFER_SYNTAX) in LOSSY_SYNTAXES
 
 
 def _padding_could_be_tissue(slice_: Instance, rescale: _Rescale) -> bool:

@@ -23,6 +23,7 @@ from typing import cast
 
 from isal import isal_zlib
 from pyarrow import ArrowException, parquet
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 MAX_DEPTH = 4
 """Archives inside archives are opened this deep."""
@@ -38,7 +39,7 @@ _EMBEDDED = re.compile(rb";base64,([A-Za-z0-9+/]{64,}={0,2})")
 
 _PIXEL_TAG = b"\xe0\x7f\x10\x00"
 _SEQUENCE_END = b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
-_DEFLATED_SYNTAX = b"1.2.840.10008.1.2.1.99"
+_DEFLATED_SYNTAX = DeflatedExplicitVRLittleEndian.encode()
 _NIFTI_HEADER_BYTES = 352
 _GZIP_MAGIC = b"\x1f\x8b"
 _ISAL_ERROR = cast("type[Exception]", isal_zlib.IsalError)  # its stub calls the class an instance

@@ -28,9 +28,9 @@ from pipeline.dicom.deid.deidentify import deidentify
 from pipeline.dicom.deid.encode import file_bytes
 from pipeline.dicom.group.series import frames_of
 from pipeline.dicom.read.by_pydicom import READ_FAULTS
-from pipeline.dicom.read.pixels import read_slice
+from pipeline.dicom.read.pixels import PixelReader
 from pipeline.dicom.read.scan import scan
-from pipeline.dicom.read.sources import opened
+from pipeline.dicom.read.sources import ARCHIVE_FAULTS, opened
 from pipeline.frames import Tabular
 from pipeline.text.find import find_text
 from pipeline.text.suspects import is_read, montage
@@ -169,24 +169,36 @@ def _cleaned_series(
     numbers: Mapping[SourceFile, int],
     private: Path | None,
 ) -> list[CleanedFile]:
-    pixels = {instance.source: _pixels(instance) for instance in series}
-    if _looks_like_text([values for values in pixels.values() if values is not None], series[0], pseudonyms, private):
+    images = {instance.source: _read(instance) for instance in series}
+    if _looks_like_text([image.pixels for image in images.values() if image], series[0], pseudonyms, private):
         return [CleanedFile(numbers[instance.source], "quarantined", _TEXT.rule) for instance in series]
     rows = []
     for number, instance in enumerate(series, start=1):
-        values = pixels[instance.source]
-        output = None if values is None else _write(instance, values, number, out, pseudonyms, config)
+        image = images[instance.source]
+        output = None if image is None else _write(instance, image, number, out, pseudonyms, config)
         row = CleanedFile(numbers[instance.source], "written", output=output or "")
         rows.append(row if output else CleanedFile(row.number, "quarantined", _UNREADABLE.rule))
     return rows
 
 
-def _pixels(instance: Instance) -> NDArray[np.integer] | None:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Image:
+    """Stored values of all frames, and whether their encoding altered them."""
+
+    pixels: NDArray[np.integer]
+    is_lossy: bool
+
+
+def _read(instance: Instance) -> _Image | None:
     try:
-        frames = [read_slice(frame) for frame in frames_of(instance)]
+        with opened(instance.source) as file:
+            reader = PixelReader(file)
+            frames = [reader.read(frame) for frame in frames_of(instance)]
     except PipelineError:
         return None
-    return frames[0] if len(frames) == 1 else np.stack(frames)
+    except ARCHIVE_FAULTS:
+        return None
+    return _Image(frames[0] if len(frames) == 1 else np.stack(frames), reader.is_lossy)
 
 
 def _looks_like_text(
@@ -213,7 +225,7 @@ def _looks_like_text(
 
 def _write(
     instance: Instance,
-    pixels: NDArray[np.integer],
+    image: _Image,
     number: int,
     out: Path,
     pseudonyms: Pseudonyms,
@@ -223,7 +235,9 @@ def _write(
     try:
         with opened(instance.source) as file:
             dataset = dcmread(file, stop_before_pixels=True, force=True)
-        clean = deidentify(dataset, pseudonyms, config, is_text_free=True, pixels=pixels).dataset
+        clean = deidentify(
+            dataset, pseudonyms, config, is_text_free=True, pixels=image.pixels, is_lossy=image.is_lossy
+        ).dataset
     except PrivacyError:
         return None
     except READ_FAULTS:

@@ -41,6 +41,7 @@ from pipeline.dicom.deid.allowlist import (
 from pipeline.dicom.deid.value_rules import DAY_SECONDS, Subject, parsed_date, parsed_time, parts_of
 from pipeline.dicom.read.by_pydicom import READ_FAULTS
 from pipeline.dicom.read.header import plain_value
+from pipeline.dicom.read.syntaxes import Loss, loss_of
 
 JSON: TypeAlias = str | int | float | bool | list["JSON"] | dict[str, "JSON"] | None
 
@@ -53,9 +54,6 @@ MAX_EARLY_SECONDS = 3_600
 
 UTF_8 = "ISO_IR 192"
 """Character set of everything written (PS3.3 C.12.1.1.2), whatever the source's was."""
-
-LOSSY_SYNTAXES = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 81, 91, 203))
-"""Encodings that alter pixels (PS3.5 A.4); once decoded, only LossyImageCompression tells of it."""
 
 MAX_DS_CHARACTERS = 16
 _DATE_PARTNERS = {f"{event}Date": f"{event}Time" for event in ("Study", "Series", "Acquisition", "Content")}
@@ -147,6 +145,7 @@ def deidentify(
     *,
     is_text_free: bool = False,
     pixels: NDArray[np.integer] | None = None,
+    is_lossy: bool | None = None,
 ) -> Deidentified:
     """A new dataset that holds nothing of the old one but what the allow-list lets pass.
 
@@ -157,11 +156,13 @@ def deidentify(
         is_text_free: True when its series was searched for burned-in text and none was found; only then the Clean
             Pixel Data Option is claimed.
         pixels: its stored values, cut to their bits, where they are decoded already.
+        is_lossy: whether its codestream says that pixels were altered; None where nobody looked, so that every syntax
+            that can lose anything counts.
 
     Raises:
         PrivacyError: when a UID that everything hangs on is missing, or pixels cannot be decoded.
     """
-    read = _reader(dataset)
+    read = _reader(dataset, is_lossy=is_lossy)
     clean = _rebuilt(TOP_LEVEL, read, _subject(read, pseudonyms, config))
     _add_pixels(clean, pixels_of(dataset) if pixels is None else pixels)
     kept = tuple(element.keyword for element in clean)
@@ -186,7 +187,7 @@ def _subject(read: _Read, pseudonyms: Pseudonyms, config: DeidentificationConfig
     return Subject(pseudonyms, config.options, patient_id, pseudonyms.patient(patient_id), begun)
 
 
-def _reader(dataset: Dataset) -> _Read:
+def _reader(dataset: Dataset, *, is_lossy: bool | None) -> _Read:
     """Plain values of a dataset by keyword; None for what is absent, empty or unreadable.
 
     UIDs and the patient, which an image cannot be without, are made up from its neighbours where an export emptied
@@ -202,7 +203,8 @@ def _reader(dataset: Dataset) -> _Read:
     replaced["StudyInstanceUID"] = _plain_of(dataset, "StudyInstanceUID") or (series and f"study of {series}")
     patient = _plain_of(dataset, "PatientID") or f"patient of {replaced['StudyInstanceUID']}"
     replaced["PatientID"] = replaced["PatientName"] = patient
-    if _plain_of(meta, "TransferSyntaxUID") in LOSSY_SYNTAXES:
+    syntax = _plain_of(meta, "TransferSyntaxUID")
+    if is_lossy or (is_lossy is None and syntax and loss_of(str(syntax)) is not Loss.NEVER):
         replaced["LossyImageCompression"] = "01"
     return lambda keyword: replaced[keyword] if keyword in replaced else _plain_of(dataset, keyword)
 

@@ -15,6 +15,7 @@ from pipeline.dicom.group.split import MIN_SLICES, Part, at_one_place, by_geomet
 from pipeline.dicom.read import header as words
 from pipeline.dicom.read.kinds import REASONS, is_colour, is_monochrome, why_no_slice
 from pipeline.dicom.read.pixels import same_pixels
+from pipeline.dicom.read.syntaxes import DEFLATED
 
 _WHERE_NOT_WHAT = frozenset({words.PIXEL_OFFSET, words.PIXEL_LENGTH, words.TRANSFER_SYNTAX})
 """Header keys that may differ between two copies of one object."""
@@ -284,7 +285,7 @@ def _pixel_problems(slices: Sequence[Instance]) -> list[Problem]:
 
 
 def _has_no_pixels(slice_: Instance) -> bool:
-    deflated = slice_.text(words.TRANSFER_SYNTAX) == "1.2.840.10008.1.2.1.99"
+    deflated = slice_.text(words.TRANSFER_SYNTAX) == DEFLATED
     return not deflated and words.PIXEL_OFFSET not in slice_.header
 
 

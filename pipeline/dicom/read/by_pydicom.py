@@ -22,6 +22,7 @@ from pydicom.tag import BaseTag, Tag
 
 from pipeline.dicom.read import header as words
 from pipeline.dicom.read.header import Value, charset_of, creator_tag, plain_value, private_b_value
+from pipeline.dicom.read.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, GE_PRIVATE, IMPLICIT
 
 MAX_FRAMES = 50_000
 """A 4D perfusion CT has a few thousand frames; a header that claims more is not believed."""
@@ -53,13 +54,6 @@ READ_FAULTS: tuple[type[Exception], ...] = (
     zlib.error,
 )
 """What pydicom raises on damaged or hostile files."""
-
-DEFLATED = "1.2.840.10008.1.2.1.99"
-BIG_ENDIAN = "1.2.840.10008.1.2.2"
-EXPLICIT = "1.2.840.10008.1.2.1"
-IMPLICIT = "1.2.840.10008.1.2"
-GE_PRIVATE = "1.2.840.113619.5.2"
-"""Implicit VR little endian, but for the pixels, which are big endian (GE's conformance statements)."""
 
 _FRAME_NAMES = {
     "ImagePositionPatient": "ImagePositionPatient",

@@ -7,7 +7,7 @@ so that a damaged codestream never passes as an image of another size.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from typing import Any, BinaryIO
 
@@ -19,33 +19,18 @@ from pydicom.encaps import generate_fragments, generate_frames
 from pipeline.core.errors import DicomError
 from pipeline.core.records import Instance, SourceFile
 from pipeline.dicom.read import header as words
-from pipeline.dicom.read.by_pydicom import (
-    BIG_ENDIAN,
-    DEFLATED,
-    EXPLICIT,
-    GE_PRIVATE,
-    IMPLICIT,
-    READ_FAULTS,
-    read_inflated_pixels,
-)
+from pipeline.dicom.read.by_pydicom import READ_FAULTS, read_inflated_pixels
+from pipeline.dicom.read.codestreams import is_lossy, jpeg_2000_frame, jpeg_frame
 from pipeline.dicom.read.sources import ARCHIVE_FAULTS, MAX_FILE_BYTES, opened
+from pipeline.dicom.read.syntaxes import BIG_ENDIAN, DEFLATED, GE_PRIVATE, SYNTAXES, Codec, Loss, loss_of
 
 Decoder = Callable[[bytes], NDArray[Any]]
 
 MAX_SLICE_PIXELS = 1 << 26
 """8192 x 8192: no tomographic slice is larger; a header that claims more is not believed."""
 
-LOSSY_SYNTAXES = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})
-"""JPEG baseline and extended; JPEG-LS and JPEG 2000 may be either, LossyImageCompression tells."""
-
 _PIXEL_ELEMENT = (words.PIXEL_TAG >> 16, words.PIXEL_TAG & 0xFFFF)
-_NATIVE = frozenset({IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED, GE_PRIVATE})
-_RLE = "1.2.840.10008.1.2.5"
 _RLE_HEADER_BYTES = 64
-_JPEG = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70))
-_JPEG_LS = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (80, 81))
-_JPEG_2000 = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (90, 91, 201, 202, 203))
-_JPEG_FRAME_MARKERS = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xF7})
 _DECODE_FAULTS: tuple[type[Exception], ...] = (*READ_FAULTS, *ARCHIVE_FAULTS, imagecodecs.DelayedImportError)
 
 
@@ -86,13 +71,18 @@ def same_pixels(one: Instance, other: Instance) -> bool:
 
 
 class PixelReader:
-    """The slices in one open file, whose frames are found once for all of them."""
+    """The slices in one open file, whose frames are found once for all of them.
+
+    Attributes:
+        is_lossy: True when a slice that was read is compressed with loss, by its syntax or its codestream.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._codestreams: list[bytes] | None = None
         self._inflated: bytes | None = None
         self._has_sound_end = False
+        self.is_lossy = False
 
     def read(self, slice_: Instance) -> NDArray[Any]:
         """Stored values of a slice in this file, as `read_slice`."""
@@ -110,11 +100,16 @@ class PixelReader:
         if not 0 < rows * columns <= MAX_SLICE_PIXELS or allocated not in (8, 16, 32) or not 0 < bits <= allocated:
             raise SliceError(f"impossible image of {rows} x {columns} pixels of {allocated} bits", slice_.source)
         syntax = slice_.text(words.TRANSFER_SYNTAX)
-        if syntax in _NATIVE:
+        codec = SYNTAXES[syntax].codec if syntax in SYNTAXES else None
+        if codec is None:
+            raise SliceError("its transfer syntax has no free decoder here", slice_.source)
+        if codec is Codec.NATIVE:
             values = self._native(slice_, rows * columns, allocated)
             unused = _unused_low_bits(slice_, allocated, bits)
             return (values >> unused if unused else values).reshape(rows, columns), bits
-        values, precision = _decoded(self._codestream(slice_), syntax, slice_.source, (rows, columns, allocated))
+        codestream = self._codestream(slice_)
+        values, precision = _decoded(codestream, codec, slice_.source, (rows, columns, allocated))
+        self.is_lossy |= loss_of(syntax) is Loss.ALWAYS or is_lossy(codestream, codec)
         if values.shape != (rows, columns):
             raise _other_size(values.shape, (rows, columns), slice_.source)
         _require_known_sign(values, slice_, precision, bits)
@@ -222,21 +217,19 @@ def _whole(content: bytes) -> bytes:
 
 
 def _decoded(
-    codestream: bytes, syntax: str, source: SourceFile, image: tuple[int, int, int]
+    codestream: bytes, codec: Codec, source: SourceFile, image: tuple[int, int, int]
 ) -> tuple[NDArray[Any], int]:
     """Values of a codestream and its bits a sample; what it says of its size is looked at before it is decoded."""
     rows, columns, allocated = image
-    if syntax == _RLE:
+    if codec is Codec.RLE:
         _require_sound_segments(codestream, allocated // 8, source)
         dtype = np.dtype(f"<u{allocated // 8}")
         return np.frombuffer(imagecodecs.dicomrle_decode(codestream, dtype), dtype).reshape(rows, columns), allocated
-    for syntaxes, size_of, decode in _DECODERS:
-        if syntax in syntaxes:
-            precision, *size = size_of(codestream)
-            if size != [rows, columns]:
-                raise _other_size(tuple(size), (rows, columns), source)
-            return decode(codestream), precision
-    raise SliceError("its transfer syntax has no free decoder here", source)
+    frame_of, decode = _DECODERS[codec]
+    precision, *size = frame_of(codestream)
+    if size != [rows, columns]:
+        raise _other_size(tuple(size), (rows, columns), source)
+    return decode(codestream), precision
 
 
 def _other_size(found: tuple[int, ...], expected: tuple[int, int], source: SourceFile) -> SliceError:
@@ -251,29 +244,8 @@ def _require_sound_segments(codestream: bytes, count: int, source: SourceFile) -
         raise SliceError("its RLE segments lie where none can be", source)
 
 
-def _jpeg_frame(codestream: bytes) -> tuple[int, int, int]:
-    """Bits a sample, rows and columns, from the frame header (ISO 10918-1 B.2.2, ISO 14495-1 C.2.2)."""
-    place = 2
-    while place + 9 < len(codestream):
-        if codestream[place] != 0xFF:
-            raise ValueError("no marker where one must be")
-        marker = codestream[place + 1]
-        if marker in _JPEG_FRAME_MARKERS:
-            precision, rows, columns = struct.unpack_from(">BHH", codestream, place + 4)
-            return precision, rows, columns
-        place += 1 if marker == 0xFF else 2 + struct.unpack_from(">H", codestream, place + 2)[0]
-    raise ValueError("no frame header")
-
-
-def _jpeg_2000_frame(codestream: bytes) -> tuple[int, int, int]:
-    """Bits a sample, rows and columns, from the SIZ marker segment (ISO 15444-1 A.5.1)."""
-    start = codestream.index(b"\xff\x4f\xff\x51")
-    right, bottom, left, top = struct.unpack_from(">4I", codestream, start + 8)
-    return (codestream[start + 42] & 0x7F) + 1, bottom - top, right - left
-
-
-_DECODERS: tuple[tuple[frozenset[str], Callable[[bytes], tuple[int, int, int]], Decoder], ...] = (
-    (_JPEG, _jpeg_frame, imagecodecs.jpeg8_decode),
-    (_JPEG_LS, _jpeg_frame, imagecodecs.jpegls_decode),
-    (_JPEG_2000, _jpeg_2000_frame, imagecodecs.jpeg2k_decode),
-)
+_DECODERS: Mapping[Codec, tuple[Callable[[bytes], tuple[int, int, int]], Decoder]] = {
+    Codec.JPEG: (jpeg_frame, imagecodecs.jpeg8_decode),
+    Codec.JPEG_LS: (jpeg_frame, imagecodecs.jpegls_decode),
+    Codec.JPEG_2000: (jpeg_2000_frame, imagecodecs.jpeg2k_decode),
+}

@@ -11,7 +11,7 @@ from typing import BinaryIO, TypeAlias
 
 from pipeline.core.records import Fate, FileFate, Instance, SourceFile
 from pipeline.dicom.read import header as words
-from pipeline.dicom.read.by_pydicom import DEFLATED, READ_FAULTS, read_slowly
+from pipeline.dicom.read.by_pydicom import READ_FAULTS, read_slowly
 from pipeline.dicom.read.index import Content, Entry, Index
 from pipeline.dicom.read.sources import (
     HEAD_BYTES,
@@ -24,6 +24,7 @@ from pipeline.dicom.read.sources import (
     members,
     walk,
 )
+from pipeline.dicom.read.syntaxes import DEFLATED
 from pipeline.dicom.read.walker import Verdict, Walker
 
 LONG_HEAD_BYTES = 1 << 18

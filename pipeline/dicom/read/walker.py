@@ -20,12 +20,9 @@ from typing import Final
 
 from pipeline.dicom.read import header as words
 from pipeline.dicom.read.header import charset_of, creator_tag, plain_value, private_b_value
+from pipeline.dicom.read.syntaxes import BIG_ENDIAN, DEFLATED, GE_PRIVATE, IMPLICIT, SYNTAXES
 
-IMPLICIT: Final = "1.2.840.10008.1.2"
-_SYNTAXES: Final = frozenset(
-    {IMPLICIT, "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.5"}
-    | {f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70, 80, 81, 90, 91, 201, 202, 203)}
-)
+_SYNTAXES: Final = SYNTAXES.keys() - {DEFLATED, BIG_ENDIAN, GE_PRIVATE}
 
 _UNDEFINED: Final = 0xFFFFFFFF
 _ITEM: Final = 0xFFFEE000

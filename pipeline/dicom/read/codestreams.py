@@ -1,0 +1,85 @@
+"""What a compressed image says of itself before it is decoded: bits a sample, size, and whether anything was lost."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+from pipeline.dicom.read.syntaxes import Codec
+
+_JPEG_FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xF7})
+_JPEG_LOSSLESS_FRAMES = frozenset({0xC3, 0xC7})
+_JPEG_SCAN = 0xDA
+"""Markers of frame and scan headers: ISO 10918-1 table B.1, ISO 14495-1 C.1 for JPEG-LS (0xF7)."""
+
+_J2K_BEGINNING = b"\xff\x4f\xff\x51"
+_J2K_CODING_STYLE = 0xFF52
+_J2K_TILE = 0xFF90
+_J2K_REVERSIBLE = 1
+"""Markers SOC and SIZ, COD and SOT, and the code of the 5-3 wavelet: ISO 15444-1 A.2 and table A.20."""
+
+
+def jpeg_frame(codestream: bytes) -> tuple[int, int, int]:
+    """Bits a sample, rows and columns, from the frame header (ISO 10918-1 B.2.2, ISO 14495-1 C.2.2)."""
+    for marker, place in _jpeg_segments(codestream):
+        if marker in _JPEG_FRAMES:
+            precision, rows, columns = struct.unpack_from(">BHH", codestream, place + 2)
+            return precision, rows, columns
+    raise ValueError("no frame header")
+
+
+def jpeg_2000_frame(codestream: bytes) -> tuple[int, int, int]:
+    """Bits a sample, rows and columns, from the SIZ marker segment (ISO 15444-1 A.5.1)."""
+    start = codestream.index(_J2K_BEGINNING)
+    right, bottom, left, top = struct.unpack_from(">4I", codestream, start + 8)
+    return (codestream[start + 42] & 0x7F) + 1, bottom - top, right - left
+
+
+def is_lossy(codestream: bytes, codec: Codec) -> bool:
+    """True when the encoder altered pixels, as far as the headers of the codestream tell.
+
+    JPEG by its process, JPEG-LS by the error it allows (NEAR), both by bits they leave out, JPEG 2000 by its wavelet:
+    9-7 rounds, 5-3 does not. A 5-3 stream whose encoder left out its last bit planes looks whole; only
+    LossyImageCompression tells of it.
+    """
+    if codec is Codec.JPEG_2000:
+        return not _is_reversible(codestream)
+    if codec in (Codec.JPEG, Codec.JPEG_LS):
+        return _jpeg_is_lossy(codestream)
+    return False
+
+
+def _jpeg_is_lossy(codestream: bytes) -> bool:
+    frame = 0
+    for marker, place in _jpeg_segments(codestream):
+        if marker in _JPEG_FRAMES:
+            frame = marker
+        if marker == _JPEG_SCAN:
+            near, _, dropped = codestream[place + 3 + 2 * codestream[place + 2] :][:3]
+            return bool(dropped & 0x0F) or (near > 0 if frame == 0xF7 else frame not in _JPEG_LOSSLESS_FRAMES)
+    raise ValueError("no scan header")
+
+
+def _jpeg_segments(codestream: bytes) -> Iterator[tuple[int, int]]:
+    """Markers up to the pixels, and where the length of each segment stands."""
+    place = 2
+    while place + 9 < len(codestream):
+        if codestream[place] != 0xFF:
+            raise ValueError("no marker where one must be")
+        marker = codestream[place + 1]
+        if marker == 0xFF:
+            place += 1
+            continue
+        yield marker, place + 2
+        place += 2 + struct.unpack_from(">H", codestream, place + 2)[0]
+
+
+def _is_reversible(codestream: bytes) -> bool:
+    place = codestream.index(_J2K_BEGINNING) + 2
+    while True:
+        marker, length = struct.unpack_from(">HH", codestream, place)
+        if marker == _J2K_CODING_STYLE:
+            return codestream[place + 13] == _J2K_REVERSIBLE
+        if marker == _J2K_TILE:
+            raise ValueError("no coding style")
+        place += 2 + length
