@@ -182,7 +182,7 @@ def _joint_review(joint: Joint) -> Reason | None:
     differing = int(joint.counts[(joint.patterns != joint.patterns[:, :1]).any(axis=1)].sum())
     if len(joint.raters) != 2 or not differing:
         return None
-    return Reason("two-raters", f"{differing} voxels differ between the two raters; review them together")
+    return Reason("two-raters", f"the two raters differ in {differing} voxels; review them together")
 
 
 def _ties(joint: Joint, decision: Decision, most: float) -> Reason | None:
@@ -190,7 +190,7 @@ def _ties(joint: Joint, decision: Decision, most: float) -> Reason | None:
     union = int(joint.counts[(joint.patterns > 0).any(axis=1)].sum())
     if len(joint.raters) < 3 or tied <= most * union:
         return None
-    return Reason("ties", f"{tied} of {union} marked voxels are tied, at most {most:.2%} may be")
+    return Reason("ties", f"{tied} of {union} marked voxels are tied (limit {most:.2%})")
 
 
 def _volume_spread(joint: Joint, limits: AdjudicateConfig) -> Reason | None:
@@ -199,7 +199,7 @@ def _volume_spread(joint: Joint, limits: AdjudicateConfig) -> Reason | None:
     if spread <= limits.max_volume_difference_ml:
         return None
     limit = limits.max_volume_difference_ml
-    return Reason("volume-difference", f"lesion volumes differ by {spread:.1f} ml, at most {limit:.1f} ml may be")
+    return Reason("volume-difference", f"lesion volumes differ by {spread:.1f} ml (limit {limit:.1f} ml)")
 
 
 def _low_dice(joint: Joint, structure: Structure, limits: AdjudicateConfig) -> Reason | None:
@@ -211,19 +211,18 @@ def _low_dice(joint: Joint, structure: Structure, limits: AdjudicateConfig) -> R
     a, b = min(low, key=low.__getitem__)
     return Reason(
         "low-dice",
-        f"{structure}: Dice {low[a, b]:.3f} between {joint.raters[a]} and {joint.raters[b]}, "
-        f"expected at least {limits.min_dice:.3f}",
+        f"{structure}: Dice {low[a, b]:.3f} between {joint.raters[a]} and {joint.raters[b]} "
+        f"(limit {limits.min_dice:.3f})",
     )
 
 
 def _minority_lesion(lesion: JointLesion, raters: int) -> Reason | None:
     if 2 * lesion.seen_by > raters:
         return None
-    return Reason(
-        "minority-lesion",
-        f"lesion {lesion.number} of {lesion.union_ml:.3g} ml on slices {lesion.first_slice} to {lesion.last_slice} was "
-        f"marked by {lesion.seen_by} of {raters} raters ({lesion.pattern})",
-    )
+    first, last = lesion.first_slice + 1, lesion.last_slice + 1
+    slices = f"slice {first}" if first == last else f"slices {first} to {last}"
+    size = f"lesion {lesion.number} of {lesion.union_ml:.3g} ml on {slices}"
+    return Reason("minority-lesion", f"{lesion.seen_by} of {raters} raters marked {size}")
 
 
 def _voxels(decision: Decision, joint: Joint) -> dict[str, int]:

@@ -103,21 +103,23 @@ def pixel_facts(image: Volume) -> PixelFacts:
 
 def quality_problems(quality: ImageQuality, unit: Unit = Unit.HU) -> tuple[Problem, ...]:
     """What a person should look at; intensities of MR have no scale, so there only the coverage counts."""
-    problems = [_look("liver-cut", f"the liver ends at the {side}") for side in quality.cut]
+    problems = [_look("liver-cut", f"the liver reaches the {side}: part of it may be missing") for side in quality.cut]
     if unit is not Unit.HU:
         return tuple(problems)
     if quality.noise_hu > MAX_NOISE_HU:
-        problems.append(_look("noise", f"noise of {quality.noise_hu:.0f} HU, expected at most {MAX_NOISE_HU:.0f}"))
+        problems.append(_look("noise", f"noise of {quality.noise_hu:.0f} HU, expected at most {MAX_NOISE_HU:.0f} HU"))
     if quality.metal_ml > MAX_METAL_ML:
-        problems.append(_look("metal", f"{quality.metal_ml:.1f} ml of metal beside the liver: look for streaks"))
+        problems.append(
+            _look("metal", f"{quality.metal_ml:.1f} ml of metal on liver slices, expected at most {MAX_METAL_ML:g} ml")
+        )
     if quality.motion_mm > MAX_MOTION_MM:
         problems.append(
-            _look("motion", f"the skin jumps by {quality.motion_mm:.1f} mm, expected at most {MAX_MOTION_MM:.0f}")
+            _look("motion", f"the skin jumps by {quality.motion_mm:.1f} mm, expected at most {MAX_MOTION_MM:.0f} mm")
         )
     low, high = LIVER_HU
     if not math.isnan(quality.liver_hu) and not low <= quality.liver_hu <= high:
         problems.append(
-            _look("liver-hu", f"the liver's median is {quality.liver_hu:.0f} HU, expected {low:.0f} to {high:.0f}")
+            _look("liver-hu", f"median of the liver {quality.liver_hu:.0f} HU, expected {low:.0f} to {high:.0f} HU")
         )
     return tuple(problems)
 
@@ -144,4 +146,4 @@ def _cut_sides(whole: NDArray[np.bool_]) -> tuple[str, ...]:
 
 
 def _look(code: str, message: str) -> Problem:
-    return Problem(code, Severity.FLAG, message, "look at the volume on the quality page")
+    return Problem(code, Severity.FLAG, message)

@@ -126,7 +126,7 @@ def _verdict(
 def _incomplete(chosen: Mapping[Phase, str], config: Config) -> tuple[Reason, ...]:
     missing = [phase for phase in config.phases.required if phase not in chosen]
     if not chosen and missing:
-        return (Reason("phases-complete", "none of the required phases is there"),)
+        return (Reason("phases-complete", "none of the required phases was found"),)
     if missing and config.phases.missing == "exclude":
         return (Reason("phases-complete", f"missing {', '.join(missing)}"),)
     return ()

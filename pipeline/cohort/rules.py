@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from pipeline.cohort.decisions import Decision
 from pipeline.core.config import Config
+from pipeline.core.problems import meaning_of
 from pipeline.core.records import Patient, PhaseGuess, PixelFacts, Problem, Reason, SeriesFacts, Severity
 
 _RULE_OF_PROBLEM = MappingProxyType({"too-few-slices": "slice-count", "tilted": "tilt"})
@@ -67,7 +68,7 @@ def screen_series(candidate: Candidate, config: Config) -> tuple[Reason, ...]:
     refused = [problem for problem in candidate.problems if problem.severity is Severity.REFUSE]
     reasons = [Reason(_RULE_OF_PROBLEM.get(problem.code, problem.code), problem.message) for problem in refused]
     if not candidate.is_usable and not refused:
-        reasons.append(Reason("unusable", "no volume can be made of its slices"))
+        reasons.append(Reason("unusable", meaning_of("unusable")))
     known = {reason.rule for reason in reasons}
     for rule, check in SERIES_RULES.items():
         message = check(candidate, config)
@@ -98,46 +99,46 @@ def rule_place(rule: str) -> tuple[int, str]:
     return RULE_ORDER.index(rule) if rule in RULE_ORDER else 0, rule
 
 
-def _outside(value: float | None, bounds: tuple[float, float] | None, unit: str) -> str | None:
+def _outside(what: str, value: float | None, bounds: tuple[float, float] | None, unit: str) -> str | None:
     """What is wrong with a number that must lie within bounds; None when nothing is, or no bounds are set."""
     if bounds is None:
         return None
     low, high = bounds
     if value is None:
-        return f"not stated, expected {low:g} to {high:g} {unit}"
-    return None if low <= round(value, 3) <= high else f"{value:g} {unit}, expected {low:g} to {high:g} {unit}"
+        return f"{what} not stated, expected {low:g} to {high:g} {unit}"
+    return None if low <= round(value, 3) <= high else f"{what} {value:g} {unit}, expected {low:g} to {high:g} {unit}"
 
 
 def _modality(candidate: Candidate, config: Config) -> str | None:
     wanted, found = config.dataset.modality, candidate.facts.modality
-    return None if found == wanted else f"{found or 'not stated'}, expected {wanted}"
+    return None if found == wanted else f"modality {found or 'not stated'}, expected {wanted}"
 
 
 def _image_type(candidate: Candidate, config: Config) -> str | None:
     derived = sorted(_SECONDARY_IMAGES.intersection(candidate.facts.image_type))
-    return f"{derived[0]} is not an original axial image" if derived else None
+    return f"ImageType {derived[0]}, expected an original axial image" if derived else None
 
 
 def _thickness(candidate: Candidate, config: Config) -> str | None:
-    return _outside(candidate.facts.slice_thickness_mm, config.inclusion.slice_thickness_mm, "mm")
+    return _outside("slice thickness", candidate.facts.slice_thickness_mm, config.inclusion.slice_thickness_mm, "mm")
 
 
 def _spacing(candidate: Candidate, config: Config) -> str | None:
     if not candidate.is_usable:
         return None  # slices that form no volume have no spacing, and are refused for that already
-    return _outside(candidate.facts.slice_spacing_mm, config.inclusion.slice_spacing_mm, "mm")
+    return _outside("slice spacing", candidate.facts.slice_spacing_mm, config.inclusion.slice_spacing_mm, "mm")
 
 
 def _pixel_spacing(candidate: Candidate, config: Config) -> str | None:
-    pixels = candidate.facts.pixel_spacing_mm or (None,)
-    return next(filter(None, (_outside(value, config.inclusion.pixel_spacing_mm, "mm") for value in pixels)), None)
+    pixels, bounds = candidate.facts.pixel_spacing_mm or (None,), config.inclusion.pixel_spacing_mm
+    return next(filter(None, (_outside("pixel spacing", value, bounds, "mm") for value in pixels)), None)
 
 
 def _matrix(candidate: Candidate, config: Config) -> str | None:
     wanted, found = config.inclusion.matrix, candidate.facts.matrix
     if wanted is None or found == wanted:
         return None
-    return f"{'x'.join(map(str, found)) if found else 'not stated'}, expected {'x'.join(map(str, wanted))}"
+    return f"matrix {'x'.join(map(str, found)) if found else 'not stated'}, expected {'x'.join(map(str, wanted))}"
 
 
 def _slice_count(candidate: Candidate, config: Config) -> str | None:
@@ -151,23 +152,23 @@ def _coverage(candidate: Candidate, config: Config) -> str | None:
 
 
 def _kvp(candidate: Candidate, config: Config) -> str | None:
-    return _outside(candidate.facts.kvp, config.inclusion.kvp, "kV")
+    return _outside("tube voltage", candidate.facts.kvp, config.inclusion.kvp, "kV")
 
 
 def _kernel(candidate: Candidate, config: Config) -> str | None:
     wanted, found = config.inclusion.kernels, candidate.facts.kernel
     if wanted is None or any(fnmatchcase(found.upper(), pattern.upper()) for pattern in wanted):
         return None
-    return f"{found or 'not stated'}, expected one of {', '.join(wanted)}"
+    return f"kernel {found or 'not stated'}, expected one of {', '.join(wanted)}"
 
 
 def _axial(candidate: Candidate, config: Config) -> str | None:
-    return None if candidate.facts.is_axial else "slices do not lie across the body's axis within 5 degrees"
+    return None if candidate.facts.is_axial else "the slices are not axial within 5 degrees"
 
 
 def _tilt(candidate: Candidate, config: Config) -> str | None:
     tilted = candidate.facts.is_tilted and not config.inclusion.allow_tilt
-    return "the gantry was tilted: slices are stacked aslant" if tilted else None
+    return meaning_of("tilt") if tilted else None
 
 
 def _noise(candidate: Candidate, config: Config) -> str | None:
@@ -182,7 +183,7 @@ def _metal(candidate: Candidate, config: Config) -> str | None:
 
 def _motion(candidate: Candidate, config: Config) -> str | None:
     pixels, limit = candidate.pixels, config.inclusion.max_motion_mm
-    return _above(pixels.motion_mm, limit, "jump of the skin from slice to slice", "mm") if pixels else None
+    return _above(pixels.motion_mm, limit, "largest jump of the skin between slices", "mm") if pixels else None
 
 
 def _above(found: float, limit: float | None, what: str, unit: str) -> str | None:
@@ -190,17 +191,18 @@ def _above(found: float, limit: float | None, what: str, unit: str) -> str | Non
     if limit is None or found <= limit:
         return None
     if math.isnan(found):
-        return f"{what}: cannot be measured here"
-    return f"{what}: {found:.1f} {unit}, expected at most {limit:g} {unit}"
+        return f"{what} cannot be measured, expected at most {limit:g} {unit}"
+    return f"{what} {found:.1f} {unit}, expected at most {limit:g} {unit}"
 
 
 def _phase_known(candidate: Candidate, config: Config) -> str | None:
     unknown = candidate.agreed_phase.phase is None and not candidate.agreed_phase.needs_person
-    return "nothing in text or timing tells the phase" if unknown else None
+    return meaning_of("phase-unknown") if unknown else None
 
 
 def _phase_agreed(candidate: Candidate, config: Config) -> str | None:
-    return "the evidence for the phase disagrees; a person must decide" if candidate.agreed_phase.needs_person else None
+    needs_review = "needs review: text and timing disagree about the phase"
+    return needs_review if candidate.agreed_phase.needs_person else None
 
 
 def _phase_wanted(candidate: Candidate, config: Config) -> str | None:
@@ -211,12 +213,12 @@ def _phase_wanted(candidate: Candidate, config: Config) -> str | None:
 
 def _not_rejected(candidate: Candidate, config: Config) -> str | None:
     rejected = candidate.decision is not None and candidate.decision.phase is None
-    return "a person decided that it must not be used" if rejected else None
+    return meaning_of("rejected") if rejected else None
 
 
 def _one_patient(candidate: Candidate, config: Config) -> str | None:
     doubtful = candidate.contradiction and candidate.decision is None
-    return f"one patient number, but {candidate.contradiction}; a person must decide" if doubtful else None
+    return f"needs review: one patient number, but {candidate.contradiction}" if doubtful else None
 
 
 Rule = Callable[[Candidate, Config], str | None]

@@ -68,7 +68,7 @@ def choose(
     ranked = sorted(visits, key=lambda visit: _completeness(visits[visit], required), reverse=True)
     best = visits[ranked[0]]
     if len(ranked) > 1 and _completeness(best, required) == _completeness(visits[ranked[1]], required):
-        tied = Reason("tied", "two studies are equally complete and of one date; a person must choose")
+        tied = Reason("tied", "needs review: two studies of one date are equally complete")
         return Choice(lost={candidate.key: tied for candidate in candidates})
     lost = {other.key: _lesser_visit(best, visits[visit], required) for visit in ranked[1:] for other in visits[visit]}
     return _one_a_phase(best, lost)
@@ -84,7 +84,7 @@ def _lesser_visit(best: Sequence[Candidate], other: Sequence[Candidate], require
     more, fewer = (_completeness(visit, required)[0] for visit in (best, other))
     if more > fewer:
         return Reason("not-preferred", f"another study has {more} of the required phases, this one {fewer}")
-    return Reason("not-preferred", "a later study is as complete")
+    return Reason("not-preferred", "a later study is equally complete")
 
 
 def _one_a_phase(visit: Sequence[Candidate], lost: dict[str, Reason]) -> Choice:
@@ -94,7 +94,7 @@ def _one_a_phase(visit: Sequence[Candidate], lost: dict[str, Reason]) -> Choice:
         rivals = sorted((c for c in visit if c.agreed_phase.phase is phase), key=_preference)
         if len(rivals) > 1 and _preference(rivals[0]) == _preference(rivals[1]):
             equal = [rival for rival in rivals if _preference(rival) == _preference(rivals[0])]
-            tied = Reason("tied", f"{len(equal)} series are equally good for {phase}; a person must choose")
+            tied = Reason("tied", f"needs review: {len(equal)} series are equally good for {phase}")
             lost.update({rival.key: tied for rival in equal})
             lost.update({rival.key: _loses(rivals[0], rival) for rival in rivals[len(equal) :]})
         elif rivals:
@@ -128,7 +128,7 @@ def _moment(acquisition_datetime: str) -> int:
 
 PREFERENCES: Mapping[str, Callable[[Candidate], float]] = MappingProxyType(
     {
-        "a person's word": lambda candidate: candidate.decision is None,
+        "a decision by a person": lambda candidate: candidate.decision is None,
         "a softer kernel": lambda candidate: kernel_rank(candidate.facts.kernel),
         "thinner slices": lambda candidate: round(candidate.facts.slice_thickness_mm or 99.0, 1),
         "closer slices": lambda candidate: round(candidate.facts.slice_spacing_mm or 99.0, 1),

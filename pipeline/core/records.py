@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from pipeline.core.geometry import Geometry
+from pipeline.core.problems import fix_of
 
 
 class Phase(StrEnum):
@@ -42,16 +43,20 @@ class Problem:
     """Something wrong with data, as a row of a table; collected, never raised.
 
     Attributes:
-        code: short fixed word for grouping, such as "missing-slices".
+        code: one of `core.problems.PROBLEMS`, such as "missing-slices".
         severity: what follows from it.
         message: what was found and what was expected, with no patient data and no source path.
-        fix: what a person can do about it; empty where nothing can be done.
+        fix: what a person can do about it, the code's own where none is given; empty where nothing can be done.
     """
 
     code: str
     severity: Severity
     message: str
     fix: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.fix:
+            object.__setattr__(self, "fix", fix_of(self.code))
 
     def about(self, what: str) -> Problem:
         """The same problem with what it concerns before its message, such as "P0001 C1"."""
@@ -82,7 +87,7 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True)
 class FileFate:
-    """What became of one file and why; `code` and `reason` hold no patient data."""
+    """What became of one file and why: a code of `core.problems.PROBLEMS`, and a sentence without patient data."""
 
     source: SourceFile
     fate: Fate
@@ -168,7 +173,7 @@ class SeriesFacts:
         study_date: "YYYYMMDD" as in the header. Private.
         acquisition_datetime: "YYYYMMDDHHMMSS" of the earliest slice, the part that is known. Private.
         is_axial: True when the normal lies within 5 degrees of the patient's long axis.
-        is_tilted: True when the slices are stacked aslant, as with a tilted gantry.
+        is_tilted: True when the gantry was tilted, so that the grid is sheared.
         description: SeriesDescription and ProtocolName, decoded. Private.
     """
 
@@ -226,7 +231,10 @@ class PhaseGuess:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a series or a patient was kept out: a rule's name and what it found, without patient data."""
+    """Why something was kept out or needs review: a code of `core.problems.PROBLEMS`, and what was found.
+
+    Neither holds patient data.
+    """
 
     rule: str
     message: str

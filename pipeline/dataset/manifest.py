@@ -146,7 +146,7 @@ def check_table(rows: Sequence[ManifestRow]) -> tuple[Problem, ...]:
     first: dict[str, ManifestRow] = {}
     for row in rows:
         if (row.patient_id, row.phase) in seen:
-            problems.append(_problem("duplicate-row", f"{row.patient_id} {row.phase} stands in two rows"))
+            problems.append(_problem("duplicate-row", f"{row_name(row)} is in two rows"))
         seen.add((row.patient_id, row.phase))
         other = first.setdefault(row.patient_id, row)
         problems += [
@@ -203,4 +203,4 @@ def _cell(value: object) -> str:
 
 
 def _problem(code: str, message: str) -> Problem:
-    return Problem(code, Severity.REFUSE, message, "cut the release again")
+    return Problem(code, Severity.REFUSE, message)

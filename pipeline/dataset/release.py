@@ -6,7 +6,7 @@ The same inputs give the same bytes. Files that the version before already has b
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from pipeline.core.files import (
     write_text,
 )
 from pipeline.core.labels import LabelScheme
+from pipeline.core.problems import CUT_AGAIN, FINISH_REVIEW
 from pipeline.core.records import Problem, Severity
 from pipeline.dataset.croissant import croissant
 from pipeline.dataset.datacard import datacard_text
@@ -115,18 +116,22 @@ def cut(inputs: ReleaseInputs, releases: Path, *, leak_check: LeakCheck, jobs: i
 
 def refusals(inputs: ReleaseInputs) -> tuple[Problem, ...]:
     """Why these inputs may not go out; empty when they may."""
-    messages = []
+    found = []
     if not VERSION.fullmatch(inputs.version):
-        messages.append(("version", f"{inputs.version} is no version; use three numbers such as 1.0.0"))
+        found.append(_refused("version", f"{inputs.version} is not a version of three numbers, such as 1.0.0"))
     if not inputs.volumes:
-        messages.append(("empty", "there is no volume to release"))
+        found.append(_refused("empty", "there is no volume to release", FINISH_REVIEW))
     names = [volume.name for volume in inputs.volumes]
-    messages += [("twice", f"{name} comes twice") for name in sorted({n for n in names if names.count(n) > 1})]
+    found += [_refused("twice", f"{name} comes twice") for name in sorted({n for n in names if names.count(n) > 1})]
     for volume in inputs.volumes:
-        messages += [(code, f"{volume.name}: {message}") for code, message in _open_points(volume, inputs.min_raters)]
+        found += _open_points(volume, inputs.min_raters)
         if volume.case_id not in inputs.patients:
-            messages.append(("no-patient", f"{volume.name}: no clinical facts, not even unknown ones"))
-    return tuple(Problem(code, Severity.REFUSE, message, "finish the review first") for code, message in messages)
+            found.append(_refused("no-patient", f"{volume.name}: no clinical facts, not even unknown ones", CUT_AGAIN))
+    return tuple(found)
+
+
+def _refused(code: str, message: str, fix: str = "") -> Problem:
+    return Problem(code, Severity.REFUSE, message, fix)
 
 
 def require_ready(inputs: ReleaseInputs) -> None:
@@ -155,17 +160,16 @@ def _versions(releases: Path) -> list[Path]:
     return sorted(found, key=lambda path: _numbers(path.name))
 
 
-def _open_points(volume: ReleaseVolume, min_raters: int) -> list[tuple[str, str]]:
+def _open_points(volume: ReleaseVolume, min_raters: int) -> Iterator[Problem]:
     review = volume.review
-    points = []
     wanted = max(1, min_raters)
     if len(review.raters) < wanted:
-        points.append(("missing-reviews", f"{len(review.raters)} of {wanted} reviews are there"))
+        yield _refused("missing-reviews", f"{volume.name}: {len(review.raters)} of {wanted} reviews are there")
     if review.undecided_voxels:
-        points.append(("undecided", f"{review.undecided_voxels} voxels are undecided"))
+        yield _refused("undecided", f"{volume.name}: {review.undecided_voxels} voxels are undecided")
     if review.open_reasons and not review.adjudicator:
-        points.append(("adjudication", f"waits for adjudication ({', '.join(review.open_reasons)})"))
-    return points
+        reasons = ", ".join(review.open_reasons)
+        yield _refused("adjudication", f"{volume.name}: the lead radiologist has not decided yet ({reasons})")
 
 
 def _fill(layout: ReleaseLayout, inputs: ReleaseInputs, previous: Path | None, jobs: int) -> None:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import DicomError, GeometryError
 from pipeline.core.geometry import Geometry
+from pipeline.core.problems import meaning_of
 from pipeline.core.records import Instance, Problem, Series, SeriesFacts, Severity, SourceFile
 from pipeline.core.volume import AIR_HU, Unit, Volume
 from pipeline.dicom.group.grid import TILTED, axes, gaps_mm, vector
@@ -291,20 +292,18 @@ def _value_problems(slices: Sequence[Instance], rescales: Sequence[_Rescale], fi
     first, padded = slices[0], sum(filled.padded)
     problems = []
     if padded:
-        message = f"{padded} voxels were padding and became air ({AIR_HU} HU)"
+        message = f"{padded} voxels of padding were set to air ({AIR_HU} HU)"
         problems.append(Problem("padding", Severity.NOTE, message))
         if any(_padding_could_be_tissue(slice_, rescale) for slice_, rescale in zip(slices, rescales, strict=True)):
-            problems.append(Problem("padding-in-tissue", Severity.FLAG, "the padding value could also be tissue"))
+            problems.append(_flag("padding-in-tissue"))
     if first.text("PhotometricInterpretation") == "MONOCHROME1":
-        problems.append(Problem("monochrome1", Severity.NOTE, "shown inverted by viewers; values are kept as stored"))
+        problems.append(Problem("monochrome1", Severity.NOTE, meaning_of("monochrome1")))
     if any(filled.lossy) or any(slice_.text("LossyImageCompression") == "01" for slice_ in slices):
-        problems.append(Problem("lossy", Severity.FLAG, "compressed with loss: values are near the true ones only"))
+        problems.append(_flag("lossy"))
     if any("ModalityLUTSequence" in slice_.header for slice_ in slices):
-        problems.append(
-            Problem("modality-lut", Severity.FLAG, "a table gives the values their meaning; it is not applied")
-        )
+        problems.append(_flag("modality-lut"))
     if not first.text("Modality"):
-        problems.append(Problem("no-modality", Severity.FLAG, "no modality: what the values mean is not known"))
+        problems.append(_flag("no-modality"))
     if first.text("Modality") == "CT":
         problems.extend(_unit_problems(slices, rescales))
     return problems
@@ -318,13 +317,16 @@ def _padding_could_be_tissue(slice_: Instance, rescale: _Rescale) -> bool:
 def _unit_problems(slices: Sequence[Instance], rescales: Sequence[_Rescale]) -> Iterator[Problem]:
     kinds = {slice_.text("RescaleType").upper() for slice_ in slices} - {"", "HU", "HU_MOD"}
     if kinds:
-        yield Problem("not-hounsfield", Severity.FLAG, "RescaleType says that the values are no Hounsfield units")
+        yield _flag("not-hounsfield")
     low, high = CT_SLOPES
     if any(not low <= rescale.slope <= high or abs(rescale.intercept) > CT_INTERCEPT for rescale in rescales):
-        yield Problem("odd-rescale", Severity.FLAG, "RescaleSlope or RescaleIntercept give no Hounsfield units")
+        yield _flag("odd-rescale")
     if any("RescaleIntercept" not in slice_.header for slice_ in slices):
-        message = "CT without RescaleIntercept; stored values were taken for Hounsfield units"
-        yield Problem("no-rescale", Severity.FLAG, message)
+        yield _flag("no-rescale")
+
+
+def _flag(code: str) -> Problem:
+    return Problem(code, Severity.FLAG, meaning_of(code))
 
 
 def series_facts(series: Series) -> SeriesFacts:

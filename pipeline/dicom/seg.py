@@ -17,8 +17,7 @@ from pydicom.errors import InvalidDicomError
 
 from pipeline.core.errors import DicomError, GeometryError
 from pipeline.core.geometry import Geometry
-
-SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
+from pipeline.dicom.read.kinds import SEGMENTATION
 
 _OFF_GRID = 0.01
 """Largest distance of a frame from its slice, in slices or pixels, that counts as rounding."""
@@ -57,7 +56,7 @@ def read_seg(path: Path) -> Segmentation:
     """
     try:
         dataset = pydicom.dcmread(path)
-        if dataset.get("SOPClassUID") != SEGMENTATION_STORAGE or dataset.get("SegmentationType") != "BINARY":
+        if dataset.get("SOPClassUID") != SEGMENTATION or dataset.get("SegmentationType") != "BINARY":
             raise DicomError(f"{path.name} is no binary DICOM SEG; export the segmentation as one, or as .nii.gz")
         frames = np.asarray(dataset.pixel_array).reshape(-1, int(dataset.Rows), int(dataset.Columns))
         return _assembled(dataset, frames)

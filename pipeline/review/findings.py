@@ -89,7 +89,7 @@ def _unchanged(item_id: str, returned: LabelMap, sent: LabelMap, *, agreed: bool
     return Problem(
         "unchanged",
         Severity.FLAG,
-        f"the mask of {item_id} is exactly the one that was sent, so an edit may not have been saved",
+        f"the mask of {item_id} is exactly the one that was sent: an edit may not have been saved",
         f"save {item_id} again; if it was right as sent, write `agree` into its status in worklist.csv",
     )
 
@@ -129,7 +129,7 @@ def _anothers(item_id: str, owner: str, *, is_sure: bool) -> Problem:
         "wrong-case",
         Severity.REFUSE if is_sure else Severity.FLAG,
         f"the file named {item_id} shows the liver of {owner}",
-        f"open {item_id}, check its mask and save it again; keep the names of the files as they are",
+        f"open {item_id}, check its mask and save it again under the name it was sent with",
     )
 
 
@@ -155,10 +155,10 @@ def _lesion_without_liver(item_id: str, returned: LabelMap) -> Problem | None:
         Severity.FLAG,
         f"the mask of {item_id} has lesions but no liver"
         if all_alone
-        else f"the mask of {item_id} has {alone} lesion part(s) that touch no liver",
+        else f"the mask of {item_id} has lesions that touch no liver, {alone} in total",
         f"save all segments of {item_id} together"
         if all_alone
-        else f"remove the stray strokes in {item_id}, or draw the liver around them",
+        else f"remove the stray strokes in {item_id}, or outline the liver around them",
     )
 
 
@@ -185,7 +185,7 @@ def _gap(item_id: str, whole: Mask, sent: Mask) -> Problem | None:
         "missing-slices",
         Severity.FLAG,
         f"the mask of {item_id} has no liver on slice {shown}, though there is liver above and below",
-        f"draw the liver of {item_id} there, or say in the comment that it is meant",
+        f"outline the liver of {item_id} there, or write in the comment that the gap is intended",
     )
 
 
@@ -202,4 +202,4 @@ def _loose_ends(item_id: str, whole: Mask, sent: Mask) -> Iterator[Problem]:
         yield Problem("separate-parts", Severity.NOTE, f"the liver of {item_id} has {parts} separate parts")
     hollow, hollow_sent = int(np.count_nonzero(holes(whole))), int(np.count_nonzero(holes(sent)))
     if hollow > hollow_sent:
-        yield Problem("holes", Severity.NOTE, f"the liver of {item_id} has holes of {hollow} voxels in all")
+        yield Problem("holes", Severity.NOTE, f"the liver of {item_id} has holes, {hollow} voxels in total")

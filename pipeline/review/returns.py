@@ -60,13 +60,11 @@ def check_each(
         return
     reader = rater or parcel.rater or _only_rater(sent)
     if reader is None:
-        yield refused(
-            "unknown-rater", "nothing tells whose return this is; put it into a folder named by the rater's code"
-        )
+        yield refused("unknown-rater", "nothing says whose return this is")
         return
     checks = _Desk(reader, sent, scheme or LabelScheme()).check(parcel)
     first = next(checks, None)
-    yield first or refused("no-mask", "the return holds no mask; send the files named <item>_mask.nii.gz")
+    yield first or refused("no-mask", "the return holds no mask")
     yield from checks
 
 
@@ -137,7 +135,7 @@ class _Desk:
             return _belongs_to(item, owner)
         image = read_volume(item.image, item.unit)
         if not image.geometry.same_space(sent.geometry):
-            return refused("image-changed", f"the image of {item.item_id} was made anew since; pack it again", item)
+            return refused("image-changed", f"the image of {item.item_id} has changed since it was sent", item)
         others = partial(self._masks_on, sent.geometry, item)
         problems += findings(item.item_id, placement.labels, sent, image, others, agreed=agreed)
         return judged(item, placement.labels, sent, problems, (*reading.repairs, *placement.repairs))
@@ -199,8 +197,8 @@ def _unmatched(number: int, named: Sequence[str]) -> ReturnCheck:
     if len(named) > 1:
         return refused("wrong-case", f"{file} is named for {' and '.join(named)}; save it under one item's name")
     if named:
-        return refused("not-assigned", f"{file} is of {named[0]}, which this rater was not sent; check the package")
-    return refused("unknown-item", f"{file} has a name that is none of the items; save it as <item>_mask.nii.gz")
+        return refused("not-assigned", f"{file} is named for {named[0]}, which this rater was not sent")
+    return refused("unknown-item", f"{file} is named for none of the cases sent")
 
 
 def _by_word(item: SentItem, word: str) -> ReturnCheck | None:
@@ -214,8 +212,8 @@ def _by_word(item: SentItem, word: str) -> ReturnCheck | None:
 
 
 def _two_decisions(item: SentItem, word: str) -> ReturnCheck:
-    sentence = f"for {item.item_id} the worklist chooses reader {word.upper()}, but an edited mask came too"
-    return refused("two-decisions", f"{sentence}; clear the status, or send the mask as it was", item)
+    sentence = f"for {item.item_id} the worklist chooses reader {word.upper()}, and an edited mask came too"
+    return refused("two-decisions", sentence, item)
 
 
 def _one_of(checks: list[ReturnCheck]) -> ReturnCheck:
@@ -245,7 +243,13 @@ def _misplaced(
     if shift_voxels > 0:
         near = found.distance_mm(wanted) <= max(wanted.spacing_mm)
         severity = Severity.FLAG if near else Severity.REFUSE
-        return (Problem("between-voxels", severity, f"{what} lies {shift_voxels:.2f} voxels off its image", fix),)
+        return (
+            Problem(
+                "between-voxels", severity, f"{what} lies {shift_voxels:.2f} voxels off the grid of its image", fix
+            ),
+        )
     if lost_voxels > 0:
-        return (Problem("outside-image", Severity.FLAG, f"{what} reaches {lost_voxels} voxels out of its image", fix),)
+        return (
+            Problem("outside-image", Severity.FLAG, f"{what} has {lost_voxels} labelled voxels outside its image", fix),
+        )
     return ()

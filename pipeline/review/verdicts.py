@@ -17,7 +17,7 @@ from pipeline.review.findings import dice
 
 
 class Verdict(StrEnum):
-    """What becomes of a returned mask: used, used after a listed repair, waits for a person, or is sent for again."""
+    """What becomes of a returned mask: used, used after a listed repair, needs review, or is asked for again."""
 
     ACCEPT = "accept"
     ACCEPT_REPAIRED = "accept_repaired"
@@ -114,9 +114,10 @@ class ReturnCheck:
 
 
 def refused(code: str, sentence: str, item: SentItem | None = None) -> ReturnCheck:
-    """A rejection; what follows a semicolon in its sentence is the fix."""
+    """A rejection; what follows a semicolon in its sentence is the fix, else it is the code's own."""
     found, _, fix = sentence.partition("; ")
-    return ReturnCheck(Verdict.REJECT, found, fix, item, problems=(Problem(code, Severity.REFUSE, found, fix),))
+    problem = Problem(code, Severity.REFUSE, found, fix)
+    return ReturnCheck(Verdict.REJECT, found, problem.fix, item, problems=(problem,))
 
 
 def judged(
@@ -162,5 +163,5 @@ def _verdict(ranked: tuple[Problem, ...], repairs: tuple[str, ...]) -> Verdict:
 
 
 def _good_news(item: SentItem, changed: int, slices: int, repairs: tuple[str, ...]) -> str:
-    edit = f"{changed} voxels changed on {slices} slices" if changed else "the rater agrees with it as sent"
+    edit = f"{changed} voxels changed on {slices} slices" if changed else "accepted as sent"
     return f"the mask of {item.item_id} is good: {'; '.join((edit, *repairs))}"

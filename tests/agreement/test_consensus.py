@@ -61,7 +61,7 @@ def test_a_lesion_that_a_minority_saw_is_listed_though_the_vote_drops_it():
     found = vote(named([seen, missed, missed]), ConsensusConfig(adjudicate=LENIENT))
     assert not (found.labels.voxels == 2).any()
     assert [reason.rule for reason in found.needs_adjudication] == ["minority-lesion"]
-    assert "marked by 1 of 3 raters (100)" in found.needs_adjudication[0].message
+    assert found.needs_adjudication[0].message == "1 of 3 raters marked lesion 1 of 0.01 ml on slice 2"
     lesion = found.explanation().to_json()["lesions"][0]
     assert (lesion["pattern"], lesion["majority_ml"], lesion["union_ml"]) == ("100", 0.0, pytest.approx(0.01))
 
@@ -72,7 +72,7 @@ def test_two_raters_who_differ_are_no_consensus_but_a_joint_review():
     )
     assert "joint review" in found.kind
     assert not (found.labels.voxels == 2).any()
-    assert "2 voxels differ" in found.needs_adjudication[0].message
+    assert "differ in 2 voxels" in found.needs_adjudication[0].message
     assert found.explanation().to_json()["differing_slices"] == [
         {"structure": "lesion", "slice": 1, "disagreeing_voxels": 2, "union_voxels": 2}
     ]

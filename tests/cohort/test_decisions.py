@@ -40,7 +40,7 @@ def test_a_decision_settles_a_tie_and_the_patient_is_complete():
     decided = replace(twin, decision=Decision(Phase.ARTERIAL, "R9"))
     inclusion = screen_cohort([*complete(), decided], {}, config())
     assert inclusion.cases[0].series[Phase.ARTERIAL] == "twin"
-    assert inclusion.won["twin"] == "has a person's word"
+    assert inclusion.won["twin"] == "has a decision by a person"
     assert rules_of(inclusion)["P0001-C1"] == ["not-preferred"]
 
 

@@ -62,10 +62,10 @@ def test_series_equals_its_reference_by_position(name):
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("failing/gantrytilting/001", "14.0 degrees aslant"),
+        ("failing/gantrytilting/001", "gantry tilt of 14.0 degrees"),
         ("failing/notavolume/001", "4 slices lie at one position"),
         ("failing/slicecount/001", "two slices cannot show"),
-        ("failing/sliceincrement/002", "1 slices are missing at a spacing of 0.75 mm"),
+        ("failing/sliceincrement/002", "1 slice is missing at a spacing of 0.75 mm"),
     ],
 )
 def test_unsound_series_is_refused_with_its_reason(name, reason):

@@ -49,7 +49,7 @@ def verify(release: Path, *, leak_check: LeakCheck | None = None, jobs: int = 1)
     layout = ReleaseLayout(release)
     problems = [*_check_sums(layout), *_check_texts(layout)]
     if leak_check:
-        problems += [refused("leak", f"a source identifier in {place}") for place in leak_check(release)]
+        problems += [refused("leak", f"an identifier of the sources in {place}") for place in leak_check(release)]
     try:
         rows = read_manifest(layout.manifest)
     except ReleaseError as error:
@@ -82,13 +82,13 @@ def _check_sums(layout: ReleaseLayout) -> Iterator[Problem]:
         elif found[name].is_symlink():
             yield refused("link", f"{name} is a link to another place, not a file")
         elif found[name].stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH):
-            yield Problem("writable", Severity.NOTE, f"{name} can be written to", "chmod a-w")
+            yield Problem("writable", Severity.NOTE, f"{name} can be written to")
 
 
 def _check_files(layout: ReleaseLayout, rows: Sequence[ManifestRow]) -> Iterator[Problem]:
     """Table against files, both ways, and names that follow from the row."""
     listed = Counter(path for row in rows for path in row.paths)
-    yield from (refused("path-twice", f"{path} stands in two rows") for path, count in listed.items() if count > 1)
+    yield from (refused("path-twice", f"{path} is in two rows") for path, count in listed.items() if count > 1)
     for row in rows:
         names = (image_name, mask_name, liver_mask_name, label_name)
         if row.paths != tuple(name(row.patient_id, row.phase) for name in names):
@@ -98,8 +98,8 @@ def _check_files(layout: ReleaseLayout, rows: Sequence[ManifestRow]) -> Iterator
         for path in files_of(layout.root)
         if path.name.endswith((".nii", ".gz"))
     }
-    yield from (refused("orphan", f"{path} is in no row of the table") for path in sorted(there - listed.keys()))
-    yield from (refused("missing-file", f"{path} is in the table, not there") for path in sorted(listed.keys() - there))
+    yield from (refused("orphan", f"{path} is in no row of the manifest") for path in sorted(there - listed.keys()))
+    yield from (refused("missing-file", f"{path} is listed but not there") for path in sorted(listed.keys() - there))
 
 
 def _check_texts(layout: ReleaseLayout) -> Iterator[Problem]:
@@ -110,7 +110,7 @@ def _check_texts(layout: ReleaseLayout) -> Iterator[Problem]:
         text = path.read_text(encoding="utf-8", errors="replace")
         for what, pattern in TELLTALES.items():
             if pattern.search(text):
-                yield refused("telltale", f"{path.name} holds what looks like {what}", "find where it comes from")
+                yield refused("telltale", f"{path.name} holds what looks like {what}")
 
 
 def _check_twins(checks: Sequence[VolumeCheck]) -> Iterator[Problem]:
@@ -123,5 +123,4 @@ def _check_twins(checks: Sequence[VolumeCheck]) -> Iterator[Problem]:
         ):
             other = seen.setdefault((what, value), check)
             if value and other is not check:
-                message = f"{row_name(check.row)} {what} {row_name(other.row)}"
-                yield refused("twin", message, "find which one is right")
+                yield refused("twin", f"{row_name(check.row)} {what} {row_name(other.row)}")

@@ -14,6 +14,7 @@ from pipeline.core.config import DeidentificationOption as Option
 from pipeline.dicom.deid import value_rules as rule
 from pipeline.dicom.deid import vocabulary
 from pipeline.dicom.deid.value_rules import Rule
+from pipeline.dicom.read.kinds import CT, MR, STORAGE_CLASSES
 
 FAR_MM = 10_000.0
 """Patient coordinates beyond ten metres are no coordinates."""
@@ -39,14 +40,6 @@ class Attribute:
     items: tuple[str, ...] = ()
     is_fact: bool = False
 
-
-STORAGE_CLASSES = {
-    "1.2.840.10008.5.1.4.1.1.2": "CT Image Storage",
-    "1.2.840.10008.5.1.4.1.1.2.1": "Enhanced CT Image Storage",
-    "1.2.840.10008.5.1.4.1.1.4": "MR Image Storage",
-    "1.2.840.10008.5.1.4.1.1.4.1": "Enhanced MR Image Storage",
-}
-"""Storage classes whose objects may be released, by UID (PS3.4 B.5)."""
 
 CODES = {
     ("SCT", "818981001"): "Abdomen",
@@ -456,8 +449,8 @@ EMPTIED = (
 
 EMPTIED_BY_CLASS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "1.2.840.10008.5.1.4.1.1.2": ("KVP",),
-        "1.2.840.10008.5.1.4.1.1.4": ("ScanOptions", "MRAcquisitionType", "EchoTime", "EchoTrainLength"),
+        CT: ("KVP",),
+        MR: ("ScanOptions", "MRAcquisitionType", "EchoTime", "EchoTrainLength"),
     }
 )
 """The same, of one storage class only (Type 2 in PS3.3 C.8.2.1 and C.8.3.1)."""

@@ -22,7 +22,7 @@ from pipeline.core.config import DeidentificationConfig, Modality
 from pipeline.core.errors import PipelineError, PrivacyError
 from pipeline.core.files import PRIVATE_FILE_MODE, make_private_folder, write_atomically, write_text
 from pipeline.core.pseudonyms import Pseudonyms, normalised_patient_id
-from pipeline.core.records import Instance, Reason, SourceFile
+from pipeline.core.records import Instance, SourceFile
 from pipeline.dicom.deid.admission import admit
 from pipeline.dicom.deid.deidentify import deidentify
 from pipeline.dicom.deid.encode import file_bytes
@@ -40,11 +40,7 @@ COLUMNS = ("file", "action", "code", "output")
 NAME_DIGITS = 16
 """Digits of a pseudonymous UID in a folder's name: a million series share one with a chance of 1 in 20,000."""
 
-_MIXED = Reason("mixed-patients", "one study holds images of several patients")
-_DUPLICATE = Reason("duplicate", "another file has the same SOPInstanceUID")
-_TEXT = Reason("text-suspected", "its series looks as if text were burned into the image")
-_UNREADABLE = Reason("unreadable", "its header or pixels cannot be read whole")
-_FOR_A_PERSON = frozenset(reason.rule for reason in (_MIXED, _TEXT, _UNREADABLE))
+_NEEDS_REVIEW = frozenset({"mixed-patients", "text-suspected", "unreadable"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +75,14 @@ class CleanTreeReport(Tabular):
         ]
 
     def counts(self) -> dict[str, int]:
-        """How many files met each fate: "written", or the code that kept them out."""
+        """How many files were written, and how many each code kept out."""
         words = [file.code or file.action for file in self.files]
         return {word: words.count(word) for word in sorted(set(words))}
 
     @property
     def is_clean(self) -> bool:
-        """True when nothing waits for a person: what may never enter is refused without one."""
-        return not any(file.code in _FOR_A_PERSON for file in self.files)
+        """True when nothing needs review: what may never enter is refused without one."""
+        return not any(file.code in _NEEDS_REVIEW for file in self.files)
 
 
 def deidentify_tree(
@@ -116,7 +112,7 @@ def deidentify_tree(
     numbers = {source: number for number, source in enumerate(places, start=1)}
     rows = [CleanedFile(numbers[fate.source], "set-aside", fate.code) for fate in found.set_aside]
     admitted, refused = _admitted(found.instances, modality)
-    rows += [CleanedFile(numbers[instance.source], "quarantined", reason.rule) for instance, reason in refused]
+    rows += [_quarantined(numbers[instance.source], code) for instance, code in refused]
     for series in _series_of(admitted):
         rows += _cleaned_series(series, out, pseudonyms, config, numbers, private)
     report = CleanTreeReport(tuple(sorted(rows, key=lambda row: row.number)))
@@ -128,10 +124,12 @@ def _place(source: SourceFile) -> tuple[str, str]:
     return str(source.path), source.member or ""
 
 
-def _admitted(
-    instances: Iterable[Instance], modality: Modality
-) -> tuple[list[Instance], list[tuple[Instance, Reason]]]:
-    """What may go on, and what not with its reason: not admissible, mixed up, or there already."""
+def _quarantined(number: int, code: str) -> CleanedFile:
+    return CleanedFile(number, "quarantined", code)
+
+
+def _admitted(instances: Iterable[Instance], modality: Modality) -> tuple[list[Instance], list[tuple[Instance, str]]]:
+    """What may be cleaned, and what not with its code: not admissible, mixed up, or there already."""
     instances = list(instances)
     patients: dict[str, set[str]] = defaultdict(set)
     for instance in instances:
@@ -139,16 +137,14 @@ def _admitted(
     kept, refused, seen = [], [], set()
     for instance in instances:
         study, uid = instance.text("StudyInstanceUID"), instance.text("SOPInstanceUID")
-        reason = admit(instance, modality=modality)
-        if reason is None and study and len(patients[study]) > 1:
-            reason = _MIXED
-        if reason is None and uid and uid in seen:
-            reason = _DUPLICATE
+        against = admit(instance, modality=modality)
+        is_mixed = bool(study) and len(patients[study]) > 1
+        code = against.rule if against else "mixed-patients" if is_mixed else "duplicate" if uid and uid in seen else ""
         seen.add(uid)
-        if reason is None:
-            kept.append(instance)
+        if code:
+            refused.append((instance, code))
         else:
-            refused.append((instance, reason))
+            kept.append(instance)
     return kept, refused
 
 
@@ -171,13 +167,13 @@ def _cleaned_series(
 ) -> list[CleanedFile]:
     images = {instance.source: _read(instance) for instance in series}
     if _looks_like_text([image.pixels for image in images.values() if image], series[0], pseudonyms, private):
-        return [CleanedFile(numbers[instance.source], "quarantined", _TEXT.rule) for instance in series]
+        return [_quarantined(numbers[instance.source], "text-suspected") for instance in series]
     rows = []
     for number, instance in enumerate(series, start=1):
         image = images[instance.source]
         output = None if image is None else _write(instance, image, number, out, pseudonyms, config)
-        row = CleanedFile(numbers[instance.source], "written", output=output or "")
-        rows.append(row if output else CleanedFile(row.number, "quarantined", _UNREADABLE.rule))
+        place = numbers[instance.source]
+        rows.append(CleanedFile(place, "written", output=output) if output else _quarantined(place, "unreadable"))
     return rows
 
 

@@ -8,18 +8,19 @@ from itertools import chain
 
 from pipeline.core.config import DeidentificationConfig
 from pipeline.core.config import DeidentificationOption as Option
-from pipeline.dicom.deid.admission import REFUSED_CLASSES
+from pipeline.core.problems import meaning_of
+from pipeline.dicom.deid.admission import REFUSED_KINDS
 from pipeline.dicom.deid.allowlist import (
     ALLOWED,
     CODES,
     EMPTIED,
     EMPTIED_BY_CLASS,
     EMPTIED_WITHOUT_BODY_PART,
-    STORAGE_CLASSES,
     Attribute,
 )
 from pipeline.dicom.deid.annex_e import Disposition, disposition, table
 from pipeline.dicom.deid.deidentify import METHOD, OPTION_CODES, PROFILE_CODE
+from pipeline.dicom.read.kinds import STORAGE_CLASSES
 
 
 def conformance_statement() -> str:
@@ -78,7 +79,7 @@ def _how(attribute: Attribute) -> str:
 
 def _classes() -> str:
     admitted = [(name, uid) for uid, name in STORAGE_CLASSES.items()]
-    refused = [(reason.rule, reason.message) for reason in dict.fromkeys(REFUSED_CLASSES.values())]
+    refused = [(code, meaning_of(code)) for code in dict.fromkeys(REFUSED_KINDS.values())]
     return (
         "### What may enter\n\n"
         + _table(("storage class", "UID"), admitted)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import GeometryError
 from pipeline.core.geometry import SHEAR_TOLERANCE, Geometry
+from pipeline.core.problems import meaning_of
 from pipeline.core.records import Instance, Problem, Severity
 
 RESIDUAL_TOLERANCE_MM = 0.1
@@ -132,7 +133,7 @@ def stack(slices: Sequence[Instance]) -> Stack:
     try:
         geometry = None if step is None or uneven else _geometry(points[0], step, directions, plane, len(slices))
     except GeometryError:
-        geometry, problems = None, (_refused("bad-geometry", "positions and orientation form no grid"),)
+        geometry, problems = None, (_refused("bad-geometry", meaning_of("bad-geometry")),)
     return Stack(tuple(int(index) for index in order), geometry, problems)
 
 
@@ -146,11 +147,9 @@ def _missing_attributes(
     if missing:
         problems.append(_refused("no-position", f"{missing} of {len(positions)} slices have no ImagePositionPatient"))
     if directions is None:
-        problems.append(
-            _refused("no-orientation", "ImageOrientationPatient is missing or no pair of right-angled axes")
-        )
+        problems.append(_refused("no-orientation", meaning_of("no-orientation")))
     if plane is None:
-        problems.append(_refused("no-pixel-spacing", "PixelSpacing, Rows or Columns is missing or not positive"))
+        problems.append(_refused("no-pixel-spacing", meaning_of("no-pixel-spacing")))
     return tuple(problems)
 
 
@@ -164,11 +163,11 @@ def _step(
     span = points[-1] - points[0]
     spacing = float(span @ normal) / (count - 1)
     if spacing < SAME_PLACE_MM:
-        return None, (_refused("not-a-volume", f"{count} slices lie at one position: a series in time, not in space"),)
+        return None, (_refused("not-a-volume", f"{count} slices lie at one position: a series in time, not a volume"),)
     step, tilt = _straightened(span / (count - 1), normal, count)
     problems = [*_line_problems(points, span / (count - 1), normal, spacing), *tilt]
     if count == 2:
-        problems.append(_refused("too-few-slices", "two slices cannot show that their spacing is even"))
+        problems.append(_refused("too-few-slices", meaning_of("too-few-slices")))
     return step, tuple(problems)
 
 
@@ -176,7 +175,7 @@ def _single_step(normal: NDArray[np.float64], only: Instance) -> tuple[NDArray[n
     thickness = only.number("SliceThickness") or only.number("SpacingBetweenSlices") or 0.0
     if thickness <= 0:
         thickness = NOMINAL_THICKNESS_MM
-    message = f"a single slice; its extent along the normal, {thickness:g} mm, is a thickness, not a measured spacing"
+    message = f"a single slice: its depth of {thickness:g} mm is the slice thickness, not a measured spacing"
     return normal * thickness, (Problem("single-slice", Severity.FLAG, message),)
 
 
@@ -192,9 +191,7 @@ def _straightened(
     if sine <= SHEAR_TOLERANCE:
         return step, ()
     angle = np.degrees(np.arcsin(min(1.0, sine)))
-    message = f"slices are stacked {angle:.1f} degrees aslant, as with a tilted gantry"
-    fix = "allow tilted series in the configuration to keep them with their true, sheared grid"
-    return step, (Problem(TILTED, Severity.FLAG, message, fix),)
+    return step, (Problem(TILTED, Severity.FLAG, f"gantry tilt of {angle:.1f} degrees"),)
 
 
 def _line_problems(
@@ -203,7 +200,7 @@ def _line_problems(
     heights = points @ normal
     gaps = np.diff(heights)
     if gaps.min() < SAME_PLACE_MM:
-        return [_refused("repeated-positions", "several slices lie at one position, and nothing tells them apart")]
+        return [_refused("repeated-positions", meaning_of("repeated-positions"))]
     residuals = np.linalg.norm(points - points[0] - np.arange(len(points))[:, None] * step, axis=1)
     worst = float(residuals.max())
     if worst <= max(RESIDUAL_TOLERANCE_MM, RESIDUAL_TOLERANCE * spacing):
@@ -214,7 +211,7 @@ def _line_problems(
     if whole and np.rint(multiples).max() > 1:
         return [_missing_slices(heights, np.rint(multiples).astype(int), usual)]
     message = (
-        f"slices do not lie on an even line: up to {worst:.2f} mm off, "
+        f"slices are not evenly spaced: up to {worst:.2f} mm off an even line, "
         f"gaps from {gaps.min():.2f} to {gaps.max():.2f} mm"
     )
     return [_refused("uneven-spacing", message)]
@@ -238,13 +235,13 @@ def _rounding_mm(points: NDArray[np.float64]) -> float:
 def _missing_slices(heights: NDArray[np.float64], multiples: NDArray[np.int_], usual: float) -> Problem:
     places = np.flatnonzero(multiples > 1)
     named = "; ".join(
-        f"{multiples[place] - 1} between {heights[place]:.2f} and {heights[place + 1]:.2f} mm"
+        f"{multiples[place] - 1} after slice {place + 1}, between {heights[place]:.2f} and {heights[place + 1]:.2f} mm"
         for place in places[:_NAMED_GAPS]
     )
     more = f"; {len(places) - _NAMED_GAPS} more gaps" if len(places) > _NAMED_GAPS else ""
     total = int((multiples - 1).sum())
-    message = f"{total} slices are missing at a spacing of {usual:.2f} mm along the normal: {named}{more}"
-    return _refused("missing-slices", message, "export the series again")
+    missing = "1 slice is missing" if total == 1 else f"{total} slices are missing"
+    return _refused("missing-slices", f"{missing} at a spacing of {usual:.2f} mm along the normal: {named}{more}")
 
 
 def _geometry(
@@ -263,13 +260,8 @@ def _geometry(
     return Geometry((count, rows, columns), affine)
 
 
-_ODD_PLACE = Problem(
-    "odd-position",
-    Severity.FLAG,
-    "one slice lies a little off the even line of all others: its position may be damaged",
-    "export the series again",
-)
+_ODD_PLACE = Problem("odd-position", Severity.FLAG, meaning_of("odd-position"))
 
 
-def _refused(code: str, message: str, fix: str = "") -> Problem:
-    return Problem(code, Severity.REFUSE, message, fix)
+def _refused(code: str, message: str) -> Problem:
+    return Problem(code, Severity.REFUSE, message)

@@ -43,8 +43,8 @@ def odd_slice_problems(slices: Sequence[Instance]) -> list[Problem]:
         counts = Counter(values).most_common()
         if len(counts) == 2 and counts[1][1] == 1 and counts[0][1] >= MIN_AGREEING:
             number = values.index(counts[1][0]) + 1
-            message = f"slice {number} of {len(slices)} has another {keyword} than all others: it may be damaged"
-            problems.append(Problem("odd-slice", Severity.FLAG, message, "export the series again"))
+            message = f"slice {number} of {len(slices)} has a different {keyword} from all others: it may be damaged"
+            problems.append(Problem("odd-slice", Severity.FLAG, message))
     return problems
 
 

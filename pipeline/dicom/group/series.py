@@ -8,28 +8,26 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from pipeline.core.problems import meaning_of
 from pipeline.core.records import Fate, FileFate, Instance, Problem, Series, Severity, SourceFile
 from pipeline.dicom.group.grid import stack, vector
 from pipeline.dicom.group.outliers import continued, folder_of, odd_slice_problems
 from pipeline.dicom.group.split import MIN_SLICES, Part, at_one_place, by_geometry, into_volumes, time_s
 from pipeline.dicom.read import header as words
-from pipeline.dicom.read.kinds import REASONS, is_colour, is_monochrome, why_no_slice
+from pipeline.dicom.read.kinds import is_colour, is_monochrome, why_no_slice
 from pipeline.dicom.read.pixels import same_pixels
 from pipeline.dicom.read.syntaxes import DEFLATED
 
 _WHERE_NOT_WHAT = frozenset({words.PIXEL_OFFSET, words.PIXEL_LENGTH, words.TRANSFER_SYNTAX})
 """Header keys that may differ between two copies of one object."""
 
-_BROKEN_NEIGHBOUR = Problem(
-    "broken-neighbour",
-    Severity.FLAG,
-    "a broken file or a lost slice lies in its folder or archive and may be one of its own",
-    "export the folder again",
-)
+_BROKEN_NEIGHBOUR = Problem("broken-neighbour", Severity.FLAG, meaning_of("broken-neighbour"))
 _BROKEN_SLICE = frozenset(
     {"no-pixel-data", "truncated", "no-position", "no-orientation", "no-pixel-spacing", "not-monochrome"}
 )
 """Codes of what breaks single slices."""
+
+_WHOLE_ELSEWHERE = "cut short; another file holds the whole of it"
 
 COLOUR = "colour"
 """Code of a series of colour pictures: no dataset takes it, `convert` writes it as a colour image."""
@@ -69,7 +67,7 @@ def group_series(instances: Sequence[Instance], unread: Sequence[FileFate] = ())
     for instance in sorted(instances, key=_identity):
         code = why_no_slice(instance)
         if code:
-            aside.append(FileFate(instance.source, Fate.EXCLUDED, code, REASONS[code]))
+            aside.append(FileFate(instance.source, Fate.EXCLUDED, code, meaning_of(code)))
             excluded.append(instance)
         else:
             families[_family(instance)].append(instance)
@@ -79,14 +77,14 @@ def group_series(instances: Sequence[Instance], unread: Sequence[FileFate] = ())
         kept, copies, problems = _without_duplicates(whole)
         formed, more_copies = _series_of(kept, problems)
         series.extend(formed)
-        aside.extend(FileFate(copy.source, Fate.UNREADABLE, "truncated", REASONS["truncated"]) for copy in cut)
+        aside.extend(FileFate(copy.source, Fate.UNREADABLE, "truncated", _WHOLE_ELSEWHERE) for copy in cut)
         aside.extend(_duplicate(copy) for copy in (*copies, *more_copies))
     flagged = _beside_broken_files(_with_unique_keys(series), unread, excluded)
     return Grouping(flagged, tuple(sorted(aside, key=lambda fate: _place(fate.source))))
 
 
 def _duplicate(copy: Instance) -> FileFate:
-    return FileFate(copy.source, Fate.DUPLICATE, "duplicate", REASONS["duplicate"])
+    return FileFate(copy.source, Fate.DUPLICATE, "duplicate", meaning_of("duplicate"))
 
 
 def _identity(instance: Instance) -> tuple[str, float, str, str]:
@@ -148,8 +146,8 @@ def _without_duplicates(family: Part) -> tuple[Part, Part, tuple[Problem, ...]]:
             conflicts += 1
     if not conflicts:
         return kept, copies, ()
-    message = f"{conflicts} SOPInstanceUIDs stand for two images that differ"
-    return kept, copies, (Problem("conflicting-duplicates", Severity.REFUSE, message, "export the series again"),)
+    message = f"two different images have one SOPInstanceUID, {conflicts} times"
+    return kept, copies, (Problem("conflicting-duplicates", Severity.REFUSE, message),)
 
 
 def _same_header(one: Instance, other: Instance, but: frozenset[str] = _WHERE_NOT_WHAT) -> bool:
@@ -239,8 +237,7 @@ def _with_unique_keys(series: Sequence[Series]) -> tuple[Series, ...]:
     unique = []
     for one in series:
         if counts[one.key] > 1:
-            message = "one SeriesInstanceUID in two patients or studies"
-            shared = Problem("shared-uid", Severity.FLAG, message, "find out which of them it belongs to")
+            shared = Problem("shared-uid", Severity.FLAG, meaning_of("shared-uid"))
             key = f"{one.key}@{_digest(_family(one.first))}"
             unique.append(replace(one, key=key, problems=(*one.problems, shared)))
         else:
@@ -270,17 +267,17 @@ def frames_of(instance: Instance) -> list[Instance]:
 
 def slice_faults(slice_: Instance) -> tuple[str, ...]:
     """Codes of what makes one slice unusable by itself, whatever its series; empty for a sound slice."""
-    return tuple(code for code, (is_wrong, _) in _SLICE_CHECKS.items() if is_wrong(slice_))
+    return tuple(code for code, (is_wrong, _) in SLICE_CHECKS.items() if is_wrong(slice_))
 
 
 def _pixel_problems(slices: Sequence[Instance]) -> list[Problem]:
     """What single slices lack, one problem a kind."""
     problems = []
-    for code, (is_wrong, words_) in _SLICE_CHECKS.items():
+    for code, (is_wrong, words_) in SLICE_CHECKS.items():
         wrong = [number for number, slice_ in enumerate(slices, start=1) if is_wrong(slice_)]
         if wrong and code != "no-position":
             message = f"{len(wrong)} of {len(slices)} slices {words_} (the first is slice {wrong[0]})"
-            problems.append(Problem(code, Severity.REFUSE, message, "export the series again"))
+            problems.append(Problem(code, Severity.REFUSE, message))
     return problems
 
 
@@ -307,16 +304,16 @@ def _has_loose_frames(slice_: Instance) -> bool:
     return (slice_.number("NumberOfFrames") or 1) > 1 and words.FRAME_INDEX not in slice_.header
 
 
-_SLICE_CHECKS: Mapping[str, tuple[Callable[[Instance], bool], str]] = {
+SLICE_CHECKS: Mapping[str, tuple[Callable[[Instance], bool], str]] = {
     "no-position": (lambda one: vector(one, "ImagePositionPatient", 3) is None, "have no position"),
     "no-pixel-data": (_has_no_pixels, "have no PixelData"),
-    "truncated": (_is_truncated, "are cut short: PixelData holds fewer bytes than Rows x Columns"),
-    COLOUR: (is_colour, "are colour pictures, without HU or MR intensity"),
+    "truncated": (_is_truncated, "are cut short: PixelData holds fewer bytes than Rows and Columns say"),
+    COLOUR: (is_colour, "are colour images, without HU or MR intensity"),
     "not-monochrome": (
         lambda one: not is_monochrome(one) and not is_colour(one),
-        "are neither monochrome nor any known kind of colour",
+        "are neither monochrome nor a known kind of colour",
     ),
-    "frame-count": (_miscounts_frames, "belong to an object that describes another number of frames than it holds"),
-    "frames-without-place": (_has_loose_frames, "hold several frames without a position of their own"),
+    "frame-count": (_miscounts_frames, "belong to an object that describes a different number of frames than it holds"),
+    "frames-without-place": (_has_loose_frames, "hold several frames without positions of their own"),
 }
 """Code to what is looked at, and to how it is told of several slices; "no-position" is told by the stack itself."""

@@ -186,11 +186,11 @@ def _by_number(slices: Part, heights: NDArray[np.float64]) -> list[tuple[Part, t
     complete = len(slices) == times * len(set(_places(heights).tolist()))
     if times > 1 and complete and len(numbers) == len(slices):
         parts = _by_occurrence(slices, heights)
-        message = f"{times} volumes at the same positions, told apart by InstanceNumber alone"
+        message = f"{times} volumes at the same positions, separated by InstanceNumber alone"
         return [(part, (Problem("told-apart-by-number", Severity.FLAG, message),)) for part in parts]
     runs = _sweeps(slices, heights) if times == 1 else []
     if len(runs) > 1 and _tell_apart(runs, heights, slices):
-        message = f"{len(runs)} passes along the patient, told apart by InstanceNumber alone"
+        message = f"{len(runs)} passes along the patient, separated by InstanceNumber alone"
         doubt = Problem("told-apart-by-number", Severity.FLAG, message)
         if slices[0].text("Modality") == "CT":
             return [(part, (doubt,)) for part in runs]
@@ -236,14 +236,14 @@ def _doubts(slices: Part, heights: NDArray[np.float64]) -> tuple[Problem, ...]:
     ordered = [slices[index] for index in order]
     for why, names in (
         (f"more than {LONG_PAUSE_S:.0f} s apart", _long_pauses(ordered)),
-        ("with nothing in their times to join them", _untimed_acquisitions(ordered)),
+        ("with no times to show that one followed the other at once", _untimed_acquisitions(ordered)),
         ("with a gap in their numbers", _number_gaps(ordered, heights[order])),
         *((f"of another {keyword}", _named(keyword)(ordered)) for keyword in _OF_THE_SCAN),
     ):
         changes = [index for index, (one, other) in enumerate(pairwise(names), start=1) if one != other]
         if len(changes) == 1 and MIN_SLICES <= changes[0] <= len(ordered) - MIN_SLICES:
-            message = f"two acquisitions one behind the other, {why}; they may be two phases"
-            return (Problem("two-acquisitions", Severity.FLAG, message, "look whether contrast changes between them"),)
+            message = f"two acquisitions, one behind the other along the body, {why}: they may be two phases"
+            return (Problem("two-acquisitions", Severity.FLAG, message),)
     return ()
 
 

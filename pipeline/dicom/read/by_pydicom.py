@@ -22,6 +22,7 @@ from pydicom.tag import BaseTag, Tag
 
 from pipeline.dicom.read import header as words
 from pipeline.dicom.read.header import Value, charset_of, creator_tag, plain_value, private_b_value
+from pipeline.dicom.read.kinds import MEDIA_DIRECTORY
 from pipeline.dicom.read.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, GE_PRIVATE, IMPLICIT
 
 MAX_FRAMES = 50_000
@@ -96,7 +97,7 @@ def read_slowly(file: BinaryIO, size: int) -> dict[str, object]:
         dataset, syntax = read_until_pixels(file)
         header = _indexed(dataset)
         if "DirectoryRecordSequence" in dataset:
-            header["SOPClassUID"] = words.MEDIA_DIRECTORY
+            header["SOPClassUID"] = MEDIA_DIRECTORY
         header[words.TRANSFER_SYNTAX] = syntax
         if syntax != DEFLATED:
             header.update(_pixel_place(file, size, syntax))

@@ -124,9 +124,6 @@ FRAME_INDEX: Final = "FrameIndex"
 INDEXED: Final = (*KEYWORDS, TRANSFER_SYNTAX, PIXEL_OFFSET, PIXEL_LENGTH, FRAMES)
 """Every key that a header of the index may have."""
 
-MEDIA_DIRECTORY: Final = "1.2.840.10008.1.3.10"
-"""SOP class of a DICOMDIR, which names itself in its meta header only."""
-
 PIXEL_TAG: Final = 0x7FE00010
 TAGS: Final = {
     int(tag_for_keyword(keyword) or 0): (keyword, dictionary_VR(keyword).removesuffix(" or SS")) for keyword in KEYWORDS
@@ -197,9 +194,9 @@ def creator_tag(private_tag: int) -> int:
     return (private_tag & 0xFFFF0000) | ((private_tag & 0xFFFF) >> 8)
 
 
-def _binary(raw: bytes, code: str, order: str) -> Value | None:
-    count = len(raw) // struct.calcsize(code)
-    values = struct.unpack_from(f"{order}{count}{code}", raw)
+def _binary(raw: bytes, number: str, order: str) -> Value | None:
+    count = len(raw) // struct.calcsize(number)
+    values = struct.unpack_from(f"{order}{count}{number}", raw)
     return None if not values else values[0] if count == 1 else values
 
 

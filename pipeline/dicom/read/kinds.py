@@ -2,32 +2,82 @@
 
 from __future__ import annotations
 
+from enum import Enum, auto
+from functools import lru_cache
+from typing import Final
+
 from pipeline.core.records import Instance
 
-_CLASSES = {
-    "1.2.840.10008.5.1.4.1.1.7": "secondary-capture",
-    "1.2.840.10008.5.1.4.1.1.88.67": "dose-report",
-    "1.2.840.10008.5.1.4.1.1.88.68": "dose-report",
-    "1.2.840.10008.5.1.4.1.1.66": "not-an-image",
-    "1.2.840.10008.5.1.4.1.1.66.4": "segmentation",
-    "1.2.840.10008.5.1.4.1.1.66.7": "segmentation",
-    "1.2.840.10008.5.1.4.1.1.481.3": "structure-set",
-}
-_CLASS_PREFIXES = {
-    "1.2.840.10008.5.1.4.1.1.7.": "secondary-capture",
-    "1.2.840.10008.5.1.4.1.1.11.": "presentation-state",
-    "1.2.840.10008.5.1.4.1.1.88.": "structured-report",
-    "1.2.840.10008.5.1.4.1.1.104.": "not-an-image",
-    "1.2.840.10008.5.1.4.1.1.9.": "not-an-image",
-    "1.2.840.10008.5.1.4.1.1.66.": "not-an-image",
-    "1.2.840.10008.5.1.4.1.1.481.": "not-an-image",
-}
-"""SOP classes by UID (PS3.4 annex B.5)."""
+_STORAGE: Final = "1.2.840.10008.5.1.4.1.1"
+CT: Final = f"{_STORAGE}.2"
+MR: Final = f"{_STORAGE}.4"
+SEGMENTATION: Final = f"{_STORAGE}.66.4"
+MEDIA_DIRECTORY: Final = "1.2.840.10008.1.3.10"
+"""Storage classes (PS3.4 B.5); that of a DICOMDIR stands in its meta header only."""
 
-_IMAGE_CLASSES = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.128")
-"""CT, MR and PET, plain and enhanced."""
 
-_IMAGE_TYPES = {
+class Kind(Enum):
+    """What a storage class holds."""
+
+    TOMOGRAM = auto()
+    CAPTURE = auto()
+    WAVEFORM = auto()
+    PRESENTATION_STATE = auto()
+    DERIVED = auto()
+    SEGMENTATION = auto()
+    REPORT = auto()
+    DOSE_REPORT = auto()
+    DOCUMENT = auto()
+    RADIOTHERAPY = auto()
+    STRUCTURE_SET = auto()
+    DIRECTORY = auto()
+    OTHER = auto()
+
+
+_KINDS = {
+    CT: Kind.TOMOGRAM,
+    MR: Kind.TOMOGRAM,
+    f"{_STORAGE}.7": Kind.CAPTURE,
+    f"{_STORAGE}.9": Kind.WAVEFORM,
+    f"{_STORAGE}.11": Kind.PRESENTATION_STATE,
+    f"{_STORAGE}.66": Kind.DERIVED,
+    SEGMENTATION: Kind.SEGMENTATION,
+    f"{_STORAGE}.66.7": Kind.SEGMENTATION,
+    f"{_STORAGE}.88": Kind.REPORT,
+    f"{_STORAGE}.88.67": Kind.DOSE_REPORT,
+    f"{_STORAGE}.88.68": Kind.DOSE_REPORT,
+    f"{_STORAGE}.104": Kind.DOCUMENT,
+    f"{_STORAGE}.128": Kind.TOMOGRAM,
+    f"{_STORAGE}.481": Kind.RADIOTHERAPY,
+    f"{_STORAGE}.481.3": Kind.STRUCTURE_SET,
+    MEDIA_DIRECTORY: Kind.DIRECTORY,
+}
+"""Storage classes by the beginning of their UID, the longest that fits; CT, MR and PET (128) are tomograms."""
+
+NO_SLICES = {
+    Kind.CAPTURE: "secondary-capture",
+    Kind.WAVEFORM: "not-an-image",
+    Kind.PRESENTATION_STATE: "presentation-state",
+    Kind.DERIVED: "not-an-image",
+    Kind.SEGMENTATION: "segmentation",
+    Kind.REPORT: "structured-report",
+    Kind.DOSE_REPORT: "dose-report",
+    Kind.DOCUMENT: "not-an-image",
+    Kind.RADIOTHERAPY: "not-an-image",
+    Kind.STRUCTURE_SET: "structure-set",
+    Kind.DIRECTORY: "not-an-image",
+}
+"""Kinds that are never slices of a volume, and the code of each."""
+
+STORAGE_CLASSES = {
+    CT: "CT Image Storage",
+    f"{CT}.1": "Enhanced CT Image Storage",
+    MR: "MR Image Storage",
+    f"{MR}.1": "Enhanced MR Image Storage",
+}
+"""Storage classes whose objects may be released, by UID."""
+
+IMAGE_TYPES = {
     "LOCALIZER": "localizer",
     "SCOUT": "localizer",
     "CT_SOM5 TOP": "localizer",
@@ -38,23 +88,13 @@ _IMAGE_TYPES = {
     "DOSE_INFO": "dose-report",
     "DOSE": "dose-report",
 }
+"""Values of ImageType that no slice of a volume has, and the code of what has them."""
+
+LOCALIZER_WORDS = ("LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW")
+CAPTURE_WORDS = ("SCREEN SAVE", "SCREENSHOT", "CAPTURE")
+"""What no value of ImageType may hold, if only as a part, of an image that is released."""
 
 _COLOURS = ("RGB", "YBR", "PALETTE", "ARGB", "CMYK", "HSV")
-
-REASONS = {
-    "localizer": "a localizer: planning views, no volume",
-    "dose-report": "a dose report or protocol page",
-    "secondary-capture": "a secondary capture: a picture of a screen, not of a patient",
-    "presentation-state": "a presentation state: how to show other images",
-    "structured-report": "a structured report",
-    "segmentation": "a segmentation object: a mask, not an image",
-    "structure-set": "a structure set: contours, not an image",
-    "colour": "a colour picture: no Hounsfield units and no MR intensity",
-    "not-an-image": "an object without an image",
-    "truncated": "cut short; the whole of it lies in another file",
-    "duplicate": "the same image as another file",
-}
-"""What each code of a set-aside object means."""
 
 
 def why_no_slice(instance: Instance) -> str | None:
@@ -64,20 +104,28 @@ def why_no_slice(instance: Instance) -> str | None:
     """
     if is_colour(instance) and _has_place(instance):
         return None
-    sop_class = instance.text("SOPClassUID")
-    code = _CLASSES.get(sop_class)
-    if code is None:
-        code = next((code for prefix, code in _CLASS_PREFIXES.items() if sop_class.startswith(prefix)), None)
-    if code is None:
-        code = _by_image_type(instance)
-    if code is None and not instance.number("Rows") and not sop_class.startswith(_IMAGE_CLASSES):
+    kind = kind_of_class(instance.text("SOPClassUID"))
+    code = NO_SLICES.get(kind) or _by_image_type(instance)
+    if code is None and not instance.number("Rows") and kind is not Kind.TOMOGRAM:
         code = "not-an-image"
     return code or ("colour" if is_colour(instance) else None)
 
 
+@lru_cache(maxsize=256)
+def kind_of_class(uid: str) -> Kind:
+    """What a storage class holds, by its UID."""
+    parts = uid.split(".")
+    beginnings = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
+    return next((_KINDS[beginning] for beginning in beginnings if beginning in _KINDS), Kind.OTHER)
+
+
+def image_type_words(instance: Instance) -> list[str]:
+    """The values of ImageType in upper case."""
+    return [word.strip() for word in instance.text("ImageType").upper().split("\\")]
+
+
 def _by_image_type(instance: Instance) -> str | None:
-    words = instance.text("ImageType").upper().split("\\")
-    return next((_IMAGE_TYPES[word.strip()] for word in words if word.strip() in _IMAGE_TYPES), None)
+    return next((IMAGE_TYPES[word] for word in image_type_words(instance) if word in IMAGE_TYPES), None)
 
 
 def _has_place(instance: Instance) -> bool:

@@ -9,10 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
+from pipeline.core.problems import meaning_of
 from pipeline.core.records import Fate, FileFate, Instance, SourceFile
 from pipeline.dicom.read import header as words
 from pipeline.dicom.read.by_pydicom import READ_FAULTS, read_slowly
 from pipeline.dicom.read.index import Content, Entry, Index
+from pipeline.dicom.read.kinds import MEDIA_DIRECTORY
 from pipeline.dicom.read.sources import (
     HEAD_BYTES,
     ArchiveError,
@@ -37,10 +39,16 @@ _PREFIX = b"DICM"
 _DICOM_UIDS = b"1.2.840.10008."
 _NIFTI_BEGINNINGS = tuple(size.to_bytes(4, order) for size in (348, 540) for order in ("little", "big"))
 """Volumes that lie beside their slices, too large to look into."""
-_NOT_DICOM = (Fate.EXCLUDED.value, "not-dicom", "not a DICOM file")
-_EMPTY = (Fate.UNREADABLE.value, "empty", "the file has no bytes")
-_DIRECTORY = (Fate.EXCLUDED.value, "directory-file", "a DICOMDIR: an index of other files, which are read themselves")
-_NESTED = (Fate.EXCLUDED.value, "nested-archive", "an archive inside an archive; unpack it first")
+
+
+def _aside(fate: Fate, code: str, reason: str = "") -> tuple[str, str, str]:
+    return fate.value, code, reason or meaning_of(code)
+
+
+_NOT_DICOM = _aside(Fate.EXCLUDED, "not-dicom")
+_EMPTY = _aside(Fate.UNREADABLE, "empty", "the file has no bytes")
+_DIRECTORY = _aside(Fate.EXCLUDED, "directory-file")
+_NESTED = _aside(Fate.EXCLUDED, "nested-archive")
 
 
 class ScanResult:
@@ -177,7 +185,7 @@ class _Reader:
                 else:
                     entries.append(_read_object(name, content[:HEAD_BYTES], io.BytesIO(content), len(content)))
         except ArchiveError as error:
-            entries.append(Entry(None, None, (Fate.UNREADABLE.value, "bad-archive", str(error))))
+            entries.append(Entry(None, None, _aside(Fate.UNREADABLE, "bad-archive", str(error))))
         return entries
 
 
@@ -197,12 +205,12 @@ def _read_object(member: str | None, head: bytes, file: BinaryIO, size: int) -> 
         header = read_slowly(file, size)
     except READ_FAULTS as error:
         return _unreadable(member, type(error).__name__)
-    if header.get("SOPClassUID") == words.MEDIA_DIRECTORY:
+    if header.get("SOPClassUID") == MEDIA_DIRECTORY:
         return Entry(member, None, _DIRECTORY)
     if header.keys() & {"SeriesInstanceUID", words.PIXEL_OFFSET} or header[words.TRANSFER_SYNTAX] == DEFLATED:
         return Entry(member, header)
     began = _has_preamble(head) or "SOPClassUID" in header or _was_dicom(head)
-    return _unreadable(member, "it ends before its series and its pixels") if began else Entry(member, None, _NOT_DICOM)
+    return _unreadable(member, "it ends before its series and pixels") if began else Entry(member, None, _NOT_DICOM)
 
 
 def _read_gzip(path: Path) -> Entry:
@@ -235,4 +243,4 @@ def looks_like_dicom(head: bytes) -> bool:
 
 
 def _unreadable(member: str | None, why: str) -> Entry:
-    return Entry(member, None, (Fate.UNREADABLE.value, "unreadable", f"the header cannot be read ({why})"))
+    return Entry(member, None, _aside(Fate.UNREADABLE, "unreadable", f"the header cannot be read ({why})"))

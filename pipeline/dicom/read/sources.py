@@ -18,6 +18,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO, BinaryIO
 
+from pipeline.core.problems import meaning_of
 from pipeline.core.records import Fate, FileFate, SourceFile
 
 HEAD_BYTES = 8192
@@ -84,7 +85,7 @@ def walk(paths: Iterable[Path]) -> Iterator[Folder | FileFate]:
         try:
             status = path.stat()
         except OSError as error:
-            yield _fate(path, "unreachable", f"cannot be opened ({type(error).__name__})")
+            yield _fate(path, "unreachable", f"the path cannot be opened ({type(error).__name__})")
             continue
         if stat.S_ISDIR(status.st_mode):
             yield from _walk_folder(path, visited)
@@ -117,14 +118,14 @@ def _walk_folder(root: Path, visited: set[tuple[int, int]]) -> Iterator[Folder |
             try:
                 status = os.stat(within + name)  # noqa: PTH116 - half a scan of unchanged files is spent here
             except OSError:
-                yield _fate(folder / name, "dangling-link", "vanished, or a link to nothing")
+                yield _fate(folder / name, "dangling-link", meaning_of("dangling-link"))
                 continue
             if stat.S_ISREG(status.st_mode):
                 files.append((name, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)))
             elif stat.S_ISDIR(status.st_mode):
                 pending.append(folder / name)
             else:
-                yield _fate(folder / name, "not-a-file", "a device, socket or pipe, not a file")
+                yield _fate(folder / name, "not-a-file", meaning_of("not-a-file"))
         if files:
             yield Folder(folder, tuple(files))
 
