@@ -32,7 +32,7 @@ PAIR_MEASURES = (
 VOTE_MEASURES = ("dice_with_vote", "dice_with_vote_of_others")
 DETECTION_MEASURES = ("f1", "f1_iou50", "matched_dice")
 
-DEFINITIONS = {
+SUMMARY_DEFINITIONS = {
     "value of a volume": "mean over its pairs (or raters) for which the measure is defined; volume differences without "
     "their sign",
     "statistics": "over volumes; sd is the sample standard deviation, quartiles interpolate linearly",

@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.agreement.records import PairScores, VoteScores
-from pipeline.agreement.summary import DEFINITIONS as SUMMARY_DEFINITIONS
-from pipeline.agreement.summary import VOTE_MEASURES, RatedVolume, SummaryRow, summarise
+from pipeline.agreement.summary import SUMMARY_DEFINITIONS, VOTE_MEASURES, RatedVolume, SummaryRow, summarise
 from pipeline.agreement.volumes import bland_altman, icc_2_1
 from pipeline.core.files import finite
 from pipeline.core.labels import Structure
 
-DEFINITIONS = {
+TABLE_DEFINITIONS = {
     "before": "mean Dice of all pairs of raters, in percent",
     "after": "mean Dice of raters with the strict majority they took part in, in percent: too high",
     "after_fair": "mean Dice of raters with the strict majority of the others, in percent",
@@ -45,7 +44,7 @@ def dataset_tables(volumes: Sequence[RatedVolume], *, seed: int = 7) -> dict[str
         "rater_pairs": pair_table(volumes),
         "rater_groups": group_table(volumes),
         "seed": seed,
-        "definitions": SUMMARY_DEFINITIONS | DEFINITIONS,
+        "definitions": SUMMARY_DEFINITIONS | TABLE_DEFINITIONS,
     }
 
 

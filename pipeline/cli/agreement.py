@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args
 
 import click
 
@@ -14,14 +14,22 @@ from pipeline.core.files import write_json
 from pipeline.core.labels import LabelScheme
 from pipeline.standalone import read_any_mask
 
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 _existing = click.Path(path_type=Path, dir_okay=False)
 masks_argument = click.argument("masks", type=_existing, nargs=-1, required=True)
 labels_option = click.option(
     "--labels", type=_existing, help="A dataset.toml whose [labels] name the lesion kinds that segments may be called."
 )
 
-METHODS = ("nested-majority", "plurality", "staple")
 SHOWN = ("dice", "jaccard", "hd95_max_mm", "assd_mm", "nsd", "volume_difference_ml")
+
+
+def _setting(name: str, field: str) -> Callable[[_Command], _Command]:
+    """An option that takes what a setting under [consensus] takes."""
+    setting = ConsensusConfig.model_fields[field]
+    return click.option(
+        name, type=click.Choice(get_args(setting.annotation)), default=setting.default, show_default=True
+    )
 
 
 @click.command()
@@ -43,8 +51,8 @@ def agree(masks: tuple[Path, ...], labels: Path | None, nsd_mm: float, out: Path
 @click.command()
 @masks_argument
 @click.option("-o", "--out", type=_existing, required=True, help="The voted mask, .nii.gz; maps lie beside it.")
-@click.option("--tie", type=click.Choice(["down", "up", "adjudicator", "undecided"]), default="down", show_default=True)
-@click.option("--method", type=click.Choice(list(METHODS)), default=METHODS[0], show_default=True)
+@_setting("--tie", "ties")
+@_setting("--method", "method")
 @labels_option
 @as_json_option
 def consensus(masks: tuple[Path, ...], out: Path, tie: str, method: str, labels: Path | None, *, as_json: bool) -> None:

@@ -23,7 +23,7 @@ from pipeline.core.files import write_text
 
 MEND = "Next: mend what is told above, then `liverset build` again"
 
-TEMPLATE = Path(__file__).with_name("dataset.toml")
+TEMPLATE = Path(__file__).with_name(CONFIG_NAME)
 
 
 @click.command()

@@ -9,6 +9,7 @@ import click
 from pipeline import standalone
 from pipeline.cli.console import EXIT_PROBLEMS, as_json_option, show, table_lines
 from pipeline.core.config import CONFIG_NAME
+from pipeline.core.file_names import FILES_TABLE, SERIES_TABLE, SLICES_TABLE
 
 existing_path = click.Path(path_type=Path, exists=True)
 any_path = click.Path(path_type=Path)
@@ -30,7 +31,11 @@ def convert(source: Path, out: Path, config_path: Path | None, *, keep_tilt: boo
     report = standalone.convert(source, out, config=config_path, keep_tilt=keep_tilt)
     rows = [[row[column] for column in SHOWN_COLUMNS] for row in report.series]
     counts = ", ".join(f"{count} {word}" for word, count in report.counts().items()) or "no files"
-    lines = [*table_lines(SHOWN_COLUMNS, rows), counts, f"Next: look at {out / 'series.csv'}, files.csv and slices.csv"]
+    lines = [
+        *table_lines(SHOWN_COLUMNS, rows),
+        counts,
+        f"Next: look at {out / SERIES_TABLE}, {FILES_TABLE} and {SLICES_TABLE}",
+    ]
     show(
         {"series": report.series, "files": report.files, "slices": report.slices, "counts": report.counts()},
         lines,

@@ -14,7 +14,7 @@ from pipeline.cli.release import version_option
 from pipeline.core.files import remove_folder
 
 device_option = click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
-COLUMNS = ("group", "value", "structure", "measure", "volumes", "mean", "sd")
+EVALUATION_COLUMNS = ("group", "value", "structure", "measure", "volumes", "mean", "sd")
 
 
 @click.command()
@@ -73,8 +73,8 @@ def evaluate(folder: Path, version: str, model: str, device: str, *, as_json: bo
     from pipeline.workspace import Workspace
 
     rows = evaluate_model(Workspace.open(folder), version, model, device=device)
-    shown = [[_shown(row[column]) for column in COLUMNS] for row in rows]
-    show({"rows": rows}, table_lines(COLUMNS, shown), as_json=as_json)
+    shown = [[_shown(row[column]) for column in EVALUATION_COLUMNS] for row in rows]
+    show({"rows": rows}, table_lines(EVALUATION_COLUMNS, shown), as_json=as_json)
 
 
 def _shown(value: object) -> str:

@@ -9,6 +9,7 @@ import click
 
 from pipeline.cli.console import as_json_option, finish, folder_argument, problem_lines, progress, show
 from pipeline.cli.sessions import open_flows
+from pipeline.dataset.layout import ExportFormat
 
 version_option = click.option("--version", "version", required=True, help="Such as 1.0.0 (semantic versioning).")
 
@@ -70,12 +71,13 @@ def diff(folder: Path, version: str, against: str | None, *, as_json: bool) -> N
 @release.command()
 @folder_argument
 @version_option
-@click.option("--as", "layout", type=click.Choice(("nnunet", "msd", "bids")), required=True, help="Who is to read it.")
+@click.option(
+    "--as", "layout", type=click.Choice([one.value for one in ExportFormat]), required=True, help="Who is to read it."
+)
 @click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Where to.")
 @click.option("--number", default=1, show_default=True, help="Of the dataset, for nnU-Net and MSD.")
 def export(folder: Path, version: str, layout: str, out: Path, number: int) -> None:
     """Lay a version out for nnU-Net, the Medical Segmentation Decathlon or BIDS."""
-    from pipeline.dataset.export import ExportFormat
     from pipeline.dataset.export import export as lay_out
     from pipeline.workspace import Workspace
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.core.ages import OLDEST_EXACT_YEARS, OPEN_CLASS
 from pipeline.core.files import read_csv
 from pipeline.core.labels import Structure, structure_mask
 from pipeline.dataset.layout import image_name, liver_mask_name, mask_name
@@ -113,7 +114,7 @@ def _rows(ws: Workspace, truth: CohortTruth, cases: dict[str, str], version: str
 def _row(row: ManifestRow, volume: VolumeTruth, patient: PatientTruth) -> Iterator[str]:
     case_id, phase, voxels = row.patient_id, volume.phase, volume.labels.voxels
     voxel_ml = volume.labels.geometry.voxel_volume_ml
-    age = str(patient.age_years) if patient.age_years <= 89 else "90+"
+    age = str(patient.age_years) if patient.age_years <= OLDEST_EXACT_YEARS else OPEN_CLASS
     planted = {
         "age": age,
         "gender": patient.sex,

@@ -38,7 +38,7 @@ SEX_SPELLINGS = MappingProxyType({"M": ("m", "male", "1", "男"), "F": ("f", "fe
 PATHOLOGY = MappingProxyType({"8170/3": "HCC", "8160/3": "ICC", "8180/3": "cHCC-CCA"})
 """ICD-O-3 morphology of the primary liver cancers, as PLC-CECT included them (M81700/3, M81600/3, M81800/3)."""
 
-_UNKNOWN = frozenset({"", "-", "na", "n/a", "nan", "none", "null", "unknown", "不详", "未知"})
+_UNKNOWN_CELLS = frozenset({"", "-", "na", "n/a", "nan", "none", "null", "unknown", "不详", "未知"})
 _ENCODINGS = ("utf-8-sig", "gb18030")
 
 
@@ -113,7 +113,7 @@ def _columns(headers: Iterable[str], name: str) -> dict[str, str]:
 def _patient(cells: Mapping[str, str], *, where: str, faults: list[str]) -> Patient:
     def read(column: str, reader: Callable[[str], str | int | None], expected: str) -> str | int | None:
         text = cells.get(column, "")
-        if text.casefold() in _UNKNOWN:
+        if text.casefold() in _UNKNOWN_CELLS:
             return None
         value = reader(text)
         if value is None:

@@ -24,6 +24,12 @@ PRIVATE_FILE_MODE = 0o600
 PRIVATE_FOLDER_MODE = 0o700
 PUBLISHED_FILE_MODE = 0o444
 
+THREADS = min(4, os.cpu_count() or 1)
+"""Files or blocks read, packed and written side by side; more threads wait for one another."""
+
+GZIP_MAGIC = b"\x1f\x8b"
+"""How a gzip begins (RFC 1952 2.3.1)."""
+
 
 @contextmanager
 def atomic_writer(path: Path, *, mode: int = 0o644, durable: bool = True) -> Iterator[BinaryIO]:

@@ -53,7 +53,7 @@ FINISH_REVIEW = "finish the review, then cut the release"
 CUT_AGAIN = "cut the release again"
 TAKE_AGAIN = "take the release again from where it was published, or cut a new version"
 OPEN_AS_SENT = "open the folder of the case as it was sent, and save the mask from there"
-ADJUDICATE = "pack it for the lead radiologist with `liverset review adjudicate`"
+PACK_FOR_LEAD = "pack it for the lead radiologist with `liverset review adjudicate`"
 SEE_MESSAGE = "do what the message says, then run the command again"
 STAGE_FAILED = "<stage>-failed"
 
@@ -250,11 +250,11 @@ _REVIEW = {
 }
 
 _CONSENSUS = {
-    "two-raters": ("two raters disagree, and no third one decides", ADJUDICATE),
-    "ties": ("too many voxels are tied", ADJUDICATE),
-    "volume-difference": ("the raters' lesion volumes differ by more than the limit", ADJUDICATE),
-    "low-dice": ("two raters agree less than the limit", ADJUDICATE),
-    "minority-lesion": ("half of the raters or fewer marked a lesion", ADJUDICATE),
+    "two-raters": ("two raters disagree, and no third one decides", PACK_FOR_LEAD),
+    "ties": ("too many voxels are tied", PACK_FOR_LEAD),
+    "volume-difference": ("the raters' lesion volumes differ by more than the limit", PACK_FOR_LEAD),
+    "low-dice": ("two raters agree less than the limit", PACK_FOR_LEAD),
+    "minority-lesion": ("half of the raters or fewer marked a lesion", PACK_FOR_LEAD),
 }
 
 _RELEASE = {

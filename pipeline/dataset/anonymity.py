@@ -12,14 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from pipeline.core.ages import OLDEST_EXACT_YEARS, OPEN_CLASS
 from pipeline.core.errors import PrivacyError
 
 QUASI_IDENTIFIERS = ("age", "gender", "site", "manufacturer", "model")
 """Columns of the manifest that someone may know of a patient."""
 
 AGE_BANDS_YEARS = (5, 10, 20)
-TOP_CODED_AGE = 90
-"""From here on ages are one class, "90+" (45 CFR 164.514(b)(2)(i)(C))."""
 
 Row: TypeAlias = Mapping[str, str | None]
 
@@ -92,14 +91,14 @@ def age_band(age: str | None, width_years: int) -> str | None:
     Raises:
         PrivacyError: when it is neither whole years nor "90+".
     """
-    if age is None or age == f"{TOP_CODED_AGE}+":
+    if age is None or age == OPEN_CLASS:
         return age
     if not age.isdecimal():
-        raise PrivacyError('an age is neither whole years nor "90+", so it cannot be told in a band')
-    if int(age) >= TOP_CODED_AGE:
-        return f"{TOP_CODED_AGE}+"
+        raise PrivacyError(f"an age is neither whole years nor {OPEN_CLASS}, so it has no band")
+    if int(age) > OLDEST_EXACT_YEARS:
+        return OPEN_CLASS
     low = int(age) // width_years * width_years
-    return f"{low}-{min(low + width_years, TOP_CODED_AGE) - 1}"
+    return f"{low}-{min(low + width_years - 1, OLDEST_EXACT_YEARS)}"
 
 
 def _class(row: Row, columns: Sequence[str]) -> tuple[str | None, ...]:

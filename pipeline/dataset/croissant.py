@@ -57,8 +57,8 @@ CONTEXT: Mapping[str, Any] = types.MappingProxyType(
 )
 """The context that the specification asks every file to repeat."""
 
-_MANIFEST = ReleaseLayout(Path()).manifest.name
-_TYPES = {int: "sc:Integer", float: "sc:Float", bool: "sc:Boolean"}
+_MANIFEST_TABLE = ReleaseLayout(Path()).manifest.name
+_CROISSANT_TYPES = {int: "sc:Integer", float: "sc:Float", bool: "sc:Boolean"}
 
 
 def croissant(rows: Sequence[ManifestRow], config: Config, version: str, manifest_sha256: str) -> dict[str, Any]:
@@ -106,9 +106,9 @@ def _responsible_ai(config: Config) -> dict[str, Any]:
 def _manifest_file(sha256: str) -> dict[str, Any]:
     return {
         "@type": "cr:FileObject",
-        "@id": _MANIFEST,
-        "name": _MANIFEST,
-        "contentUrl": _MANIFEST,
+        "@id": _MANIFEST_TABLE,
+        "name": _MANIFEST_TABLE,
+        "contentUrl": _MANIFEST_TABLE,
         "encodingFormat": "text/csv",
         "sha256": sha256,
     }
@@ -135,7 +135,7 @@ def _record_set() -> dict[str, Any]:
             "name": name,
             "description": field.description or name,
             "dataType": _data_type(field.annotation),
-            "source": {"fileObject": {"@id": _MANIFEST}, "extract": {"column": name}},
+            "source": {"fileObject": {"@id": _MANIFEST_TABLE}, "extract": {"column": name}},
         }
         for name, field in ManifestRow.model_fields.items()
     ]
@@ -155,4 +155,4 @@ def _data_type(annotation: Any) -> str:
         if get_origin(annotation) not in (Union, types.UnionType) and not hasattr(annotation, "__metadata__"):
             break
         annotation = known[0]
-    return _TYPES.get(annotation, "sc:Text")
+    return _CROISSANT_TYPES.get(annotation, "sc:Text")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.cohort.inclusion import FlowStep
+from pipeline.core.ages import OLDEST_EXACT_YEARS, OPEN_CLASS
 from pipeline.core.config import Config
 from pipeline.dataset.anonymity import QUASI_IDENTIFIERS, class_histogram, smallest_variety
 from pipeline.dataset.layout import ReleaseLayout
@@ -104,11 +105,12 @@ def _privacy(rows: Sequence[ManifestRow], config: Config) -> str:
     patients = [row.model_dump(mode="json") for row in by_patient(rows).values()]
     alike = class_histogram(patients)
     variety = smallest_variety(patients, "cancer_type")
+    ages = f'{OLDEST_EXACT_YEARS} are "{OPEN_CLASS}"'
     options = ", ".join(sorted(config.deidentification.options)) or "none"
     return f"""## Privacy
 
 Headers were rebuilt from an allow-list under DICOM PS3.15 Annex E, Basic Profile, with the options {options}. Ages over
-89 are "90+", dates became days since the first study, and patients, series and hospitals have keyed pseudonyms.
+{ages}, dates became days since the first study, and patients, series and hospitals have keyed pseudonyms.
 
 Patients who share {", ".join(QUASI_IDENTIFIERS)}: the smallest group has {min(alike, default=0)} (k-anonymity),
 and every group has at least {variety} diagnoses (l-diversity). {alike.get(1, 0)} of {len(patients)} patients stand
@@ -139,7 +141,7 @@ def _use(config: Config) -> str:
 
 ```python
 import pandas as pd
-rows = pd.read_csv("patient_data.csv", dtype={{"age": str}})
+rows = pd.read_csv("{ReleaseLayout(Path()).manifest.name}", dtype={{"age": str}})
 ```
 
 Test patients stay test patients in every version. Cite the version you used: {config.dataset.name}, with its number."""

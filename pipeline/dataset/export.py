@@ -6,27 +6,28 @@ Images and masks are hard links to the release where the disk allows, so that an
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from pipeline.core.errors import ReleaseError
+from pipeline.core.file_names import (
+    NNUNET_DATASET,
+    NNUNET_SPLITS,
+    TEST_IMAGES,
+    TEST_LABELS,
+    TRAINING_IMAGES,
+    TRAINING_LABELS,
+    nnunet_image,
+    nnunet_labels,
+)
 from pipeline.core.files import link_or_copy, read_json, write_json, write_text
 from pipeline.core.labels import LabelScheme
-from pipeline.dataset.layout import ReleaseLayout
+from pipeline.dataset.layout import ExportFormat, ReleaseLayout
 from pipeline.dataset.manifest import ManifestRow, csv_text, read_manifest
 
-
-class ExportFormat(StrEnum):
-    """Layouts a release can be exported to."""
-
-    NNUNET = "nnunet"
-    MSD = "msd"
-    BIDS = "bids"
-
-
 BIDS_VERSION = "1.10.0"
+_BIDS_FACTS = "dataset_description.json"
 _CONTRAST = MappingProxyType(
     {"P": "plain", "C1": "arterial", "C2": "portalvenous", "C3": "delayed", "HBP": "hepatobiliary"}
 )
@@ -62,12 +63,12 @@ def _folder_name(layout: ExportFormat, dataset: str, number: int) -> str:
 def _nnunet(release: Path, folder: Path, rows: tuple[ManifestRow, ...], provenance: Mapping[str, Any]) -> None:
     """`nnUNet_raw` of nnU-Net v2, with its folds; test volumes keep their labels in `labelsTs`."""
     for row in rows:
-        part = "Tr" if row.split == "train" else "Ts"
-        link_or_copy(release / row.ct_path, folder / f"images{part}" / f"{_stem(row)}_0000.nii.gz")
-        link_or_copy(release / row.label_path, folder / f"labels{part}" / f"{_stem(row)}.nii.gz")
-    link_or_copy(ReleaseLayout(release).nnunet_splits, folder / "splits_final.json")
+        images, labels = _folders(row)
+        link_or_copy(release / row.ct_path, folder / images / nnunet_image(_stem(row)))
+        link_or_copy(release / row.label_path, folder / labels / nnunet_labels(_stem(row)))
+    link_or_copy(ReleaseLayout(release).nnunet_splits, folder / NNUNET_SPLITS)
     write_json(
-        folder / "dataset.json",
+        folder / NNUNET_DATASET,
         {
             "channel_names": {"0": provenance["config"]["dataset"]["modality"]},
             "labels": {name: value for value, name in LabelScheme().names.items()},
@@ -81,14 +82,14 @@ def _nnunet(release: Path, folder: Path, rows: tuple[ManifestRow, ...], provenan
 def _msd(release: Path, folder: Path, rows: tuple[ManifestRow, ...], provenance: Mapping[str, Any]) -> None:
     """`Task01_Name` of the Medical Segmentation Decathlon; test volumes come without labels, as there."""
     for row in rows:
-        part = "Tr" if row.split == "train" else "Ts"
-        link_or_copy(release / row.ct_path, folder / f"images{part}" / f"{_stem(row)}.nii.gz")
-        if row.split == "train":
-            link_or_copy(release / row.label_path, folder / "labelsTr" / f"{_stem(row)}.nii.gz")
+        images, labels = _folders(row)
+        link_or_copy(release / row.ct_path, folder / images / f"{_stem(row)}.nii.gz")
+        if labels == TRAINING_LABELS:
+            link_or_copy(release / row.label_path, folder / labels / f"{_stem(row)}.nii.gz")
     names = [_stem(row) for row in rows if row.split == "train"]
-    test = [f"./imagesTs/{_stem(row)}.nii.gz" for row in rows if row.split != "train"]
+    test = [f"./{TEST_IMAGES}/{_stem(row)}.nii.gz" for row in rows if row.split != "train"]
     write_json(
-        folder / "dataset.json",
+        folder / NNUNET_DATASET,
         {
             **_about(provenance),
             "tensorImageSize": "3D",
@@ -97,7 +98,8 @@ def _msd(release: Path, folder: Path, rows: tuple[ManifestRow, ...], provenance:
             "numTraining": len(names),
             "numTest": len(test),
             "training": [
-                {"image": f"./imagesTr/{name}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"} for name in names
+                {"image": f"./{TRAINING_IMAGES}/{name}.nii.gz", "label": f"./{TRAINING_LABELS}/{name}.nii.gz"}
+                for name in names
             ],
             "test": test,
         },
@@ -109,10 +111,10 @@ def _bids(release: Path, folder: Path, rows: tuple[ManifestRow, ...], provenance
     about = {"BIDSVersion": BIDS_VERSION, "License": provenance["config"]["dataset"]["license"]}
     name = f"{provenance['dataset']} {provenance['version']}"
     labels = folder / "derivatives" / "consensus"
-    write_json(folder / "dataset_description.json", {"Name": name, "DatasetType": "raw", **about})
+    write_json(folder / _BIDS_FACTS, {"Name": name, "DatasetType": "raw", **about})
     pipeline = [{"Name": "consensus of radiologists"}]
     write_json(
-        labels / "dataset_description.json",
+        labels / _BIDS_FACTS,
         {"Name": f"{name} masks", "DatasetType": "derivative", "GeneratedBy": pipeline, **about},
     )
     patients = {row.patient_id: row for row in rows}
@@ -130,6 +132,12 @@ def _bids(release: Path, folder: Path, rows: tuple[ManifestRow, ...], provenance
         link_or_copy(release / row.ct_path, folder / home / f"{stem}_ct.nii.gz")
         write_json(folder / home / f"{stem}_ct.json", _sidecar(row))
         link_or_copy(release / row.label_path, labels / home / f"{stem}_desc-consensus_dseg.nii.gz")
+
+
+def _folders(row: ManifestRow) -> tuple[str, str]:
+    """Where the image and the labels of a volume go, for nnU-Net and the Decathlon alike."""
+    is_training = row.split == "train"
+    return (TRAINING_IMAGES, TRAINING_LABELS) if is_training else (TEST_IMAGES, TEST_LABELS)
 
 
 def _sidecar(row: ManifestRow) -> dict[str, Any]:

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from pipeline.core.config import CONFIG_NAME
+from pipeline.core.file_names import FILES_TABLE, IMAGE_FILE, LABEL_TABLE, NNUNET_SPLITS, SECRET, SERIES_TABLE
 from pipeline.core.records import Phase
+
+
+class ExportFormat(StrEnum):
+    """Layouts a release can be exported to."""
+
+    NNUNET = "nnunet"
+    MSD = "msd"
+    BIDS = "bids"
+
 
 ROUND = "round"
 ADJUDICATION = "adjudication"
@@ -46,7 +57,7 @@ class Layout:
     @property
     def secret(self) -> Path:
         """The project secret that all pseudonyms hang on."""
-        return self.private / "project.key"
+        return self.private / SECRET
 
     @property
     def crosswalk(self) -> Path:
@@ -114,7 +125,7 @@ class Layout:
     @property
     def series_table(self) -> Path:
         """Every series found, with its verdict."""
-        return self.reports / "series.csv"
+        return self.reports / SERIES_TABLE
 
     @property
     def exclusions_table(self) -> Path:
@@ -129,7 +140,7 @@ class Layout:
     @property
     def files_table(self) -> Path:
         """How many files were used, set aside, duplicate or unreadable, by reason."""
-        return self.reports / "files.csv"
+        return self.reports / FILES_TABLE
 
     @property
     def problems_table(self) -> Path:
@@ -186,7 +197,7 @@ class Layout:
 
     def image(self, case_id: str, phase: Phase) -> Path:
         """The volume in HU, uncropped."""
-        return self.case(case_id) / phase / "image.nii.gz"
+        return self.case(case_id) / phase / IMAGE_FILE
 
     def header(self, case_id: str, phase: Phase) -> Path:
         """Allow-listed facts of the series, pseudonymous."""
@@ -314,7 +325,7 @@ class ReleaseLayout:
     @property
     def nnunet_splits(self) -> Path:
         """The folds as nnU-Net reads them."""
-        return self.root / "splits_final.json"
+        return self.root / NNUNET_SPLITS
 
     @property
     def table1(self) -> Path:
@@ -358,7 +369,7 @@ class ReleaseLayout:
     @property
     def label_names(self) -> Path:
         """Names and colours of the labels, as ITK-SNAP reads them."""
-        return self.root / "labels.label"
+        return self.root / LABEL_TABLE
 
     @property
     def datacard(self) -> Path:

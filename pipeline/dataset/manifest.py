@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,14 +17,16 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pipeline.core.ages import OLDEST_EXACT_YEARS, OPEN_CLASS
 from pipeline.core.errors import ReleaseError
 from pipeline.core.records import Phase, Problem, Severity
-
-OLDEST_EXACT_AGE = 89
-"""Ages above are released as "90+": 45 CFR 164.514(b)(2)(i)(C)."""
+from pipeline.dataset.splits import SplitName
 
 PATIENT_COLUMNS = ("age", "gender", "cancer_type", "site", "split", "fold")
 """What must be the same in every row of one patient."""
+
+AGE_PATTERN = rf"^([0-8]?\d(-[0-8]?\d)?|{re.escape(OPEN_CLASS)})$"
+"""Whole years up to 89, a band of them, or the open class."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Dice = Annotated[float | None, Field(ge=0, le=1)]
@@ -37,7 +40,7 @@ class ManifestRow(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     patient_id: str = Field(pattern=r"^P\d{4,}$", description="Pseudonymous patient, the same in every version.")
-    age: str | None = Field(pattern=r"^([0-8]?\d(-[0-8]?\d)?|90\+)$", description='Whole years, or "90+".')
+    age: str | None = Field(pattern=AGE_PATTERN, description=f'Whole years, or "{OPEN_CLASS}".')
     gender: Literal["M", "F", "O"] | None = Field(description="Male, female, other.")
     phase: Phase = Field(description="P plain, C1 arterial, C2 portal venous, C3 delayed.")
     cancer_type: str | None = Field(description="Diagnosis of the patient.")
@@ -46,7 +49,7 @@ class ManifestRow(BaseModel):
     liver_mask_path: str = Field(description="Binary mask of the whole liver, lesions included.")
     label_path: str = Field(description="Mask of both: 0 background, 1 liver, 2 lesion.")
     release: str = Field(description="Version this row belongs to.")
-    split: Literal["train", "test", "test-ood"] = Field(description="Frozen by patient.")
+    split: SplitName = Field(description="Frozen by patient.")
     fold: Count | None = Field(description="Fold in which the patient validates; empty for test patients.")
     site: str | None = Field(description="Pseudonymous hospital.")
     days_from_first_study: int | None = Field(description="In place of a date.")
@@ -103,7 +106,7 @@ def released_age(years: int | None) -> str | None:
     """An age as it may be published: whole years up to 89, then "90+"; None stays None."""
     if years is None:
         return None
-    return str(years) if years <= OLDEST_EXACT_AGE else "90+"
+    return str(years) if years <= OLDEST_EXACT_YEARS else OPEN_CLASS
 
 
 def manifest_text(rows: Iterable[ManifestRow]) -> str:

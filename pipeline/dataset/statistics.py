@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from pipeline.core.ages import OLDEST_EXACT_YEARS
 from pipeline.dataset.manifest import ManifestRow
 
-AGE_GROUPS = (0, 18, 30, 40, 50, 60, 70, 80, 90)
+AGE_GROUPS = (0, 18, 30, 40, 50, 60, 70, 80, OLDEST_EXACT_YEARS + 1)
 """Lower bounds in years; the last group is open."""
 
 LIVER_ML = (0, 500, 1000, 1250, 1500, 1750, 2000, 2500)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import math
 import mmap
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import DicomError, GeometryError
+from pipeline.core.files import THREADS as _THREADS
 from pipeline.core.geometry import Geometry
 from pipeline.core.problems import meaning_of
 from pipeline.core.records import Instance, Problem, Series, SeriesFacts, Severity, SourceFile
@@ -33,7 +33,7 @@ from pipeline.dicom.read.sources import ARCHIVE_FAULTS, each_opened
 AXIAL_TOLERANCE_DEG = 5.0
 """A normal this near to the patient's long axis makes an axial series."""
 
-TISSUE_HU = (-900.0, 3000.0)
+PADDING_LIKE_TISSUE_HU = (-900.0, 3000.0)
 """A padding value that means something between these could also be tissue: such a series is flagged."""
 
 MAX_RESCALE = float(1 << 31)
@@ -47,7 +47,6 @@ _SMALL_RESCALE = 1 << 14
 """16-bit values times and plus this stay far within 32 bits."""
 
 _INT16 = np.iinfo(np.int16)
-_THREADS = min(4, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +310,10 @@ def _value_problems(slices: Sequence[Instance], rescales: Sequence[_Rescale], fi
 
 def _padding_could_be_tissue(slice_: Instance, rescale: _Rescale) -> bool:
     value = _as_stored(slice_.number("PixelPaddingValue"), slice_)
-    return value is not None and TISSUE_HU[0] < value * rescale.slope + rescale.intercept < TISSUE_HU[1]
+    return (
+        value is not None
+        and PADDING_LIKE_TISSUE_HU[0] < value * rescale.slope + rescale.intercept < PADDING_LIKE_TISSUE_HU[1]
+    )
 
 
 def _unit_problems(slices: Sequence[Instance], rescales: Sequence[_Rescale]) -> Iterator[Problem]:

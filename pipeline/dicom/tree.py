@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pipeline.core.config import PhasesConfig
 from pipeline.core.errors import PipelineError
+from pipeline.core.file_names import FILES_TABLE, SERIES_TABLE, SLICES_TABLE
 from pipeline.core.files import write_text
 from pipeline.core.pseudonyms import Pseudonyms
 from pipeline.core.records import Fate, Instance, PhaseGuess, Problem, Series, Severity, SourceFile
@@ -29,9 +30,6 @@ from pipeline.dicom.read.pixels import SliceError
 from pipeline.dicom.read.scan import ScanResult, scan
 from pipeline.frames import Tabular
 
-SERIES_TABLE = "series.csv"
-FILES_TABLE = "files.csv"
-SLICES_TABLE = "slices.csv"
 KEY_DIGITS = 12
 """Hexadecimal digits in a name: two of a million series share one with a chance of 1 in 500, and are numbered then."""
 

@@ -30,7 +30,7 @@ texts lose across 512 voxels, a fiftieth of the half-voxel shift that must be no
 
 _FARTHEST_MM = 1e6
 _LARGEST_VALUE = 10**9
-_ROUNDING = 1e-3
+_ROUNDING_OF_LABELS = 1e-3
 """A whole number times a float32 scale factor stays much nearer; a resampled edge does not."""
 
 _NUMBERED_NAME = re.compile(r"(?:segment|label)?[ _]*(\d+)", re.IGNORECASE)
@@ -183,7 +183,7 @@ def _whole_numbers(layers: NDArray[Any], what: str) -> NDArray[Any]:
     if layers.dtype.kind != "f":
         return layers
     whole: NDArray[np.floating] = np.rint(layers)
-    if not (np.abs(layers - whole) <= _ROUNDING).all():
+    if not (np.abs(layers - whole) <= _ROUNDING_OF_LABELS).all():
         raise LabelError(
             f"{what} holds fractions, as after smoothing or resampling; export the labels themselves, unresampled"
         )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline.core.errors import GeometryError, StorageError
 from pipeline.core.geometry import Geometry
 
-_TYPES = {
+_METAIMAGE_TYPES = {
     "MET_CHAR": "i1",
     "MET_UCHAR": "u1",
     "MET_SHORT": "i2",
@@ -62,12 +62,12 @@ def _split(content: bytes, name: str) -> tuple[dict[str, str], bytes]:
 
 
 def _voxels(body: bytes, fields: dict[str, str], name: str) -> NDArray[Any]:
-    if fields.get("ElementType") not in _TYPES:
+    if fields.get("ElementType") not in _METAIMAGE_TYPES:
         raise StorageError(f"{name} does not say how its voxels are stored; save it again as .nii.gz")
     order = (
         ">" if "true" in fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "")).lower() else "<"
     )
-    dtype = np.dtype(order + _TYPES[fields["ElementType"]])
+    dtype = np.dtype(order + _METAIMAGE_TYPES[fields["ElementType"]])
     raw = _decompressed(body, name) if fields.get("CompressedData", "").lower() == "true" else body
     count = int(np.prod([int(n) for n in fields["DimSize"].split()]))
     if len(raw) < count * dtype.itemsize:

@@ -21,7 +21,7 @@ from pipeline.core.volume import Unit, Volume
 SKIN_HU = -300.0
 """Between air with blankets and foam (below -600) and skin with fat (above -150)."""
 
-MIN_SLICES = 4
+MIN_SLICES_FOR_MOTION = 4
 """Fewer slices have no steps before and after a step."""
 
 _OPENING_PIXELS = 2
@@ -39,7 +39,7 @@ def skin_jump_mm(image: Volume) -> float:
 
     Seen from four sides: along the rows and columns, from either end. NaN where there is no body, or too few slices.
     """
-    if len(image.voxels) < MIN_SLICES:
+    if len(image.voxels) < MIN_SLICES_FOR_MOTION:
         return math.nan
     level = SKIN_HU if image.unit is Unit.HU else float(threshold_otsu(image.voxels))
     bodies = [_body(slice_ > level) for slice_ in image.voxels]

@@ -27,7 +27,8 @@ from isal import igzip, isal_zlib
 from numpy.typing import NDArray
 
 from pipeline.core.errors import GeometryError, LabelError, StorageError
-from pipeline.core.files import atomic_writer, write_atomically
+from pipeline.core.files import GZIP_MAGIC, atomic_writer, write_atomically
+from pipeline.core.files import THREADS as _THREADS
 from pipeline.core.geometry import Geometry
 from pipeline.core.volume import ColorImage, LabelMap, Unit, Volume
 
@@ -48,10 +49,9 @@ BLOCK_BYTES = 1 << 20
 """What one thread compresses, or one write takes, at a time. Smaller blocks cost size. Larger writes make Linux seek
 larger pages, in a virtual machine for long: 157 MB took 0.04 s CPU, but 0.3 s and more at 4 MB a write."""
 
-MAX_EXPANSION = 1100
+MAX_GZIP_EXPANSION = 1100
 """Deflate cannot expand by more than 1032: a header that claims more voxels than that is lying."""
 
-_THREADS = min(4, os.cpu_count() or 1)
 _READ_BYTES = 1 << 22
 _LAST_BLOCK = b"\x03\x00"
 """An empty final block with fixed codes (RFC 1951 3.2.6)."""
@@ -59,8 +59,7 @@ _LAST_BLOCK = b"\x03\x00"
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _ISAL_ERROR = cast("type[Exception]", isal_zlib.IsalError)  # its stub calls the class an instance
 _DAMAGED_GZIP = (EOFError, zlib.error, _ISAL_ERROR, gzip.BadGzipFile)
-_GZIP_MAGIC = b"\x1f\x8b"
-_GZIP_HEADER = _GZIP_MAGIC + b"\x08\x00\x00\x00\x00\x00\x00\xff"
+_GZIP_HEADER = GZIP_MAGIC + b"\x08\x00\x00\x00\x00\x00\x00\xff"
 _RGB24 = 128
 _TYPE_CODES = {
     "uint8": 2,
@@ -319,7 +318,7 @@ def inflated(content: bytes, name: str) -> bytes:
         StorageError: when the stream is damaged or truncated.
     """
     try:
-        return igzip.decompress(content) if content.startswith(_GZIP_MAGIC) else content
+        return igzip.decompress(content) if content.startswith(GZIP_MAGIC) else content
     except _DAMAGED_GZIP as error:
         raise StorageError(f"{name} is a damaged or truncated gzip file ({error}); copy or export it again") from None
 
@@ -327,12 +326,12 @@ def inflated(content: bytes, name: str) -> bytes:
 @contextmanager
 def _inflating(file: BinaryIO, size: int, name: str) -> Iterator[tuple[BinaryIO, int]]:
     """A file as its uncompressed content, and the most bytes that content can have."""
-    is_gzip = file.read(2) == _GZIP_MAGIC
+    is_gzip = file.read(2) == GZIP_MAGIC
     file.seek(0)
     try:
         if is_gzip:
             with igzip.IGzipFile(fileobj=file) as stream:
-                yield cast("BinaryIO", stream), size * MAX_EXPANSION
+                yield cast("BinaryIO", stream), size * MAX_GZIP_EXPANSION
         else:
             yield file, size
     except _DAMAGED_GZIP as error:

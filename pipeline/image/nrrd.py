@@ -17,7 +17,7 @@ from pipeline.core.errors import GeometryError, StorageError
 from pipeline.core.geometry import Geometry
 from pipeline.image.nifti import inflated
 
-_TYPES = {
+_NRRD_TYPES = {
     "i1": ("signed char", "int8", "int8_t"),
     "u1": ("uchar", "unsigned char", "uint8", "uint8_t"),
     "i2": ("short", "short int", "signed short", "signed short int", "int16", "int16_t"),
@@ -29,7 +29,7 @@ _TYPES = {
     "f4": ("float",),
     "f8": ("double",),
 }
-_CODES = {name: code for code, names in _TYPES.items() for name in names}
+_CODE_OF_NAME = {name: code for code, names in _NRRD_TYPES.items() for name in names}
 _TO_LPS = {
     "left-posterior-superior": (1, 1, 1),
     "lps": (1, 1, 1),
@@ -97,7 +97,7 @@ def _header_fields(head: str) -> tuple[dict[str, str], dict[str, str]]:
 def _require_plain_layout(fields: dict[str, str], name: str) -> None:
     if "data file" in fields or "datafile" in fields:
         raise StorageError(f"{name} is only the header of a file in two parts; save it again as one .nrrd or .nii.gz")
-    if not {"type", "sizes", "dimension"} <= fields.keys() or fields["type"].lower() not in _CODES:
+    if not {"type", "sizes", "dimension"} <= fields.keys() or fields["type"].lower() not in _CODE_OF_NAME:
         raise StorageError(f"{name} does not say how its voxels are stored; save it again as .nii.gz")
     if any(fields.get(skip, "0") not in ("0", "") for skip in ("byte skip", "line skip", "byteskip", "lineskip")):
         raise StorageError(f"{name} skips bytes before its voxels, which is not supported; save it again as .nii.gz")
@@ -114,7 +114,7 @@ def _vectors(text: str) -> list[NDArray[np.float64] | None]:
 
 def _voxels(body: bytes, fields: dict[str, str], sizes: list[int], name: str) -> NDArray[Any]:
     order = ">" if fields.get("endian", "little").lower() == "big" else "<"
-    dtype = np.dtype(order + _CODES[fields["type"].lower()])
+    dtype = np.dtype(order + _CODE_OF_NAME[fields["type"].lower()])
     raw = _decoded(body, fields.get("encoding", "raw").lower(), name)
     count = int(np.prod(sizes))
     if len(raw) < count * dtype.itemsize:

@@ -86,7 +86,7 @@ _EVERYDAY_WORDS = """
 EVERYDAY_NAMES = frozenset(_EVERYDAY_WORDS.split())
 """Family and given names that are also words our own pages use; they are searched only beside another name."""
 
-_PLACE_KEYWORDS = """
+_PLACE_IDENTIFIERS = """
     InstitutionName InstitutionAddress InstitutionalDepartmentName PatientAddress PhysicalDeviceLocation
     RequestingService CurrentPatientLocation PatientInstitutionResidence RegionOfResidence IssuerOfPatientID
     PersonAddress ReferringPhysicianAddress CountryOfResidence
@@ -96,22 +96,30 @@ _NUMBER_KEYWORDS = """
     PerformedProcedureStepID FillerOrderNumberImagingServiceRequest PlacerOrderNumberImagingServiceRequest
     MedicalRecordLocator MilitaryRank ServiceEpisodeID InsurancePlanIdentification
 """
-_DEVICE_KEYWORDS = "DeviceSerialNumber StationName DetectorID GantryID CassetteID PlateID PerformedStationName"
-_PLACES = frozenset(_PLACE_KEYWORDS.split())
+_DEVICE_IDENTIFIERS = "DeviceSerialNumber StationName DetectorID GantryID CassetteID PlateID PerformedStationName"
+_PLACES = frozenset(_PLACE_IDENTIFIERS.split())
 _NUMBERS = frozenset(_NUMBER_KEYWORDS.split())
-_DEVICES = frozenset(_DEVICE_KEYWORDS.split())
+_DEVICES = frozenset(_DEVICE_IDENTIFIERS.split())
 _PHONES = re.compile(r"(?<!\d)\+?\d[\d ()./-]{5,18}\d(?!\d)", re.ASCII)
 _EMAILS = re.compile(r"[\w.+-]+@[\w-]+\.[\w.]+")
 _BETWEEN = ("^", " ", "", "_", ", ", ",", "-", ".")
 _INNER_SIGNS = re.compile(r"[\s'’`.-]+")
-_NAME_PARTS = re.compile(r"[\s^=,.;_/\\-]+")
+_BETWEEN_NAMES = re.compile(r"[\s^=,.;_/\\-]+")
 _STANDARD_UIDS = "1.2.840.10008."
 _ABOUT_THE_WRITER = frozenset({0x00020010, 0x00020012, 0x00020002, 0x00080016})
 _UNREADABLE = (
     *(InvalidDicomError, BytesLengthException, struct.error, ValueError, TypeError, LookupError, AttributeError),
     *(OSError, EOFError, RuntimeError, ArithmeticError, AssertionError, MemoryError),
 )
-_BAD_ARCHIVE = (zipfile.BadZipFile, tarfile.TarError, OSError, EOFError, RuntimeError, NotImplementedError, zlib.error)
+_NO_ARCHIVE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+    zlib.error,
+)
 _TAR_ENDINGS = (".tar", ".tgz", ".tar.gz", ".tar.xz", ".tar.bz2")
 _TEXT_VRS = frozenset({"LT", "ST", "UT", "UC"})
 _GUESSED_CHARSETS = ("utf-8", "gb18030")
@@ -167,7 +175,7 @@ def _harvest_file(path: Path, basket: _Basket) -> None:
                 return
         for name, content in _zip_members(path) if is_zip else _tar_members(path):
             _harvest_stream(name, io.BytesIO(content), basket)
-    except _BAD_ARCHIVE:
+    except _NO_ARCHIVE:
         basket.unreadable += 1
 
 
@@ -270,7 +278,7 @@ def _add_name(text: str, basket: _Basket) -> None:
     """A person's name: every part, every component, and family and given name together as people write them."""
     for group in text.split("="):
         components = [component.strip() for component in group.split("^") if component.strip()]
-        parts = [part for component in components for part in _NAME_PARTS.split(component) if part]
+        parts = [part for component in components for part in _BETWEEN_NAMES.split(component) if part]
         for name in {*parts, *components}:
             basket.texts.update((Kind.NAME, spelling) for spelling in _name_spellings(name))
         for first, second in {*pairwise(components[:2]), *pairwise(parts[:2])}:

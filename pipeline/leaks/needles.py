@@ -32,7 +32,7 @@ DIGEST_DIGITS = 32
 """Hexadecimal digits in a row from which on they are a checksum: MD5 is the shortest in use."""
 
 _HEX_RUN = re.compile(rb"[0-9a-f]{%d,}" % DIGEST_DIGITS)
-_BLOCK_BYTES = 1 << 18
+_CHUNK_BYTES = 1 << 18
 """As much as stays in the processor's cache with the numbers made of it."""
 _LOWER = bytes(byte + 32 if 65 <= byte <= 90 else byte for byte in range(256))
 _HASH: dict[int, Any] = {8: np.uint64(0x9E3779B97F4A7C15), 4: np.uint32(0x9E3779B1)}
@@ -82,8 +82,8 @@ class Haystack:
         """Which kinds of identifier the bytes hold; short patterns are sought where text is, not among voxels."""
         found: set[Kind] = set()
         view = memoryview(content)
-        for start in range(0, max(len(view), 1), _BLOCK_BYTES):
-            block = bytes(view[max(start - 512, 0) : start + _BLOCK_BYTES + 512]).translate(_LOWER)
+        for start in range(0, max(len(view), 1), _CHUNK_BYTES):
+            block = bytes(view[max(start - 512, 0) : start + _CHUNK_BYTES + 512]).translate(_LOWER)
             found |= self._long.kinds_in(block)
             if texture is not Texture.VOXELS:
                 found |= self._short.kinds_in(block, only_within_print=texture is Texture.PACKED)

@@ -25,6 +25,8 @@ from isal import isal_zlib
 from pyarrow import ArrowException, parquet
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
+from pipeline.core.files import GZIP_MAGIC
+
 MAX_DEPTH = 4
 """Archives inside archives are opened this deep."""
 
@@ -37,11 +39,10 @@ GZIP_HEADER_BYTES = 1 << 16
 _EMBEDDED = re.compile(rb";base64,([A-Za-z0-9+/]{64,}={0,2})")
 """The digits of a file inside a page's `data:` address (RFC 2397)."""
 
-_PIXEL_TAG = b"\xe0\x7f\x10\x00"
-_SEQUENCE_END = b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
+_PIXEL_TAG_BYTES = b"\xe0\x7f\x10\x00"
+_SEQUENCE_END_BYTES = b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
 _DEFLATED_SYNTAX = DeflatedExplicitVRLittleEndian.encode()
 _NIFTI_HEADER_BYTES = 352
-_GZIP_MAGIC = b"\x1f\x8b"
 _ISAL_ERROR = cast("type[Exception]", isal_zlib.IsalError)  # its stub calls the class an instance
 _BAD_GZIP: tuple[type[Exception], ...] = (EOFError, zlib.error, _ISAL_ERROR, gzip.BadGzipFile, OSError)
 _BAD_ARCHIVE: tuple[type[Exception], ...] = (
@@ -85,7 +86,7 @@ class Stretch:
 
 def stretches(content: bytes, place: str = "", depth: int = 0) -> Iterator[Stretch]:
     """All that a file's bytes hold, taken apart as deep as its format is known."""
-    if content.startswith(_GZIP_MAGIC):
+    if content.startswith(GZIP_MAGIC):
         yield from _gzip(content, place, depth)
     elif content.startswith(b"PK\x03\x04") and depth < MAX_DEPTH:
         yield from _zip(content, place, depth)
@@ -128,7 +129,7 @@ def _gzip(content: bytes, place: str, depth: int) -> Iterator[Stretch]:
     """Header, what lies behind the stream, and the inflated stream; a stream that cannot be inflated as it lies."""
     inflated, rest = [], content
     try:
-        while rest.startswith(_GZIP_MAGIC):
+        while rest.startswith(GZIP_MAGIC):
             stream = isal_zlib.decompressobj(wbits=31)
             inflated.append(stream.decompress(rest))
             if not stream.eof:
@@ -212,7 +213,7 @@ def _nifti(content: bytes, place: str) -> Iterator[Stretch]:
 def _dicom(content: bytes, place: str) -> Iterator[Stretch]:
     if _DEFLATED_SYNTAX in content[:1024]:
         content = _deflated(content)
-    pixels = content.find(_PIXEL_TAG)
+    pixels = content.find(_PIXEL_TAG_BYTES)
     if pixels < 0:
         yield Stretch(_in(place, "DICOM header"), content, Texture.TEXT)
         return
@@ -230,7 +231,7 @@ def _pixel_bytes(content: bytes, tag: int) -> tuple[int, int]:
     length = int.from_bytes(content[length_at:begin], "little")
     if length != 0xFFFFFFFF:
         return begin, min(begin + length, len(content))
-    end = content.rfind(_SEQUENCE_END, begin)
+    end = content.rfind(_SEQUENCE_END_BYTES, begin)
     return begin, end if end >= 0 else len(content)
 
 

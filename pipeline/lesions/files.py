@@ -11,7 +11,7 @@ from pipeline.image.loading import AXIAL, MaskReader, placed_exactly, read_image
 from pipeline.image.masks import read_labels_of, read_mask
 from pipeline.image.orientation import reoriented
 from pipeline.lesions.appearance import appearances
-from pipeline.lesions.measure import DEFINITIONS, measure_lesions
+from pipeline.lesions.measure import LESION_DEFINITIONS, measure_lesions
 from pipeline.lesions.regions import lesion_regions
 
 
@@ -46,4 +46,4 @@ def lesions_files(
         lesion.to_json() | {"appearance": {name: seen[lesion.number - 1].to_json() for name, seen in looks.items()}}
         for lesion in measure_lesions(labels)
     ]
-    return {"lesions": lesions, "definitions": DEFINITIONS}
+    return {"lesions": lesions, "definitions": LESION_DEFINITIONS}

@@ -17,7 +17,7 @@ from pipeline.lesions.diameters import max_diameter_mm
 from pipeline.lesions.records import Appearance, Lesion
 from pipeline.lesions.regions import Region, axial_axis, lesion_regions
 
-DEFINITIONS = {
+LESION_DEFINITIONS = {
     "lesion": "component connected over faces, edges or corners, numbered from the largest; ties by place",
     "max_diameter_mm": "largest distance between two voxel centres, in any direction",
     "axial_diameter_mm": "largest distance between two voxel centres of one axial slice",

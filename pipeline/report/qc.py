@@ -48,7 +48,7 @@ DISPUTED_TILES = 2
 MAX_SHEETS = 150
 """Most doubtful volumes that come with pictures, about 55 kB each; more would be too heavy for a browser."""
 
-_TEMPLATES = Path(__file__).parent / "templates"
+_TEMPLATES = Path(__file__).with_name("templates")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,6 +12,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.file_names import STATUS_AGREE, WORKLIST
 from pipeline.core.labels import Label
 from pipeline.core.records import Problem, Severity
 from pipeline.core.volume import LabelMap, Unit, Volume
@@ -28,7 +29,7 @@ CLEAR_MARGIN = 0.1
 STRANGE_DICE = 0.3
 """Below this the mask hardly shares anything with the one sent."""
 
-AIR_HU = -300.0
+OUTSIDE_BODY_HU = -300.0
 """Lung and air lie below, every part of a liver above, fat included."""
 
 MOST_AIR = 0.1
@@ -90,7 +91,7 @@ def _unchanged(item_id: str, returned: LabelMap, sent: LabelMap, *, agreed: bool
         "unchanged",
         Severity.FLAG,
         f"the mask of {item_id} is exactly the one that was sent: an edit may not have been saved",
-        f"save {item_id} again; if it was right as sent, write `agree` into its status in worklist.csv",
+        f"save {item_id} again; if it was right as sent, write `{STATUS_AGREE}` into its status in {WORKLIST}",
     )
 
 
@@ -165,7 +166,7 @@ def _lesion_without_liver(item_id: str, returned: LabelMap) -> Problem | None:
 def _in_air(item_id: str, whole: Mask, image: Volume) -> Problem | None:
     if image.unit is not Unit.HU:
         return None
-    share = float((image.voxels[whole] < AIR_HU).mean())
+    share = float((image.voxels[whole] < OUTSIDE_BODY_HU).mean())
     if share <= MOST_AIR:
         return None
     return Problem(

@@ -13,6 +13,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipeline.core.errors import ReviewError, StorageError
+from pipeline.core.file_names import (
+    ADJUDICATION_PACKAGE,
+    EARLIEST_IN_ZIP,
+    IMAGE_FILE,
+    LABEL_TABLE,
+    PACKAGE_CASES,
+    ROUND_PACKAGE,
+    WORKLIST,
+    package_mask,
+)
 from pipeline.core.files import atomic_writer, json_text
 from pipeline.core.geometry import require_same_space
 from pipeline.core.labels import LabelScheme
@@ -32,12 +42,9 @@ from pipeline.review.pages import (
 from pipeline.review.preview import preview
 from pipeline.review.viewers import (
     COLOR_TABLE,
-    IMAGE_NAME,
-    LABEL_TABLE,
     color_table,
     itksnap_workspace,
     label_table,
-    mask_name,
     reading_name,
     slicer_script,
     unix_starter,
@@ -46,11 +53,8 @@ from pipeline.review.viewers import (
 
 __all__ = ["MANIFEST", "PACKAGE_FACTS", "WORKLIST", "PackageItem", "build_package", "package_name", "sent_mask"]
 
-WORKLIST = "worklist.csv"
 PACKAGE_FACTS = "package.json"
 MANIFEST = "MANIFEST.sha256"
-
-_EARLIEST = (1980, 1, 1, 0, 0, 0)
 
 Member = bytes | Path
 
@@ -66,8 +70,8 @@ class _Case:
 def package_name(facts: PackageFacts) -> str:
     """File name of a package: "review_demo_round-1_R2.zip", "adjudication_demo_round-1.zip"."""
     if facts.is_adjudication:
-        return f"adjudication_{facts.dataset}_round-{facts.round_number}.zip"
-    return f"review_{facts.dataset}_round-{facts.round_number}_{facts.rater}.zip"
+        return f"{ADJUDICATION_PACKAGE}_{facts.dataset}_round-{facts.round_number}.zip"
+    return f"{ROUND_PACKAGE}_{facts.dataset}_round-{facts.round_number}_{facts.rater}.zip"
 
 
 def build_package(
@@ -124,7 +128,7 @@ def sent_mask(package: Path, item_id: str) -> LabelMap:
     Raises:
         StorageError: when the package is damaged, or does not hold the item.
     """
-    name = mask_name(item_id)
+    name = package_mask(item_id)
     try:
         with zipfile.ZipFile(package) as archive:
             content = archive.read(f"cases/{item_id}/{name}")
@@ -149,15 +153,16 @@ def _case(item: PackageItem, scheme: LabelScheme, unit: Unit) -> _Case:
         **{reading_name(letter): path for letter, path in item.readings.items()},
         **_starters(item, image, scheme, shown),
     }
-    return _Case({f"cases/{item.item_id}/{name}": content for name, content in files.items()}, jpeg_bytes(picture))
+    folder = f"{PACKAGE_CASES}/{item.item_id}"
+    return _Case({f"{folder}/{name}": content for name, content in files.items()}, jpeg_bytes(picture))
 
 
 def _image_and_mask(item: PackageItem, image: Volume, labels: LabelMap) -> dict[str, Member]:
     """The two files as they lie, or for a repeat compressed anew: neither size nor checksum tells what it repeats."""
     if item.is_hidden:
         hidden = gzipped_nifti(image, for_release=True), gzipped_nifti(labels, for_release=True)
-        return dict(zip((IMAGE_NAME, mask_name(item.item_id)), hidden, strict=True))
-    return {IMAGE_NAME: item.image, mask_name(item.item_id): item.coarse}
+        return dict(zip((IMAGE_FILE, package_mask(item.item_id)), hidden, strict=True))
+    return {IMAGE_FILE: item.image, package_mask(item.item_id): item.coarse}
 
 
 def _mask_on(image: Volume, path: Path, scheme: LabelScheme, what: str) -> LabelMap:
@@ -194,7 +199,7 @@ def _write_zip(target: Path, members: Mapping[str, Member]) -> None:
 
 
 def _member(name: str) -> zipfile.ZipInfo:
-    info = zipfile.ZipInfo(name, date_time=_EARLIEST)
+    info = zipfile.ZipInfo(name, date_time=EARLIEST_IN_ZIP)
     info.create_system = 3  # Unix, so that open.sh may be started
     info.external_attr = (0o100755 if name.endswith(".sh") else 0o100644) << 16
     return info

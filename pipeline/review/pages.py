@@ -12,6 +12,7 @@ from itertools import count, groupby
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.file_names import STATUS_AGREE
 from pipeline.core.labels import COLORS, Label, LabelScheme
 from pipeline.core.records import Phase
 from pipeline.pictures.outlines import Color, css_color
@@ -29,9 +30,6 @@ WORKLIST_COLUMNS = (
     "status",
     "comment",
 )
-STATUS_AGREE = "agree"
-"""What a rater writes into the status column when the mask was right as sent."""
-
 READER_COLORS: Mapping[str, Color] = {
     "A": (33, 150, 243),
     "B": (255, 193, 7),

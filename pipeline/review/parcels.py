@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pipeline.core.errors import ReviewError
+from pipeline.core.file_names import IMAGE_FILE, WORKLIST
 from pipeline.image.masks import mask_suffix
-from pipeline.review.package import PACKAGE_FACTS, WORKLIST
+from pipeline.review.package import PACKAGE_FACTS
 from pipeline.review.pages import READER_COLORS
-from pipeline.review.viewers import IMAGE_NAME, reading_name
+from pipeline.review.viewers import reading_name
 
 FOREIGN_SUFFIXES = (".mhd", ".hdr", ".img", ".mrb", ".mgz", ".dcm", ".vtk", ".stl")
 """Forms a mask may be saved in that are not read here; told, never passed over."""
@@ -41,7 +42,7 @@ _DAMAGED_ZIP = (
 )
 """What `zipfile` raises on bytes that are no whole zip."""
 
-_NO_MASKS = {IMAGE_NAME, *(reading_name(letter).lower() for letter in READER_COLORS)}
+_NO_MASKS = {IMAGE_FILE, *(reading_name(letter).lower() for letter in READER_COLORS)}
 _NOT_OURS = ("__MACOSX", "._", ".")
 
 

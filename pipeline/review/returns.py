@@ -15,6 +15,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from pipeline.core.errors import GeometryError, LabelError, ReviewError, StorageError
+from pipeline.core.file_names import STATUS_AGREE, package_mask
 from pipeline.core.geometry import Geometry
 from pipeline.core.labels import LabelScheme
 from pipeline.core.records import Problem, Severity
@@ -23,7 +24,6 @@ from pipeline.image.masks import StoredMask, decode_mask, mask_suffix, place, re
 from pipeline.image.nifti import content_sha256, read_labels, read_volume
 from pipeline.review.findings import findings
 from pipeline.review.package import sent_mask
-from pipeline.review.pages import STATUS_AGREE
 from pipeline.review.parcels import Parcel, Remark, ReturnedFile, open_parcel
 from pipeline.review.verdicts import ReturnCheck, SentItem, Verdict, judged, refused
 
@@ -114,11 +114,11 @@ class _Desk:
             content = file.read()
         except ReviewError as error:
             return refused("damaged", f"the mask of {item.item_id} cannot be read; {error}", item)
-        name = f"{item.item_id}_mask{mask_suffix(file.path.name) or file.path.suffix.lower()}"
+        name = package_mask(item.item_id, mask_suffix(file.path.name) or file.path.suffix.lower())
         try:
             check = self._check_mask(decode_mask(content, name), item, agreed=agreed)
         except (StorageError, GeometryError) as error:
-            check = refused(_CODES[type(error)], str(error), item)
+            check = refused(_CODE_OF_ERROR[type(error)], str(error), item)
         return replace(check, sha256=hashlib.sha256(content).hexdigest())
 
     def _check_mask(self, mask: StoredMask, item: SentItem, *, agreed: bool) -> ReturnCheck:
@@ -128,7 +128,7 @@ class _Desk:
             placement = place(reading.labels, sent.geometry, what=what)
         except (GeometryError, LabelError) as error:
             owner = self._owner(mask.geometry, item) if isinstance(error, GeometryError) else None
-            return _belongs_to(item, owner) if owner else refused(_CODES[type(error)], str(error), item)
+            return _belongs_to(item, owner) if owner else refused(_CODE_OF_ERROR[type(error)], str(error), item)
         problems = _misplaced(item, mask.geometry, sent.geometry, placement.shift_voxels, placement.lost_voxels)
         owner = self._owner(mask.geometry, item) if problems else None
         if owner:
@@ -160,7 +160,7 @@ class _Desk:
         return [other for other in self.items.values() if (other.case_id, other.phase) != mine and not other.is_repeat]
 
 
-_CODES: Mapping[type, str] = {
+_CODE_OF_ERROR: Mapping[type, str] = {
     StorageError: "damaged",
     GeometryError: "wrong-grid",
     LabelError: "wrong-labels",

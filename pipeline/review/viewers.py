@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import quoteattr
 
+from pipeline.core.file_names import IMAGE_FILE, LABEL_TABLE, package_mask
 from pipeline.core.labels import COLORS, Label, LabelScheme
 
-IMAGE_NAME = "image.nii.gz"
-LABEL_TABLE = "labels.label"
 COLOR_TABLE = "labels.ctbl"
 WORKSPACE_VERSION = "20250909"
 """As ITK-SNAP 4.4 writes it; older programs open it too."""
@@ -30,11 +29,6 @@ _DTD = """<!DOCTYPE registry [
 ]>"""
 
 Registry = Mapping[str, "str | Registry"]
-
-
-def mask_name(item_id: str) -> str:
-    """The file a rater edits, and returns under this name."""
-    return f"{item_id}_mask.nii.gz"
 
 
 def reading_name(letter: str) -> str:
@@ -84,7 +78,7 @@ def itksnap_workspace(
         "Version": WORKSPACE_VERSION,
         "Layers": {
             "Layer[000]": {
-                "AbsolutePath": f"{_SAVED_IN}/{IMAGE_NAME}",
+                "AbsolutePath": f"{_SAVED_IN}/{IMAGE_FILE}",
                 "Role": "MainRole",
                 "Tags": "",
                 "LayerMetaData": {
@@ -97,7 +91,7 @@ def itksnap_workspace(
                     "IRIS": {"LabelState": _label_state(), "LabelTable": _label_elements(scheme)},
                 },
             },
-            "Layer[001]": _layer(mask_name(item_id), "SegmentationRole", item_id),
+            "Layer[001]": _layer(package_mask(item_id), "SegmentationRole", item_id),
             **{
                 f"Layer[{place:03d}]": _layer(reading_name(letter), "OverlayRole", f"reader {letter}")
                 for place, letter in enumerate(readings, start=2)
@@ -175,7 +169,7 @@ def unix_starter(item_id: str, *, readings: Sequence[str] = ()) -> str:
 
 def _snap_files(item_id: str, slash: str, readings: Sequence[str]) -> str:
     """ITK-SNAP's options: main image, segmentation, label descriptions, overlays (its main.cxx, versions 3 and 4)."""
-    files = f'-g "{IMAGE_NAME}" -s "{mask_name(item_id)}" -l "..{slash}..{slash}{LABEL_TABLE}"'
+    files = f'-g "{IMAGE_FILE}" -s "{package_mask(item_id)}" -l "..{slash}..{slash}{LABEL_TABLE}"'
     overlays = " ".join(f'"{reading_name(letter)}"' for letter in readings)
     return f"{files} -o {overlays}" if readings else files
 
@@ -184,9 +178,9 @@ def slicer_script(item_id: str, shown: tuple[float, float], *, readings: Sequenc
     """`open_in_slicer.py`: loads image, masks and colours, and fixes the grid, so that saving crops nothing."""
     low, high = shown
     return _START_SLICER.format(
-        image=IMAGE_NAME,
-        mask=mask_name(item_id),
-        segmentation=f"{item_id}_mask.seg.nrrd",
+        image=IMAGE_FILE,
+        mask=package_mask(item_id),
+        segmentation=package_mask(item_id, ".seg.nrrd"),
         colors=COLOR_TABLE,
         readings=[reading_name(letter) for letter in readings],
         width=f"{high - low:g}",

@@ -17,13 +17,14 @@ from zipfile import BadZipFile, ZipFile
 
 from pipeline.core.config import NetworkConfig
 from pipeline.core.errors import ModelError, StorageError
+from pipeline.core.file_names import NNUNET_CHECKPOINT, NNUNET_DATASET, NNUNET_PLANS
 from pipeline.core.files import digest, read_json, sha256_of, write_atomically
 from pipeline.core.labels import Label
 
-CHECKPOINT_NAME = "checkpoint_final.pth"
 SAFE_NETWORKS = ("dynamic_network_architectures.architectures.",)
 SAFE_PARTS = ("torch.nn.",)
-MODEL_MEMBER = re.compile(r"([\w-]+/){0,3}(plans\.json|dataset\.json|fold_\w+/checkpoint_final\.pth)")
+_MEMBERS = f"{re.escape(NNUNET_PLANS)}|{re.escape(NNUNET_DATASET)}|fold_\\w+/{re.escape(NNUNET_CHECKPOINT)}"
+MODEL_MEMBER = re.compile(rf"([\w-]+/){{0,3}}({_MEMBERS})")
 """Names of the files of a model inside a zip; no other member is ever unpacked."""
 
 DEFAULT_ORIENTATION = "SPL"
@@ -181,9 +182,11 @@ def _model_folder(path: Path, name: str) -> Path:
     if not path.is_dir():
         known = ", ".join(sorted(REGISTERED))
         raise ModelError(f"no model {name}: neither a registered name ({known}) nor a folder in nnU-Net's layout")
-    if (path / "plans.json").is_file():
+    if (path / NNUNET_PLANS).is_file():
         return path
-    below = sorted(plans.parent for pattern in ("*/plans.json", "*/*/plans.json") for plans in path.glob(pattern))
+    below = sorted(
+        plans.parent for pattern in (f"*/{NNUNET_PLANS}", f"*/*/{NNUNET_PLANS}") for plans in path.glob(pattern)
+    )
     if len(below) != 1:
         raise ModelError(f"folder {name} holds {len(below)} models (folders with plans.json), expected one; name it")
     return below[0]
@@ -191,10 +194,10 @@ def _model_folder(path: Path, name: str) -> Path:
 
 def _described(name: str, folder: Path, config: NetworkConfig) -> Model:
     checkpoints = _checkpoints(folder, name)
-    files = [folder / "plans.json", folder / "dataset.json", *checkpoints]
+    files = [folder / NNUNET_PLANS, folder / NNUNET_DATASET, *checkpoints]
     try:
         hashes = {file.relative_to(folder).as_posix(): sha256_of(file) for file in files}
-        plans, dataset = read_json(folder / "plans.json"), read_json(folder / "dataset.json")
+        plans, dataset = read_json(folder / NNUNET_PLANS), read_json(folder / NNUNET_DATASET)
         values = output_values(dataset)
         orientation = config.orientation or dataset.get("orientation") or _usual_orientation(plans, name)
     except (StorageError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -215,10 +218,10 @@ def _usual_orientation(plans: Mapping[str, Any], name: str) -> str:
 
 
 def _checkpoints(folder: Path, name: str) -> tuple[Path, ...]:
-    together = folder / "fold_all" / CHECKPOINT_NAME
-    found = (together,) if together.is_file() else tuple(sorted(folder.glob(f"fold_[0-9]*/{CHECKPOINT_NAME}")))
+    together = folder / "fold_all" / NNUNET_CHECKPOINT
+    found = (together,) if together.is_file() else tuple(sorted(folder.glob(f"fold_[0-9]*/{NNUNET_CHECKPOINT}")))
     if not found:
-        raise ModelError(f"model {name} has no fold_*/{CHECKPOINT_NAME}; train it, or export it again")
+        raise ModelError(f"model {name} has no fold_*/{NNUNET_CHECKPOINT}; train it, or export it again")
     return found
 
 

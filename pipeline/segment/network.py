@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.config import CoarseConfig
 from pipeline.core.errors import ModelError, SegmentationError
+from pipeline.core.file_names import NNUNET_DATASET, NNUNET_PLANS
 from pipeline.core.files import read_json
 from pipeline.core.labels import Label
 from pipeline.core.volume import Volume
@@ -106,7 +107,7 @@ def load_network(model: Model, device: str, config: CoarseConfig) -> Network:
         ModelError: when the files are damaged or unsafe, ask for what is not supported, or the device is not there.
     """
     checkpoints = [read_checkpoint(path) for path in model.checkpoints]
-    dataset, content = read_json(model.folder / "dataset.json"), read_json(model.folder / "plans.json")
+    dataset, content = read_json(model.folder / NNUNET_DATASET), read_json(model.folder / NNUNET_PLANS)
     plans = plans_of(content, dataset, checkpoints[0]["init_args"]["configuration"], name=model.name)
     networks = [_network_of(plans, checkpoint["network_weights"], model.name) for checkpoint in checkpoints]
     mirrored_axes = checkpoints[0].get("inference_allowed_mirroring_axes") if config.mirroring else None

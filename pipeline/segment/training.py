@@ -19,8 +19,9 @@ from typing import Any
 from zipfile import is_zipfile
 
 from pipeline.core.errors import ModelError
+from pipeline.core.file_names import NNUNET_CHECKPOINT, NNUNET_DATASET, NNUNET_PLANS, NNUNET_SPLITS, TRAINING_LABELS
 from pipeline.core.files import atomic_writer, read_json, remove_folder, sha256_of, write_json
-from pipeline.segment.models import CHECKPOINT_NAME, DEFAULT_ORIENTATION, Model
+from pipeline.segment.models import DEFAULT_ORIENTATION, Model
 from pipeline.segment.plans import TORCH_RESAMPLING
 from pipeline.segment.quiet import quiet_nnunet
 
@@ -171,7 +172,7 @@ def train_full(
         if not _is_prepared(work, identity):
             with _measured(seconds, "plan"):
                 _write_plans(dataset, with_torch_resampling(_planned(dataset)))
-                write_json(dataset.preprocessed / "splits_final.json", checked)
+                write_json(dataset.preprocessed / NNUNET_SPLITS, checked)
             with _measured(seconds, "preprocess"):
                 _preprocess(dataset, FULL_CONFIGURATION)
             write_json(work / PREPARED, identity)
@@ -194,7 +195,7 @@ class _Dataset:
 def _nnunet_at_home(raw: Path, work: Path) -> Iterator[_Dataset]:
     """nnU-Net's folders through the environment, its pools as threads, its prints in the log, for one training."""
     number = raw.name.removeprefix("Dataset")[:3]
-    if not (raw.name.startswith("Dataset") and number.isdigit() and (raw / "dataset.json").is_file()):
+    if not (raw.name.startswith("Dataset") and number.isdigit() and (raw / NNUNET_DATASET).is_file()):
         raise ModelError(f"{raw.name} is not a dataset in nnU-Net's raw layout (Dataset001_Name with dataset.json)")
     wanted = {
         "nnUNet_raw": str(raw.parent),
@@ -252,14 +253,14 @@ def _planned(dataset: _Dataset) -> dict[str, Any]:
 
 
 def _plans_of(pretrained: Model) -> dict[str, Any]:
-    plans: dict[str, Any] = read_json(pretrained.folder / "plans.json")
+    plans: dict[str, Any] = read_json(pretrained.folder / NNUNET_PLANS)
     return plans
 
 
 def _write_plans(dataset: _Dataset, plans: Mapping[str, Any]) -> None:
     here = {**plans, "dataset_name": dataset.raw.name, "plans_name": PLANS_NAME}
     write_json(dataset.preprocessed / f"{PLANS_NAME}.json", here)
-    write_json(dataset.preprocessed / "dataset.json", read_json(dataset.raw / "dataset.json"))
+    write_json(dataset.preprocessed / NNUNET_DATASET, read_json(dataset.raw / NNUNET_DATASET))
 
 
 def _configuration(plans: Mapping[str, Any]) -> str:
@@ -377,7 +378,7 @@ def _run_full(dataset: _Dataset, fold: int, lesson: Lesson, device: str) -> Path
 
     quiet_nnunet()
     trainer = nnUNetTrainer(*_trainer_arguments(dataset, FULL_CONFIGURATION, fold, device))
-    if is_zipfile(Path(trainer.output_folder) / CHECKPOINT_NAME):
+    if is_zipfile(Path(trainer.output_folder) / NNUNET_CHECKPOINT):
         return Path(trainer.output_folder)
     _set_lesson(trainer, lesson)
     trainer.num_val_iterations_per_epoch = max(1, lesson.iterations // 5)
@@ -397,7 +398,7 @@ def _trainer_arguments(dataset: _Dataset, configuration: str, fold: Fold, device
     import torch
 
     plans = {**read_json(dataset.preprocessed / f"{PLANS_NAME}.json"), "continue_training": False}
-    return plans, configuration, fold, read_json(dataset.preprocessed / "dataset.json"), torch.device(device)
+    return plans, configuration, fold, read_json(dataset.preprocessed / NNUNET_DATASET), torch.device(device)
 
 
 def _trained(trainer: Any, *, augmenters: int) -> Path:
@@ -416,7 +417,7 @@ def _trained(trainer: Any, *, augmenters: int) -> Path:
 
 
 def _checked_splits(splits: Sequence[Mapping[str, Sequence[str]]], raw: Path) -> list[dict[str, list[str]]]:
-    there = {path.name.removesuffix(".nii.gz") for path in (raw / "labelsTr").glob("*.nii.gz")}
+    there = {path.name.removesuffix(".nii.gz") for path in (raw / TRAINING_LABELS).glob("*.nii.gz")}
     missing = sorted({case for split in splits for cases in split.values() for case in cases} - there)
     if missing:
         raise ModelError(f"the splits name {', '.join(missing[:5])}, not among the {len(there)} cases of {raw.name}")
@@ -428,18 +429,18 @@ def _export(trained: Sequence[Path], dataset: _Dataset, out: Path) -> None:
     import torch
 
     for folder in trained:
-        content = torch.load(folder / CHECKPOINT_NAME, map_location="cpu", weights_only=False)
+        content = torch.load(folder / NNUNET_CHECKPOINT, map_location="cpu", weights_only=False)
         slim = {
             "network_weights": content["network_weights"],
             "trainer_name": "nnUNetTrainer",
             "init_args": {key: content["init_args"][key] for key in ("configuration", "fold")},
             "inference_allowed_mirroring_axes": content["inference_allowed_mirroring_axes"],
         }
-        with atomic_writer(out / folder.name / CHECKPOINT_NAME) as file:
+        with atomic_writer(out / folder.name / NNUNET_CHECKPOINT) as file:
             torch.save(slim, file)
-    described = {"orientation": DEFAULT_ORIENTATION, **read_json(dataset.preprocessed / "dataset.json")}
-    write_json(out / "dataset.json", described)
-    write_json(out / "plans.json", read_json(dataset.preprocessed / f"{PLANS_NAME}.json"))
+    described = {"orientation": DEFAULT_ORIENTATION, **read_json(dataset.preprocessed / NNUNET_DATASET)}
+    write_json(out / NNUNET_DATASET, described)
+    write_json(out / NNUNET_PLANS, read_json(dataset.preprocessed / f"{PLANS_NAME}.json"))
 
 
 @contextmanager

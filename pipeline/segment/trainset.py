@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.core.errors import ModelError
+from pipeline.core.file_names import NNUNET_DATASET, TRAINING_IMAGES, TRAINING_LABELS, nnunet_image, nnunet_labels
 from pipeline.core.files import write_json
 from pipeline.core.geometry import require_same_space
 from pipeline.core.labels import Label
@@ -70,7 +71,7 @@ def write_raw_dataset(folder: Path, name: str, cases: Iterable[LabelledVolume]) 
         ModelError: when there is no case, or two have the same name.
     """
     dataset = folder / name
-    for left_over in [*dataset.glob("imagesTr/*.nii.gz"), *dataset.glob("labelsTr/*.nii.gz")]:
+    for left_over in [*dataset.glob(f"{TRAINING_IMAGES}/*"), *dataset.glob(f"{TRAINING_LABELS}/*")]:
         left_over.unlink()
     origins: dict[str, Origin] = {}
     units: set[Unit] = set()
@@ -93,7 +94,7 @@ def write_raw_dataset(folder: Path, name: str, cases: Iterable[LabelledVolume]) 
         "file_ending": ".nii.gz",
         "orientation": DEFAULT_ORIENTATION,
     }
-    write_json(dataset / "dataset.json", content)
+    write_json(dataset / NNUNET_DATASET, content)
     return dataset
 
 
@@ -102,5 +103,5 @@ def _write_case(dataset: Path, case: LabelledVolume) -> None:
     if case.reviewed is not None:
         voxels = np.where(case.reviewed[:, None, None], voxels, np.uint8(IGNORE))
     labels = LabelMap(voxels, case.labels.geometry)
-    write_nifti(dataset / "imagesTr" / f"{case.name}_0000.nii.gz", reoriented(case.image, DEFAULT_ORIENTATION))
-    write_nifti(dataset / "labelsTr" / f"{case.name}.nii.gz", reoriented(labels, DEFAULT_ORIENTATION))
+    write_nifti(dataset / TRAINING_IMAGES / nnunet_image(case.name), reoriented(case.image, DEFAULT_ORIENTATION))
+    write_nifti(dataset / TRAINING_LABELS / nnunet_labels(case.name), reoriented(labels, DEFAULT_ORIENTATION))

@@ -17,19 +17,22 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.core.errors import ReviewError
+from pipeline.core.file_names import (
+    ADJUDICATION_PACKAGE,
+    EARLIEST_IN_ZIP,
+    IMAGE_FILE,
+    PACKAGE_CASES,
+    ROUND_PACKAGE,
+    STATUS_AGREE,
+    WORKLIST,
+    package_mask,
+)
 from pipeline.core.files import write_atomically
 from pipeline.core.volume import LabelMap
 from pipeline.image.nifti import decode_nifti, inflated
 from pipeline.synth.mistakes import rate
 from pipeline.synth.programs import PROGRAMS, Saved, as_itksnap_saves
 from pipeline.synth.truth import CohortTruth
-
-IMAGE_MEMBER = "image.nii.gz"
-WORKLIST = "worklist.csv"
-STATUS_AGREE = "agree"
-"""What a reader writes into the worklist's status where the mask is right as sent."""
-
-_EARLIEST = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ def answer_packages(
     Raises:
         ReviewError: when a package holds an image that is none of the cohort's.
     """
-    packages = sorted(outbox.glob("review_*.zip"))
+    packages = sorted(outbox.glob(f"{ROUND_PACKAGE}_*.zip"))
     planted: list[PlantedReturn] = []
     for number, package in enumerate(packages):
         answers = _answers(package, number, len(packages), truth)
@@ -83,7 +86,7 @@ def answer_adjudication(outbox: Path, inbox: Path, truth: CohortTruth) -> None:
     Raises:
         ReviewError: when a package holds an image that is none of the cohort's.
     """
-    for package in sorted(outbox.glob("adjudication_*.zip")):
+    for package in sorted(outbox.glob(f"{ADJUDICATION_PACKAGE}_*.zip")):
         members = _kept_members(package)
         agreed = []
         for item, image_sha256 in _items(package):
@@ -118,7 +121,7 @@ def _items(package: Path) -> Iterator[tuple[str, str]]:
     with zipfile.ZipFile(package) as archive:
         for name in sorted(archive.namelist()):
             parts = name.split("/")
-            if len(parts) == 3 and parts[0] == "cases" and parts[2] == IMAGE_MEMBER:
+            if len(parts) == 3 and parts[0] == PACKAGE_CASES and parts[2] == IMAGE_FILE:
                 yield parts[1], hashlib.sha256(inflated(archive.read(name), name)).hexdigest()
 
 
@@ -145,7 +148,7 @@ def _planted(truth: CohortTruth, image_sha256: str, item: str, package: Path) ->
 
 
 def _member(item: str, suffix: str) -> str:
-    return f"cases/{item}/{item}_mask{suffix}"
+    return f"{PACKAGE_CASES}/{item}/{package_mask(item, suffix)}"
 
 
 def _masks(answers: Mapping[str, Saved]) -> dict[str, bytes]:
@@ -178,7 +181,7 @@ def _zipped(members: Mapping[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in members.items():
-            archive.writestr(zipfile.ZipInfo(name, _EARLIEST), content)
+            archive.writestr(zipfile.ZipInfo(name, EARLIEST_IN_ZIP), content)
     return buffer.getvalue()
 
 

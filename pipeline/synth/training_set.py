@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.core.file_names import NNUNET_DATASET, TRAINING_IMAGES, TRAINING_LABELS, nnunet_image, nnunet_labels
 from pipeline.core.files import write_json
 from pipeline.core.labels import Label
 from pipeline.core.records import Phase
@@ -74,11 +75,11 @@ def write_training_set(folder: Path, count: int, *, seed: int) -> Path:
     """
     dataset = folder / DATASET_NAME
     for index, phantom in enumerate(lessons(count, seed=seed)):
-        write_nifti(dataset / "imagesTr" / f"phantom{index:03d}_0000.nii.gz", phantom.volume)
-        write_nifti(dataset / "labelsTr" / f"phantom{index:03d}.nii.gz", phantom.labels)
+        write_nifti(dataset / TRAINING_IMAGES / nnunet_image(f"phantom{index:03d}"), phantom.volume)
+        write_nifti(dataset / TRAINING_LABELS / nnunet_labels(f"phantom{index:03d}"), phantom.labels)
     names = {label.name.lower(): int(label) for label in Label}
     write_json(
-        dataset / "dataset.json",
+        dataset / NNUNET_DATASET,
         {"channel_names": {"0": "CT"}, "labels": names, "numTraining": count, "file_ending": ".nii.gz"},
     )
     return dataset

@@ -15,7 +15,7 @@ from pipeline.core.problems import PROBLEMS, STAGE_FAILED, Area, fix_of, kind_of
 from pipeline.core.records import Problem, Severity
 from pipeline.dicom.deid.admission import REFUSED_KINDS
 from pipeline.dicom.group.series import SLICE_CHECKS
-from pipeline.dicom.read.kinds import IMAGE_TYPES, NO_SLICES
+from pipeline.dicom.read.kinds import NO_SLICE_TYPES, NO_SLICES
 from pipeline.review.verdicts import Verdict
 from tests.places import ROOT
 
@@ -107,7 +107,7 @@ def codes_in_source() -> set[str]:
         *RULE_ORDER,
         *REFUSED_KINDS.values(),
         *NO_SLICES.values(),
-        *IMAGE_TYPES.values(),
+        *NO_SLICE_TYPES.values(),
         *SLICE_CHECKS,
     }
     return (called | tables | unused_verdicts()) - {""}

@@ -154,7 +154,7 @@ _DATES = [
         needs=Option.MODIFIED_DATES,
     ),
 ]
-_DESCRIPTION = [
+_DESCRIBED = [
     *_many(
         "phase and body part; only words of a fixed list stay",
         vocabulary.description,
@@ -402,7 +402,7 @@ ALLOWED: Mapping[str, Attribute] = MappingProxyType(
             _IDENTITY,
             _PATIENT,
             _DATES,
-            _DESCRIPTION,
+            _DESCRIBED,
             _DEVICE,
             _ACQUISITION,
             _NUMBERING,

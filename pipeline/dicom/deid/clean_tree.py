@@ -36,7 +36,7 @@ from pipeline.text.find import find_text
 from pipeline.text.suspects import is_read, montage
 
 REPORT_TABLE = "report.csv"
-COLUMNS = ("file", "action", "code", "output")
+REPORT_COLUMNS = ("file", "action", "code", "output")
 NAME_DIGITS = 16
 """Digits of a pseudonymous UID in a folder's name: a million series share one with a chance of 1 in 20,000."""
 
@@ -246,7 +246,7 @@ def _write(
 
 def _csv(rows: Iterable[Mapping[str, Any]]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, REPORT_COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()

@@ -71,7 +71,7 @@ OPTION_CODES = {
 _ENCODED_VRS = frozenset(("LO", "LT", "PN", "SH", "ST", "UT"))
 _PLAIN_VRS = _ENCODED_VRS | {"AE", "AS", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "SL", "SS", "TM", "UI", "UL", "US"}
 
-_TAGS = {
+_TAG_OF = {
     keyword: Tag(tag)
     for keyword in (
         *ALLOWED,
@@ -92,7 +92,7 @@ _TAGS = {
     )
     if (tag := tag_for_keyword(keyword)) is not None
 }
-_VRS = {keyword: dictionary_VR(tag) for keyword, tag in _TAGS.items()}
+_VRS = {keyword: dictionary_VR(tag) for keyword, tag in _TAG_OF.items()}
 _Read: TypeAlias = Callable[[str], object]
 
 
@@ -264,7 +264,7 @@ def _items(value: object) -> Iterator[Dataset]:
 
 def _plain_of(dataset: Dataset, keyword: str) -> object:
     """A value in plain Python types; None when absent, empty or unreadable."""
-    tag = _TAGS[keyword]
+    tag = _TAG_OF[keyword]
     if tag not in dataset.keys():  # noqa: SIM118 - the view is ten times as fast
         return None
     try:
@@ -306,7 +306,7 @@ def _put(dataset: Dataset, keyword: str, value: object) -> None:
         written = DicomSequence(value or [])  # type: ignore[arg-type]
     if isinstance(written, tuple):
         written = list(written)
-    dataset.add(DataElement(_TAGS[keyword], vr, written, validation_mode=pydicom_config.IGNORE))
+    dataset.add(DataElement(_TAG_OF[keyword], vr, written, validation_mode=pydicom_config.IGNORE))
 
 
 def _decimal(value: object) -> object:
@@ -330,7 +330,7 @@ def _add_pixels(clean: Dataset, stored: NDArray[np.integer]) -> None:
     _put(clean, "HighBit", bits - 1)
     data = stored.tobytes()
     vr = "OW" if stored.dtype.itemsize > 1 else "OB"
-    clean.add(DataElement(_TAGS["PixelData"], vr, data + b"\0" * (len(data) % 2)))
+    clean.add(DataElement(_TAG_OF["PixelData"], vr, data + b"\0" * (len(data) % 2)))
 
 
 def pixels_of(dataset: Dataset) -> NDArray[np.integer]:

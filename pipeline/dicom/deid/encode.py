@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
-_LONG_VRS = frozenset(("OB", "OW", "SQ", "UT"))
-_NUMBERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d"}
-_ITEM = b"\xfe\xff\x00\xe0"
+_VRS_WITH_LONG_LENGTH = frozenset(("OB", "OW", "SQ", "UT"))
+_NUMBER_FORMATS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d"}
+_ITEM_BYTES = b"\xfe\xff\x00\xe0"
 _META_LENGTH = b"\x02\x00\x00\x00UL\x04\x00"
 _META_VERSION = b"\x02\x00\x01\x00OB\x00\x00\x02\x00\x00\x00\x00\x01"
 
@@ -32,7 +32,7 @@ def _element(element: DataElement) -> bytes:
     vr = element.VR
     value = _value(vr, element.value)
     head = struct.pack("<HH2s", element.tag >> 16, element.tag & 0xFFFF, vr.encode())
-    if vr in _LONG_VRS:
+    if vr in _VRS_WITH_LONG_LENGTH:
         return head + struct.pack("<HI", 0, len(value)) + value
     return head + struct.pack("<H", len(value)) + value
 
@@ -45,8 +45,8 @@ def _value(vr: str, value: object) -> bytes:
     if isinstance(value, bytes):
         return value
     parts = value if isinstance(value, list) or type(value).__name__ == "MultiValue" else [value]
-    if vr in _NUMBERS:
-        return b"".join(struct.pack(f"<{_NUMBERS[vr]}", part) for part in parts)  # type: ignore[attr-defined]
+    if vr in _NUMBER_FORMATS:
+        return b"".join(struct.pack(f"<{_NUMBER_FORMATS[vr]}", part) for part in parts)  # type: ignore[attr-defined]
     return _text(vr, parts)  # type: ignore[arg-type]
 
 
@@ -59,4 +59,4 @@ def _text(vr: str, parts: Iterable[object]) -> bytes:
 
 def _item(item: Dataset) -> bytes:
     content = _encoded(item)
-    return _ITEM + struct.pack("<I", len(content)) + content
+    return _ITEM_BYTES + struct.pack("<I", len(content)) + content

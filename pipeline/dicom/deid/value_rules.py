@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from pipeline.core.ages import OLDEST_EXACT_YEARS
 from pipeline.core.config import DeidentificationOption
 from pipeline.core.pseudonyms import Pseudonyms
 
@@ -21,9 +22,6 @@ STUDY_STARTS_AT = DAY_SECONDS // 2
 
 EARLIEST_YEAR = 1880
 """Before X-rays there was nothing to image; such a date is a placeholder, or was moved before."""
-
-OLDEST_TOLD_YEARS = 89
-"""Ages above are one class, "090Y" (45 CFR 164.514(b)(2)(i)(C))."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +124,7 @@ def age(value: object, _subject: Subject) -> object:
         return None
     count, unit = int(found[1]), found[2]
     years = count / {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0}[unit]
-    return "090Y" if years > OLDEST_TOLD_YEARS else f"{count:03d}{unit}"
+    return f"{OLDEST_EXACT_YEARS + 1:03d}Y" if years > OLDEST_EXACT_YEARS else f"{count:03d}{unit}"
 
 
 def moved_date(value: object, subject: Subject) -> object:

@@ -42,7 +42,7 @@ MODEL_WORDS = """
 """
 
 _THICKNESS = re.compile(r"(?:[0-9]|10)(?:\.\d{1,2})?mm|[0-9]\.\d{1,2}", re.ASCII)
-_KERNEL = re.compile(r"(?:[BDHIJQSTU][a-z]?\d{2}[a-z]?(?:_\d)?|FC\d{2})", re.ASCII)
+_KERNEL_WORD = re.compile(r"(?:[BDHIJQSTU][a-z]?\d{2}[a-z]?(?:_\d)?|FC\d{2})", re.ASCII)
 _SEPARATORS = re.compile(r"[\s,;:_/\\()\[\]&|^=]+")
 _INNER_SEPARATORS = re.compile(r"[-+.]")
 
@@ -78,7 +78,7 @@ def _cleaned(value: object, vocabulary: frozenset[str], *, is_technical: bool = 
 
 
 def _kept_of(word: str, vocabulary: frozenset[str], *, is_technical: bool) -> list[str]:
-    if word.casefold() in vocabulary or (is_technical and (_THICKNESS.fullmatch(word) or _KERNEL.fullmatch(word))):
+    if word.casefold() in vocabulary or (is_technical and (_THICKNESS.fullmatch(word) or _KERNEL_WORD.fullmatch(word))):
         return [word]
     inner = _INNER_SEPARATORS.split(word)
     return inner if len(inner) > 1 and all(part.casefold() in vocabulary for part in inner) else []

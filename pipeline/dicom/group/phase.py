@@ -38,7 +38,7 @@ _ABBREVIATIONS: dict[Phase, tuple[str, ...]] = {
     Phase.DELAYED: (r"\bdp\b", r"\bep\b"),
     Phase.PLAIN: (r"\bnc\b", r"\bne\b"),
 }
-_SEQUENCES: dict[Phase, tuple[str, ...]] = {
+_SEQUENCE_WORDS: dict[Phase, tuple[str, ...]] = {
     Phase.DWI: (r"\bdwi\b", r"diff", r"弥散", r"扩散", r"\bb ?\d{2,4}\b"),
     Phase.T2: (r"\bt2",),
     Phase.T1: (r"\bt1", r"\bvibe\b", r"\blava\b", r"\bthrive\b"),
@@ -49,7 +49,7 @@ _SUBSIDIARY = {(Phase.ARTERIAL, Phase.DELAYED): r"late arter|动脉晚期|delaye
 _CT_DELAYS_S = ((10.0, Phase.PLAIN), (50.0, Phase.ARTERIAL), (100.0, Phase.PORTAL_VENOUS), (1200.0, Phase.DELAYED))
 """Seconds after the injection up to which a phase is usual (the bounds of TotalSegmentator's phase classifier)."""
 
-_LIVER_HU = {
+_LIVER_HU_OF_PHASE = {
     Phase.PLAIN: (0.0, 75.0),
     Phase.ARTERIAL: (35.0, 105.0),
     Phase.PORTAL_VENOUS: (65.0, 180.0),
@@ -132,7 +132,7 @@ def from_text(series: Series, rules: PhasesConfig) -> Evidence | None:
         if phases:
             return Evidence(phases, confidence, f"text: words for {_listed(phases)}")
     if series.first.text("Modality") == "MR":
-        phases = _matching(text, _SEQUENCES)
+        phases = _matching(text, _SEQUENCE_WORDS)
         return Evidence(phases, SURE, f"text: words for {_listed(phases)}") if phases else None
     return None
 
@@ -177,7 +177,7 @@ def from_image(liver_hu: float, aorta_hu: float | None = None) -> Evidence:
         liver_hu: median inside the liver, without lesions and vessels as far as possible.
         aorta_hu: median inside the aorta; None where nobody has labelled it.
     """
-    phases = {phase for phase, (low, high) in _LIVER_HU.items() if low <= liver_hu <= high}
+    phases = {phase for phase, (low, high) in _LIVER_HU_OF_PHASE.items() if low <= liver_hu <= high}
     sentence = f"image: liver at {liver_hu:.0f} HU"
     if aorta_hu is not None:
         phases &= {phase for phase, (low, high) in _AORTA_HU.items() if low <= aorta_hu <= high}

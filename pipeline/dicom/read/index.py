@@ -29,7 +29,7 @@ from pipeline.dicom.read import header as words
 from pipeline.dicom.read.sources import Folder, Stamp
 
 _FORMAT = 3
-_VERSION = int(digest([_FORMAT, list(words.INDEXED)])[:7], 16)
+_INDEX_VERSION = int(digest([_FORMAT, list(words.INDEXED)])[:7], 16)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS folder
 (path BLOB PRIMARY KEY, names BLOB NOT NULL, stamps BLOB NOT NULL, contents BLOB NOT NULL, headers BLOB NOT NULL,
@@ -224,8 +224,8 @@ def _opened(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA synchronous = OFF")  # after a power cut it may be damaged, and is then begun anew
     connection.execute("PRAGMA journal_mode = MEMORY")
     version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version != _VERSION:
+    if version != _INDEX_VERSION:
         connection.execute("DROP TABLE IF EXISTS folder")
-        connection.execute(f"PRAGMA user_version = {_VERSION}")
+        connection.execute(f"PRAGMA user_version = {_INDEX_VERSION}")
     connection.execute(_SCHEMA)
     return connection

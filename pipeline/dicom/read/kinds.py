@@ -77,7 +77,7 @@ STORAGE_CLASSES = {
 }
 """Storage classes whose objects may be released, by UID."""
 
-IMAGE_TYPES = {
+NO_SLICE_TYPES = {
     "LOCALIZER": "localizer",
     "SCOUT": "localizer",
     "CT_SOM5 TOP": "localizer",
@@ -125,7 +125,7 @@ def image_type_words(instance: Instance) -> list[str]:
 
 
 def _by_image_type(instance: Instance) -> str | None:
-    return next((IMAGE_TYPES[word] for word in image_type_words(instance) if word in IMAGE_TYPES), None)
+    return next((NO_SLICE_TYPES[word] for word in image_type_words(instance) if word in NO_SLICE_TYPES), None)
 
 
 def _has_place(instance: Instance) -> bool:

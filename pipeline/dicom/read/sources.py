@@ -18,6 +18,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO, BinaryIO
 
+from pipeline.core.files import GZIP_MAGIC
 from pipeline.core.problems import meaning_of
 from pipeline.core.records import Fate, FileFate, SourceFile
 
@@ -48,8 +49,6 @@ ARCHIVE_FAULTS: tuple[type[Exception], ...] = (
 
 DICOMDIR = "DICOMDIR"
 """The index of a medium, in its uppermost folder (PS3.10 8.6)."""
-
-_GZIP = b"\x1f\x8b"
 
 Stamp = tuple[int, int, int, int]
 """Device, inode, size and time of change (ns): a file with the same four is the same file."""
@@ -136,14 +135,14 @@ def _fate(path: Path, code: str, reason: str) -> FileFate:
 
 def is_archive(head: bytes) -> bool:
     """True when a file begins like a zip, a tar, or a gzipped tar."""
-    if head.startswith(_GZIP):
+    if head.startswith(GZIP_MAGIC):
         head = gzip_beginning(head) or head
     return head.startswith((b"PK\x03\x04", b"PK\x05\x06")) or head[257:262] == b"ustar"
 
 
 def is_gzip(head: bytes) -> bool:
     """True when a file begins like a gzip, and is no DICOM file whose free preamble happens to."""
-    return head.startswith(_GZIP) and head[128:132] != b"DICM"
+    return head.startswith(GZIP_MAGIC) and head[128:132] != b"DICM"
 
 
 def gzip_beginning(head: bytes) -> bytes:

@@ -52,7 +52,7 @@ class TransferSyntax:
     loss: Loss = Loss.NEVER
 
 
-_TABLE = (
+_READ = (
     TransferSyntax(IMPLICIT, "Implicit VR Little Endian", Codec.NATIVE),
     TransferSyntax(EXPLICIT, "Explicit VR Little Endian", Codec.NATIVE),
     TransferSyntax(DEFLATED, "Deflated Explicit VR Little Endian", Codec.NATIVE),
@@ -86,7 +86,7 @@ _TABLE = (
     ),
 )
 
-SYNTAXES: Final = {syntax.uid: syntax for syntax in _TABLE}
+SYNTAXES: Final = {syntax.uid: syntax for syntax in _READ}
 """Every syntax that is read, by UID."""
 
 

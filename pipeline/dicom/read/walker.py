@@ -22,27 +22,27 @@ from pipeline.dicom.read import header as words
 from pipeline.dicom.read.header import charset_of, creator_tag, plain_value, private_b_value
 from pipeline.dicom.read.syntaxes import BIG_ENDIAN, DEFLATED, GE_PRIVATE, IMPLICIT, SYNTAXES
 
-_SYNTAXES: Final = SYNTAXES.keys() - {DEFLATED, BIG_ENDIAN, GE_PRIVATE}
+_WALKED_SYNTAXES: Final = SYNTAXES.keys() - {DEFLATED, BIG_ENDIAN, GE_PRIVATE}
 
-_UNDEFINED: Final = 0xFFFFFFFF
+_UNDEFINED_LENGTH: Final = 0xFFFFFFFF
 _ITEM: Final = 0xFFFEE000
 _ITEM_END: Final = 0xFFFEE00D
 _SEQUENCE_END: Final = 0xFFFEE0DD
 _PER_FRAME: Final = 0x52009230
 _FIRST_PIXEL_TAG: Final = 0x7FE00001
 _FIRST_TAG: Final = 0x00080000
-_MAX_DEPTH: Final = 16
-_PREAMBLE: Final = 132
+_MAX_SEQUENCE_DEPTH: Final = 16
+_PREAMBLE_BYTES: Final = 132
 
 _SHORT_VRS = "AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US"
 _LONG_VRS = "OB OD OF OL OV OW SQ SV UC UN UR UT UV"
 _VR_CODE = struct.Struct("<H")
-_HEAD_BYTES: Final = {_VR_CODE.unpack(vr.encode())[0]: 8 for vr in _SHORT_VRS.split()} | {
+_BYTES_BEFORE_VALUE: Final = {_VR_CODE.unpack(vr.encode())[0]: 8 for vr in _SHORT_VRS.split()} | {
     _VR_CODE.unpack(vr.encode())[0]: 12 for vr in _LONG_VRS.split()
 }
 """Two letters of a VR, as a number, to the bytes of tag, VR and length (PS3.5 7.1.2)."""
 _SQ, _OB, _OW, _UN = (_VR_CODE.unpack(vr)[0] for vr in (b"SQ", b"OB", b"OW", b"UN"))
-_KNOWN_VRS: Final = {code: code.to_bytes(2, "little").decode() for code in _HEAD_BYTES if code != _UN}
+_KNOWN_VRS: Final = {code: code.to_bytes(2, "little").decode() for code in _BYTES_BEFORE_VALUE if code != _UN}
 """The VR told by an element; where it tells none, or "unknown", the dictionary's is taken."""
 _PRIVATE: Final = frozenset(words.PRIVATE_B_VALUES) | {creator_tag(tag) for tag in words.PRIVATE_B_VALUES}
 _WANTED: Final = _PRIVATE | set(words.TAGS)
@@ -85,7 +85,7 @@ class Walker:
     """Reads headers one after another, faster where they resemble each other; remembers bytes only while it lives."""
 
     def __init__(self) -> None:
-        self._memories = {syntax: _Memory(syntax) for syntax in _SYNTAXES}
+        self._memories = {syntax: _Memory(syntax) for syntax in _WALKED_SYNTAXES}
 
     def walk(self, head: bytes, size: int) -> dict[str, object] | Verdict:
         """The indexed attributes of a DICOM file, or why they were not read.
@@ -115,10 +115,10 @@ def _meta(head: bytes) -> tuple[str, int]:
     """TransferSyntaxUID, "" where it is not plainly there, and where the meta group ends."""
     if head[128:140] != b"DICM\x02\x00\x00\x00UL\x04\x00":
         raise _GiveUpError
-    end = _PREAMBLE + 12 + _length(head, 140)[0]
+    end = _PREAMBLE_BYTES + 12 + _length(head, 140)[0]
     if end + 8 > len(head):
         raise _MoreError
-    position, syntax = _PREAMBLE + 12, ""
+    position, syntax = _PREAMBLE_BYTES + 12, ""
     while position < end:
         tag, _, start, stop = _explicit_element(head, position)
         if tag >> 16 != 2:
@@ -132,7 +132,7 @@ def _meta(head: bytes) -> tuple[str, int]:
 
 
 def _walk(head: bytes, position: int, size: int, memory: _Memory) -> dict[str, object]:
-    if memory.is_implicit and _VR_CODE.unpack_from(head, position + 4)[0] in _HEAD_BYTES:
+    if memory.is_implicit and _VR_CODE.unpack_from(head, position + 4)[0] in _BYTES_BEFORE_VALUE:
         raise _GiveUpError  # says implicit, looks explicit
     found, element_at, runs = _Found(), memory.element_at, memory.runs
     seen: list[tuple[int, int, int]] = []
@@ -256,13 +256,13 @@ class _Memory:
 def _explicit_element(head: bytes, position: int, depth: int = 0) -> Element:
     group, element, vr, length = _explicit(head, position)
     tag = group << 16 | element
-    step = _HEAD_BYTES.get(vr)
+    step = _BYTES_BEFORE_VALUE.get(vr)
     if step is None:
         return _end_of_item(tag, position, depth)
     if step == 12:
         length = _length(head, position + 8)[0]
     start = position + step
-    if length != _UNDEFINED or tag == words.PIXEL_TAG:
+    if length != _UNDEFINED_LENGTH or tag == words.PIXEL_TAG:
         return tag, vr, start, start + length
     if vr != _SQ:
         raise _GiveUpError
@@ -275,7 +275,7 @@ def _implicit_element(head: bytes, position: int, depth: int = 0) -> Element:
     if tag >= _ITEM:
         return _end_of_item(tag, position, depth)
     start = position + 8
-    if length != _UNDEFINED or tag == words.PIXEL_TAG:
+    if length != _UNDEFINED_LENGTH or tag == words.PIXEL_TAG:
         return tag, 0, start, start + length
     if words.TAGS.get(tag, ("", "SQ"))[1] != "SQ":
         raise _GiveUpError
@@ -290,7 +290,7 @@ def _end_of_item(tag: int, position: int, depth: int) -> Element:
 
 def _after_items(head: bytes, position: int, element_at: ElementAt, depth: int) -> int:
     """Where a sequence of undefined length ends, its items stepped through."""
-    if depth > _MAX_DEPTH:
+    if depth > _MAX_SEQUENCE_DEPTH:
         raise _GiveUpError
     while True:
         group, element, length = _implicit(head, position)
@@ -305,7 +305,7 @@ def _after_items(head: bytes, position: int, element_at: ElementAt, depth: int) 
 
 def _after_item(head: bytes, position: int, length: int, element_at: ElementAt, depth: int) -> int:
     """Where an item of a sequence ends, all its elements stepped through."""
-    if length == _UNDEFINED:
+    if length == _UNDEFINED_LENGTH:
         tag = 0
         while tag != _ITEM_END:
             tag, _, _, position = element_at(head, position, depth)
@@ -324,5 +324,5 @@ def _after_item(head: bytes, position: int, length: int, element_at: ElementAt, 
 def _pixels(tag: int, vr: int, start: int, stop: int, size: int) -> dict[str, object]:
     if tag != words.PIXEL_TAG or vr not in (_OB, _OW, 0):
         raise _GiveUpError
-    there = -1 if stop - start == _UNDEFINED else min(stop, size) - start
+    there = -1 if stop - start == _UNDEFINED_LENGTH else min(stop, size) - start
     return {words.PIXEL_OFFSET: start, words.PIXEL_LENGTH: there}
