@@ -11,6 +11,7 @@ from pipeline.cli.console import as_json_option, finish, folder_argument, proble
 from pipeline.cli.sessions import open_flows
 from pipeline.dataset.layout import ExportFormat
 
+LAYOUTS = [layout.value for layout in ExportFormat]
 version_option = click.option("--version", "version", required=True, help="Such as 1.0.0 (semantic versioning).")
 
 
@@ -71,9 +72,7 @@ def diff(folder: Path, version: str, against: str | None, *, as_json: bool) -> N
 @release.command()
 @folder_argument
 @version_option
-@click.option(
-    "--as", "layout", type=click.Choice([one.value for one in ExportFormat]), required=True, help="Who is to read it."
-)
+@click.option("--as", "layout", type=click.Choice(LAYOUTS), required=True, help="Who is to read it.")
 @click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Where to.")
 @click.option("--number", default=1, show_default=True, help="Of the dataset, for nnU-Net and MSD.")
 def export(folder: Path, version: str, layout: str, out: Path, number: int) -> None:
