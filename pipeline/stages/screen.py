@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pipeline.cohort.decisions import Decision
     from pipeline.cohort.inclusion import Candidate, Inclusion
 
-SERIES_COLUMNS = (
+SCREEN_COLUMNS = (
     "series", "patient", "phase", "confidence", "kept", "reasons", "chosen_for", "modality", "manufacturer", "model",
     "kernel", "slices", "rows", "columns", "slice_thickness_mm", "slice_spacing_mm", "row_spacing_mm",
     "column_spacing_mm", "evidence",
@@ -188,7 +188,7 @@ def _write_series_table(
         for candidate, screening in zip(candidates, inclusion.screenings, strict=True)
     ]
     write_text(
-        ws.layout.series_table, csv_text(SERIES_COLUMNS, sorted(rows, key=lambda row: (row["patient"], row["series"])))
+        ws.layout.series_table, csv_text(SCREEN_COLUMNS, sorted(rows, key=lambda row: (row["patient"], row["series"])))
     )
 
 

@@ -27,7 +27,7 @@ CODE_PARAMETERS = ("code", "rule")
 FAMILIES = {"-failed": STAGE_FAILED, "adjudicate-": "", "return-": ""}
 """Fixed parts of codes that are put together, and the code they stand for; the other two are tested below."""
 
-OTHER_CODES = ("FlowStep",)
+OTHER_CODES = ("FlowStep", "Explanation")
 """Callables whose code is none of a problem."""
 
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "pipeline").rglob("*.py"))}

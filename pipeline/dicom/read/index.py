@@ -28,8 +28,8 @@ from pipeline.core.files import PRIVATE_FILE_MODE, digest
 from pipeline.dicom.read import header as words
 from pipeline.dicom.read.sources import Folder, Stamp
 
-_FORMAT = 3
-_INDEX_VERSION = int(digest([_FORMAT, list(words.INDEXED)])[:7], 16)
+_INDEX_FORMAT = 3
+_INDEX_VERSION = int(digest([_INDEX_FORMAT, list(words.INDEXED)])[:7], 16)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS folder
 (path BLOB PRIMARY KEY, names BLOB NOT NULL, stamps BLOB NOT NULL, contents BLOB NOT NULL, headers BLOB NOT NULL,
