@@ -48,7 +48,7 @@ EXPORT_AGAIN = "export the series again"
 EXPORT_FILE_AGAIN = "export the file again"
 LOOK_AT_VOLUME = "look at the volume on the quality page"
 DECIDE = "decide in decisions.csv"
-SET_LIMIT = "change the limit under [inclusion], if it should be kept"
+SET_LIMIT = "change the limit under [inclusion], if this should be included"
 FINISH_REVIEW = "finish the review, then cut the release"
 CUT_AGAIN = "cut the release again"
 TAKE_AGAIN = "take the release again from where it was published, or cut a new version"
@@ -160,7 +160,7 @@ _INCLUSION = {
         "give patients of different hospitals different numbers, or decide in decisions.csv",
     ),
     "image-type": ("a derived image: a reformatted slice, projection or localizer", ""),
-    "tilt": ("the gantry was tilted", "set allow_tilt under [inclusion], if it should be kept"),
+    "tilt": ("the gantry was tilted", "set allow_tilt under [inclusion], if this should be included"),
     "slice-count": ("too few slices", SET_LIMIT),
     "slice-thickness": ("the slice thickness is out of range, or not stated", SET_LIMIT),
     "slice-spacing": ("the spacing measured between slices is out of range", SET_LIMIT),
@@ -173,7 +173,7 @@ _INCLUSION = {
     "phase-not-required": ("a phase that the dataset does not hold", ""),
     "not-preferred": (
         "another series of the same phase is better",
-        "decide in decisions.csv, if it is wanted",
+        "decide in decisions.csv, if this one should be used",
     ),
     "tied": ("two series or studies are equally good", DECIDE),
     "age": ("the patient is too young", SET_LIMIT),
@@ -272,7 +272,7 @@ _VERIFICATION = {
     "extra-file": ("a file is there that is not listed", TAKE_AGAIN),
     "changed-file": ("a file is not the one that was released", TAKE_AGAIN),
     "link": ("a file is a link to another place", TAKE_AGAIN),
-    "writable": ("a file could be changed by accident", "chmod a-w"),
+    "writable": ("a file could be changed by accident", "make the release read-only with `chmod -R a-w`"),
     "manifest": ("the manifest cannot be read, or has cells that are not as documented", TAKE_AGAIN),
     "duplicate-row": ("a volume stands in two rows of the manifest", CUT_AGAIN),
     "patient-differs": ("a patient has two values of what must be the same in all rows", CUT_AGAIN),
