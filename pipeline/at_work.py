@@ -17,14 +17,14 @@ from pipeline.image.nifti import read_labels, read_volume
 from pipeline.plan import case_progress
 from pipeline.stages import case_ids, standing_problems
 from pipeline.stages.case import read_vote, screened, screened_cases
-from pipeline.stages.screen import SERIES_COLUMNS
+from pipeline.stages.screen import SCREEN_COLUMNS
 from pipeline.workspace import Waiting, Workspace
 
 if TYPE_CHECKING:
     from pipeline.frames import DataFrame
 
 _SERIES_NUMBERS = frozenset(
-    {"confidence", "kept", "slices", "rows", "columns"} | {name for name in SERIES_COLUMNS if name.endswith("_mm")}
+    {"confidence", "kept", "slices", "rows", "columns"} | {name for name in SCREEN_COLUMNS if name.endswith("_mm")}
 )
 
 
@@ -69,8 +69,8 @@ class Dataset:
         """One row a series of the sources: what it is, and why it is kept or not; empty before the first build."""
         table = self._ws.layout.series_table
         if not table.exists():
-            return frame((), SERIES_COLUMNS)
-        return read_frame(table, text=[name for name in SERIES_COLUMNS if name not in _SERIES_NUMBERS])
+            return frame((), SCREEN_COLUMNS)
+        return read_frame(table, text=[name for name in SCREEN_COLUMNS if name not in _SERIES_NUMBERS])
 
     @property
     def problems(self) -> DataFrame:

@@ -12,19 +12,22 @@ from dataclasses import asdict, replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 from pipeline.core.config import (
     CoarseConfig,
     ConsensusConfig,
+    ConsensusMethod,
     DeidentificationConfig,
     Modality,
     PhasesConfig,
+    TiePolicy,
     WindowConfig,
     checked,
     load_config,
 )
 from pipeline.core.errors import ConfigError, DicomError, PrivacyError
+from pipeline.core.file_names import SECRET
 from pipeline.core.pseudonyms import MIN_SECRET_BYTES, Pseudonyms
 from pipeline.core.volume import ColorImage, LabelMap, Unit, Volume
 from pipeline.frames import Tabular
@@ -315,8 +318,8 @@ def agree(masks: Mapping[str, LabelMap | StrPath] | Iterable[StrPath], *, tolera
 def vote(
     masks: Mapping[str, LabelMap | StrPath] | Iterable[StrPath],
     *,
-    method: Literal["nested-majority", "plurality", "staple"] = "nested-majority",
-    ties: Literal["down", "up", "adjudicator", "undecided"] = "down",
+    method: ConsensusMethod = "nested-majority",
+    ties: TiePolicy = "down",
 ) -> Consensus:
     """One mask from several: the vote, and everything it does not settle.
 
@@ -416,7 +419,7 @@ def _pseudonyms(home: Path, key: StrPath | None = None) -> Pseudonyms:
 
     if key is not None:
         return Pseudonyms(read_secret(Path(key)))
-    return Pseudonyms(secret_of(make_private_folder(home) / "project.key"))
+    return Pseudonyms(secret_of(make_private_folder(home) / SECRET))
 
 
 def _passing_pseudonyms() -> Pseudonyms:

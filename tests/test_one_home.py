@@ -18,9 +18,6 @@ TREES = {
 OF_EACH_MODULE = {"COMMANDS"}
 """What each module of the command line hands to its group."""
 
-OF_EACH_KIND_OF_PICTURE = {"JPEG_QUALITY", "MARGIN_MM", "TILES", "TILE_PX"}
-"""The quality page shows small pictures of every volume, a package larger ones of a few."""
-
 UID_HOMES = {"pipeline/dicom/read/syntaxes.py", "pipeline/dicom/read/kinds.py"}
 
 FILE_NAME = re.compile(
@@ -57,7 +54,7 @@ def test_no_two_constants_share_a_name_and_differ():
         for name, value in constants(tree):
             values[name][value] = place
     twice = {name: sorted(found.values()) for name, found in values.items() if len(found) > 1}
-    assert not {name: twice[name] for name in twice.keys() - OF_EACH_MODULE - OF_EACH_KIND_OF_PICTURE}
+    assert not {name: twice[name] for name in twice.keys() - OF_EACH_MODULE}
 
 
 def test_transfer_syntaxes_and_storage_classes_are_spelled_in_their_homes_only():

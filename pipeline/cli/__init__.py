@@ -29,7 +29,7 @@ def main(verbose: bool) -> None:
     )
 
 
-PARTS = (dataset, review, release, learn, files, agreement, demo)
+GROUPS = (dataset, review, release, learn, files, agreement, demo)
 
-for command in (command for part in PARTS for command in part.COMMANDS):
+for command in (command for part in GROUPS for command in part.COMMANDS):
     main.add_command(command)

@@ -6,7 +6,7 @@ import re
 import tomllib
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -210,6 +210,10 @@ class AdjudicateConfig(Section):
     max_volume_difference_ml: Annotated[float, Field(ge=0)] = 5.0
 
 
+ConsensusMethod: TypeAlias = Literal["nested-majority", "plurality", "staple"]
+TiePolicy: TypeAlias = Literal["down", "up", "adjudicator", "undecided"]
+
+
 class ConsensusConfig(Section):
     """`[consensus]`: how several ratings become one mask.
 
@@ -217,8 +221,8 @@ class ConsensusConfig(Section):
     of them ("adjudicator"), or left open as 255, which no release takes ("undecided").
     """
 
-    method: Literal["nested-majority", "plurality", "staple"] = "nested-majority"
-    ties: Literal["down", "up", "adjudicator", "undecided"] = "down"
+    method: ConsensusMethod = "nested-majority"
+    ties: TiePolicy = "down"
     adjudicate: AdjudicateConfig = AdjudicateConfig()
 
 

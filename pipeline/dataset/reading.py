@@ -13,9 +13,10 @@ from pipeline.core.config import Modality
 from pipeline.core.errors import ReleaseError
 from pipeline.core.files import read_json
 from pipeline.core.volume import LabelMap, Unit, Volume
-from pipeline.dataset.export import ExportFormat, export
-from pipeline.dataset.layout import ReleaseLayout
+from pipeline.dataset.export import export
+from pipeline.dataset.layout import ExportFormat, ReleaseLayout
 from pipeline.dataset.manifest import PATIENT_COLUMNS, ManifestRow, manifest_frame, read_manifest
+from pipeline.dataset.splits import SplitName
 from pipeline.dataset.tables import by_patient
 from pipeline.frames import read_frame
 from pipeline.image.nifti import read_labels, read_volume
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 Part: TypeAlias = Literal["train", "val", "test", "test-ood"]
 PARTS: tuple[Part, ...] = get_args(Part)
-SPLITS = ("train", "test", "test-ood")
+SPLITS = get_args(SplitName)
 
 
 def open_release(folder: str | PathLike[str]) -> Release:

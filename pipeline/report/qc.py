@@ -41,7 +41,7 @@ LESION_DICE = (0.70, 0.85)
 SETTLED = "adjudicated"
 """Status of a volume whose raters differed and which the lead radiologist has decided."""
 
-TILES = 6
+TILES_A_VOLUME = 6
 DISPUTED_TILES = 2
 """Of the six; the others show the volume as a whole."""
 
@@ -169,7 +169,7 @@ def make_card(volume: QcVolume) -> QcCard:
         "lesion": lesion.sum(axis=(1, 2)).tolist(),
         "disputed": [volume.disagreement.get(index, 0) for index in range(len(labels))],
     }
-    tiles = choose_tiles(labels, most_disputed(per_slice["disputed"], DISPUTED_TILES), TILES)
+    tiles = choose_tiles(labels, most_disputed(per_slice["disputed"], DISPUTED_TILES), TILES_A_VOLUME)
     frame, slices = frame_around(whole.any(axis=0), geometry), [tile.index for tile in tiles]
     sheet = contact_sheet(volume.image.voxels[slices], frame, display_range(volume.image.voxels, volume.image.unit))
     liver_dice, lesion_dice = _defined(volume.liver_dice), _defined(volume.lesion_dice)

@@ -64,14 +64,15 @@ class CleanedFile:
 class CleanTreeReport(Tabular):
     """Every file found, in order."""
 
-    columns = COLUMNS
+    columns = REPORT_COLUMNS
 
     files: tuple[CleanedFile, ...]
 
     def rows(self) -> Sequence[Mapping[str, Any]]:
         """One row a file, as in `report.csv`."""
         return [
-            dict(zip(COLUMNS, (file.number, file.action, file.code, file.output), strict=True)) for file in self.files
+            dict(zip(REPORT_COLUMNS, (file.number, file.action, file.code, file.output), strict=True))
+            for file in self.files
         ]
 
     def counts(self) -> dict[str, int]:
