@@ -33,7 +33,7 @@ def serve_nightly(root: Path, *, cron: str) -> None:
         try:
             CronSchedule(cron=cron)
         except ValueError:
-            raise ConfigError(f'{cron!r} is no schedule; expected five fields such as "0 2 * * *"') from None
+            raise ConfigError(f'{cron!r} is not a schedule; expected five cron fields such as "0 2 * * *"') from None
         from flows.nightly import nightly
 
         server.wait()

@@ -34,7 +34,7 @@ def wait_until_recorded(server: Server, flow_run_ids: Sequence[str], task_runs: 
 
 def record_killed_runs(server: Server) -> None:
     """Call every flow run crashed that the history calls running: its process was killed and could not say so."""
-    crashed = {"state": {"type": "CRASHED", "message": "its process was killed"}, "force": True}
+    crashed = {"state": {"type": "CRASHED", "message": "the process was killed"}, "force": True}
     with suppress(NoAnswer):
         for run in ask(server, "/flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": UNDER_WAY}}}}):
             ask(server, f"/flow_runs/{run['id']}/set_state", crashed)

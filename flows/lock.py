@@ -25,5 +25,7 @@ def only_run(lock: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise PipelineError("another run is at work in this dataset; wait until it ends, then try again") from None
+            raise PipelineError(
+                "another liverset run is working on this dataset; wait until it ends, then try again"
+            ) from None
         yield

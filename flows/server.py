@@ -69,7 +69,9 @@ class Server:
         while not self._is_healthy():
             if self._process is not None and self._process.poll() is not None:
                 code = self._process.returncode
-                raise PipelineError(f"Prefect's server ended at once (exit code {code}); the dataset's logs/ say why")
+                raise PipelineError(
+                    f"Prefect's server stopped at start (exit code {code}); see logs/ in the dataset folder"
+                )
             if time.monotonic() > deadline:
                 raise PipelineError(self._silence())
             time.sleep(POLL_S)
@@ -82,8 +84,8 @@ class Server:
 
     def _silence(self) -> str:
         if self._process is None:
-            return "no Prefect server answers at PREFECT_API_URL; start it, or unset the variable to use one of our own"
-        return f"Prefect's server did not answer within {START_LIMIT_S:.0f} s; the dataset's logs/ may say why"
+            return "no Prefect server answers at PREFECT_API_URL; start it, or unset the variable to use liverset's own"
+        return f"Prefect's server did not answer within {START_LIMIT_S:.0f} s; see logs/ in the dataset folder"
 
 
 class NoAnswer(Exception):
@@ -200,9 +202,7 @@ def _appended(log: Path) -> BinaryIO:
         log.parent.mkdir(parents=True, exist_ok=True)
         return log.open("ab")
     except OSError as error:
-        raise StorageError(
-            f"{log.name} cannot be written ({error.strerror}); check who owns the dataset folder"
-        ) from None
+        raise StorageError(f"cannot write {log.name} ({error.strerror}); check who owns the dataset folder") from None
 
 
 def _server_settings(*, scheduled: bool) -> dict[str, str]:

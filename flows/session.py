@@ -122,14 +122,16 @@ class FlowSession:
 
 @contextmanager
 def _prefect_trouble() -> Iterator[None]:
-    """Tell what went wrong between Prefect and its server in one line; no stage raises for a fault of its own."""
+    """Say in one line what went wrong between Prefect and its server; no stage raises for a fault of its own."""
     try:
         yield
     except PipelineError:
         raise
     except Exception as error:
         cause = type(error).__name__
-        raise PipelineError(f"Prefect lost its server ({cause}); what was done is kept, so run it again") from error
+        raise PipelineError(
+            f"Prefect lost its server ({cause}); finished work is kept, run the command again"
+        ) from error
 
 
 def busy_seconds(runs: Iterable[StageRun]) -> float:

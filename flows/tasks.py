@@ -29,6 +29,7 @@ from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTa
 from pipeline.core.config import RunConfig
 from pipeline.core.errors import ConfigError, PipelineError
 from pipeline.core.records import Problem, Severity
+from pipeline.core.words import counted
 from pipeline.workspace import Outcome, Status, Waiting, Workspace
 
 HOUSE = Path(__file__).resolve().parents[1]
@@ -114,8 +115,8 @@ def state_of(outcomes: Sequence[Outcome]) -> State[Any]:
     """How a flow ended, as Prefect shows it: failed when any stage failed, with the outcomes as its result."""
     failed = sum(outcome.status is Status.FAILED for outcome in outcomes)
     if failed:
-        return Failed(message=f"{failed} of {len(outcomes)} stage runs failed", data=list(outcomes))
-    return Completed(message=f"{len(outcomes)} stage runs", data=list(outcomes))
+        return Failed(message=f"{failed} of {counted(len(outcomes), 'stage run')} failed", data=list(outcomes))
+    return Completed(message=counted(len(outcomes), "stage run"), data=list(outcomes))
 
 
 def outcomes_of(state: State[Any]) -> tuple[Outcome, ...]:
@@ -221,8 +222,8 @@ def _problem(step: Step, error: Exception) -> Problem:
     """What an error comes to; of one that nobody foresaw only type and place, as its message may quote a header."""
     if isinstance(error, PipelineError):
         return Problem(f"{step.name}-failed", Severity.REFUSE, str(error))
-    fix = "run again with enough memory and disk; if it comes back it is a fault of liverset, so report this line"
-    return Problem("unexpected-error", Severity.REFUSE, f"{type(error).__name__} {_place(error)}", fix)
+    fix = "run again with enough memory and disk; if it happens again, report this line as a bug of liverset"
+    return Problem("unexpected-error", Severity.REFUSE, f"unexpected {type(error).__name__} {_place(error)}", fix)
 
 
 def _place(error: Exception) -> str:
@@ -244,7 +245,9 @@ def _dask_runner(jobs: int) -> TaskRunner[Any]:
     try:
         from prefect_dask.task_runners import DaskTaskRunner
     except ImportError:
-        raise ConfigError('run.runner is "dask", but prefect-dask is not installed; install "liverset[dask]"') from None
+        raise ConfigError(
+            '[run] runner is "dask", but prefect-dask is not installed; run `pip install "liverset[dask]"`'
+        ) from None
     runner: TaskRunner[Any] = DaskTaskRunner(
         cluster_kwargs={"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": None}
     )
@@ -255,6 +258,8 @@ def _ray_runner(jobs: int) -> TaskRunner[Any]:
     try:
         from prefect_ray.task_runners import RayTaskRunner
     except ImportError:
-        raise ConfigError('run.runner is "ray", but prefect-ray is not installed; install "liverset[ray]"') from None
+        raise ConfigError(
+            '[run] runner is "ray", but prefect-ray is not installed; run `pip install "liverset[ray]"`'
+        ) from None
     runner: TaskRunner[Any] = RayTaskRunner(init_kwargs={"num_cpus": jobs, "include_dashboard": False})
     return runner

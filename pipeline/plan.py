@@ -57,7 +57,7 @@ def explain(ws: Workspace, case_id: str) -> dict[str, str]:
         ConfigError: when there is no such case.
     """
     if case_id not in case_ids(ws):
-        raise ConfigError(f"{case_id} is no case of this dataset; `liverset status` lists them")
+        raise ConfigError(f"{case_id} is not a case of this dataset; `liverset status` lists the cases")
     return {stage.name: _story(stage, ws, case_id) for stage in (*CASE_STAGES, *REVIEW_STAGES)}
 
 

@@ -30,6 +30,7 @@ from pipeline.core.errors import ConfigError, DicomError, PrivacyError
 from pipeline.core.file_names import SECRET
 from pipeline.core.pseudonyms import MIN_SECRET_BYTES, Pseudonyms
 from pipeline.core.volume import ColorImage, LabelMap, Unit, Volume
+from pipeline.core.words import counted
 from pipeline.frames import Tabular
 
 if TYPE_CHECKING:
@@ -115,7 +116,8 @@ def convert(
             allow_tilt=keep_tilt,
         )
     if not report.series:
-        raise DicomError(f"{len(report.files)} files, none of them a DICOM image; expected a hospital's export")
+        found = counted(len(report.files), "file")
+        raise DicomError(f"found {found} but no DICOM image; expected a DICOM export")
     return report
 
 
@@ -218,7 +220,7 @@ def write(image: Volume | LabelMap, path: StrPath) -> None:
     from pipeline.image.nifti import write_nifti
 
     if not _is_nifti(Path(path)):
-        raise ConfigError(f"{Path(path).name} is no name of a NIfTI file; end it in .nii or .nii.gz")
+        raise ConfigError(f"{Path(path).name} is not the name of a NIfTI file; end it in .nii or .nii.gz")
     write_nifti(Path(path), image)
 
 
@@ -399,7 +401,7 @@ def _one_volume(image: Volume | StrPath | Iterable[StrPath]) -> Volume:
 
 def _existing(path: StrPath) -> Path:
     if not Path(path).exists():
-        raise ConfigError("there is no such file or folder; check the path")
+        raise ConfigError("the file or folder does not exist; check the path")
     return Path(path)
 
 

@@ -100,7 +100,7 @@ class Workspace:
             ConfigError: when there is no such folder, or its `dataset.toml` is missing or wrong.
         """
         if not root.is_dir():
-            raise ConfigError(f"there is no folder {root.name!r}; make a dataset with `liverset init {root.name}`")
+            raise ConfigError(f"folder {root.name!r} does not exist; make a dataset with `liverset init {root.name}`")
         root = root.resolve()
         return cls(root, load_config(Layout(root).config))
 

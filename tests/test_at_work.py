@@ -112,7 +112,7 @@ def test_what_is_not_made_yet_says_so(dataset: Dataset, ask: str):
 def test_an_unknown_case_or_phase_is_named(dataset: Dataset, ask: str):
     with pytest.raises(ConfigError, match="P0001 has no phase P; it has C1, C2"):
         getattr(dataset, ask)("P0001", "P")
-    with pytest.raises(ConfigError, match="P0002 is no case of this dataset"):
+    with pytest.raises(ConfigError, match="P0002 is not a case of this dataset"):
         getattr(dataset, ask)("P0002", "C1")
 
 
@@ -132,5 +132,5 @@ def test_a_dataset_before_its_first_build_is_empty(tmp_path: Path):
     assert dataset.series.empty
     assert "phase" in dataset.series
     assert dataset.problems.empty
-    with pytest.raises(ConfigError, match="nothing is screened yet"):
+    with pytest.raises(ConfigError, match="the sources are not screened yet"):
         dataset.image("P0001", "C1")

@@ -19,12 +19,15 @@ import pytest
 
 from liverset import open_dataset, open_release
 from pipeline import stages
-from pipeline.dataset.layout import Layout
+from pipeline.cli.next_step import next_lines
+from pipeline.core.words import counted
+from pipeline.dataset.layout import ADJUDICATION, Layout
 from pipeline.plan import plan_build
+from pipeline.stages.case import volumes
 from pipeline.synth.cohort import make_cohort
 from pipeline.synth.raters import answer_packages
 from pipeline.synth.truth import CohortTruth
-from pipeline.workspace import Status, Workspace
+from pipeline.workspace import Outcome, Status, Workspace
 from tests.places import ROOT
 
 pytestmark = pytest.mark.slow
@@ -66,8 +69,8 @@ def copy(demo: Path, tmp_path: Path) -> Path:
 
 def test_demo_meets_the_planted_truth_and_the_manifest_of_this_repository(run):
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "Prefect's own" in run.stdout
-    assert "Next: look at" in run.stdout
+    assert re.search(r"in total, of which Prefect took [\d.]+ s$", run.stdout, re.M)
+    assert re.search(r"^Next: open .*qc\.html in a browser; the release is in .*1\.0\.0$", run.stdout, re.M)
 
 
 def test_python_sees_the_same_masks_in_the_dataset_and_in_its_release(demo):
@@ -82,7 +85,7 @@ def test_python_sees_the_same_masks_in_the_dataset_and_in_its_release(demo):
 
 
 def test_network_is_better_after_one_round_of_review_on_patients_it_never_saw(run):
-    learned = re.findall(r"^(\w+): Dice ([\d.]+) of the first network, ([\d.]+) after one round$", run.stdout, re.M)
+    learned = re.findall(r"^(\w+): Dice ([\d.]+) with the first network, ([\d.]+) after one round$", run.stdout, re.M)
     assert {structure for structure, _, _ in learned} == {"whole_liver", "parenchyma", "lesion"}
     assert all(float(after) > float(before) for _, before, after in learned)
 
@@ -98,7 +101,7 @@ def test_demo_is_quiet_about_what_is_not_the_users_business(run, demo: Path, tru
 def test_second_build_does_nothing_and_says_so(demo: Path, home: Path):
     result = liverset("build", demo, cwd=home)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "nothing to do: everything is current" in result.stdout
+    assert "nothing to build: everything is current" in result.stdout
 
 
 PICTURE = re.compile(rb"data:image/[a-z]+;base64,([A-Za-z0-9+/=]+)")
@@ -167,7 +170,7 @@ def test_changed_settings_touch_only_the_stages_they_decide(copy: Path):
     case_id = stages.case_ids(ws)[0]
     assert {step.stage for step in plan_build(ws)} <= {"report"}
     assert stages.MEASURE.why(ws, case_id) is None
-    assert stages.PREPARE.why(ws, case_id) == "dataset.toml changed what it asks of this stage"
+    assert stages.PREPARE.why(ws, case_id) == "settings of this stage changed in dataset.toml"
 
 
 def test_wrong_and_damaged_returns_are_refused_and_cost_no_other_mask(copy: Path, truth: CohortTruth):
@@ -200,3 +203,30 @@ def test_cutting_the_same_version_again_changes_nothing(copy: Path):
     before = sums.read_bytes()
     assert stages.cut_release(ws, "1.0.0").status is Status.DONE
     assert sums.read_bytes() == before
+
+
+def test_what_comes_next_has_work_to_do(copy: Path, truth: CohortTruth):
+    ws, folder = Workspace.open(copy), Path("demo")
+    released = "Next: `liverset release cut demo --version 1.0.1`, if anything changed since 1.0.0"
+    assert next_lines(ws, folder) == [released]
+    failed = [Outcome("measure", "P0001", Status.FAILED)]
+    again = "Next: fix the problems above, then `liverset review check demo`"
+    assert next_lines(ws, folder, outcomes=failed, command="review check") == [again]
+    shutil.rmtree(ws.layout.releases)
+    assert next_lines(ws, folder) == ["Next: `liverset release cut demo --version 1.0.0`"]
+    settled, asked = ws.layout.adjudication, stages.to_adjudicate(ws)
+    assert not asked
+    decided = [settled(case, phase) for case, phase in volumes(ws) if settled(case, phase).exists()]
+    for path in decided:
+        path.unlink()
+    missing = f"{counted(len(decided), 'mask')} missing or not accepted"
+    shutil.rmtree(ws.layout.inbox(1, ADJUDICATION))
+    assert next_lines(ws, folder) == ["Next: `liverset review check demo`"]
+    stages.COLLECT(ws)
+    put_back = "Next: put returned masks into the inbox folders below review/, then `liverset review check demo`"
+    assert next_lines(ws, folder) == [f"{put_back}; {missing}"]
+    shutil.rmtree(ws.layout.inbox(1, ADJUDICATION).parent)
+    stages.COLLECT(ws)
+    assert next_lines(ws, folder) == ["Next: `liverset review adjudicate demo`"]
+    shutil.rmtree(ws.layout.review)
+    assert next_lines(ws, folder) == ["Next: `liverset review pack demo`"]

@@ -73,7 +73,7 @@ def test_a_search_says_how_many_source_files_it_could_not_read(export: Path, tmp
     (export / "cut.zip").write_bytes(b"PK\x03\x04 and no more")
     assert liverset.find_leaks(export, tmp_path / "copy").unreadable == 1
     result = CliRunner().invoke(leaks, [str(export), str(tmp_path / "copy")])
-    assert "1 source files cannot be read" in result.output
+    assert "1 source file cannot be read" in result.output
 
 
 def test_a_table_of_patients_is_searched_for_too(export: Path, tmp_path: Path):
@@ -116,7 +116,7 @@ def test_what_is_not_there_is_named_in_plain_words_and_leaves_nothing(call: Call
 
 def test_a_source_without_dicom_is_refused(tmp_path: Path):
     (tmp_path / "Mustermann.txt").write_text("hello", encoding="utf-8")
-    with pytest.raises(DicomError, match="1 files, none of them a DICOM image"):
+    with pytest.raises(DicomError, match="found 1 file but no DICOM image"):
         liverset.convert(tmp_path)
 
 

@@ -21,6 +21,7 @@ from pipeline.core.config import AdjudicateConfig, ConsensusConfig
 from pipeline.core.labels import Label, Structure
 from pipeline.core.records import Reason
 from pipeline.core.volume import LabelMap
+from pipeline.core.words import slice_number
 from pipeline.frames import Tabular
 from pipeline.image.nifti import content_sha256
 
@@ -219,7 +220,7 @@ def _low_dice(joint: Joint, structure: Structure, limits: AdjudicateConfig) -> R
 def _minority_lesion(lesion: JointLesion, raters: int) -> Reason | None:
     if 2 * lesion.seen_by > raters:
         return None
-    first, last = lesion.first_slice + 1, lesion.last_slice + 1
+    first, last = slice_number(lesion.first_slice), slice_number(lesion.last_slice)
     slices = f"slice {first}" if first == last else f"slices {first} to {last}"
     size = f"lesion {lesion.number} of {lesion.union_ml:.3g} ml on {slices}"
     return Reason("minority-lesion", f"{lesion.seen_by} of {raters} raters marked {size}")

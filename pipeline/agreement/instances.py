@@ -43,7 +43,7 @@ def vote_instances(instances: Sequence[RatedInstance], *, raters: int) -> LabelM
         raise LabelError("no instance was given, expected at least one mask")
     geometry = masks[0][1].geometry
     for rater, mask in masks:
-        require_same_space(geometry, mask.geometry, what=f"an instance drawn by {rater}")
+        require_same_space(geometry, mask.geometry, what=f"an instance outlined by {rater}")
     painted = np.zeros(geometry.shape, dtype=np.uint8)
     for instance in sorted(instances, key=lambda instance: instance.label):
         votes = np.zeros(geometry.shape, dtype=np.uint8)

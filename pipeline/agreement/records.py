@@ -171,17 +171,18 @@ DEFINITIONS = {
     "assd_mm": "mean of all surface distances, both ways together",
     "masd_mm": "mean of the two directed means",
     "nsd": "share of both surfaces within tolerance_mm of the other; 0 when one mask is empty",
-    "empty": "both: nothing to agree on, left out of means and counted apart; one: a missed structure, never left out",
+    "empty": "both masks: nothing to compare, excluded from means and counted separately; one mask: a missed "
+    "structure, always included",
     "volume_difference_ml": "volume of the first rater minus volume of the second",
     "volume_difference_percent": "volume_difference_ml in percent of the mean of both volumes",
-    "dice_with_vote": "Dice of a rater with the strict majority of all raters, himself among them: too high",
-    "dice_with_vote_of_others": "Dice of a rater with the strict majority of the other raters: fair; the majority of "
-    "two is what both say",
+    "dice_with_vote": "Dice of a rater with the strict majority of all raters, this rater included: biased upwards",
+    "dice_with_vote_of_others": "Dice of a rater with the strict majority of the other raters: unbiased; the majority "
+    "of two is what both marked",
     "fleiss_kappa": "in or out of the structure, over the voxels that at least one rater marked",
-    "fleiss_kappa_whole_volume": "the same over all voxels: grows with the background, compare only like with like",
+    "fleiss_kappa_whole_volume": "the same over all voxels: grows with the background, compare equal sizes only",
     "krippendorff_alpha": "in or out of the structure, nominal, over the voxels that at least one rater marked",
     "all_labels": "all labels at once: kappa nominal, alpha ordinal (background, liver, lesion) where they are nested",
-    "lesion": "component connected over faces, edges or corners; pattern has one digit a rater in the order of raters",
+    "lesion": "component connected over faces, edges or corners; pattern has one digit per rater, in their order",
     "f1": "share of both raters' lesions with a one-to-one match that touches; f1_iou50: that overlaps by half",
     "slice": "index on the first axis, from 0",
 }

@@ -38,7 +38,7 @@ SUMMARY_DEFINITIONS = {
     "statistics": "over volumes; sd is the sample standard deviation, quartiles interpolate linearly",
     "ci_low, ci_high": "95 % percentile interval of the mean from a bootstrap over patients, all volumes of a patient "
     "together",
-    "both_empty": "pairs without the structure in either mask: nothing to agree on, in no mean",
+    "both_empty": "pairs without the structure in either mask: nothing to compare, in no mean",
     "one_empty": "pairs with the structure in one mask only: in the mean of Dice, Jaccard and NSD as 0, in no mean of "
     "distances",
 }

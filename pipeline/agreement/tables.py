@@ -18,7 +18,7 @@ from pipeline.core.labels import Structure
 
 TABLE_DEFINITIONS = {
     "before": "mean Dice of all pairs of raters, in percent",
-    "after": "mean Dice of raters with the strict majority they took part in, in percent: too high",
+    "after": "mean Dice of raters with the strict majority they took part in, in percent: biased upwards",
     "after_fair": "mean Dice of raters with the strict majority of the others, in percent",
     "bias_ml": "mean volume difference: rater minus vote, or first rater minus second",
     "bias_low_ml, bias_high_ml": "limits of agreement, bias -+ 1.96 standard deviations (Bland & Altman 1986)",
@@ -57,7 +57,7 @@ PAGE_HEADINGS = {
     "raters": "Each rater against the vote",
     "rater_pairs": "Volumes of each pair of raters: bias, limits of agreement, ICC",
     "rater_groups": "Volumes of all raters who read the same cases: ICC",
-    "repeats": "Each rater against himself, on hidden repeats",
+    "repeats": "Each rater against their own first mask, on hidden repeats",
 }
 
 

@@ -15,14 +15,19 @@ from pipeline.cli import agreement, dataset, demo, files, learn, release, review
 from pipeline.cli.console import PipelineGroup
 
 
-@click.group(cls=PipelineGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=PipelineGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Examples: `liverset init my-dataset`, `liverset build my-dataset`, `liverset demo demo`.",
+)
 @click.version_option(__version__, prog_name="liverset")
-@click.option("-v", "--verbose", is_flag=True, help="Tell each step as it happens, on standard error.")
+@click.option("-v", "--verbose", is_flag=True, help="Log each step on standard error.")
 def main(verbose: bool) -> None:
-    """From DICOM exports to a versioned, de-identified liver dataset with checked labels.
+    """Turn DICOM exports into a versioned, de-identified liver dataset with checked labels.
 
-    A dataset lives in one folder: `liverset init FOLDER`, edit its dataset.toml, `liverset build FOLDER`.
-    Or see it all at once: `liverset demo FOLDER`.
+    A dataset is one folder. Make it with `init`, edit its dataset.toml, then run `build`. Every command on a dataset
+    takes its FOLDER as the first argument; without one it uses the current folder. Or watch everything run on
+    invented patients: `demo`.
     """
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"

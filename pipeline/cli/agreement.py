@@ -1,4 +1,4 @@
-"""`liverset agree`, `consensus` and `lesions`: masks in, numbers out, usable without a dataset."""
+"""`liverset agree`, `consensus` and `lesions`: masks in, numbers out, without a dataset."""
 
 from __future__ import annotations
 
@@ -12,34 +12,38 @@ from pipeline.cli.console import EXIT_PROBLEMS, as_json_option, show, table_line
 from pipeline.core.config import ConsensusConfig, load_config
 from pipeline.core.files import write_json
 from pipeline.core.labels import LabelScheme
+from pipeline.core.words import counted, slice_ranges
 from pipeline.standalone import read_any_mask
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _existing = click.Path(path_type=Path, dir_okay=False)
 masks_argument = click.argument("masks", type=_existing, nargs=-1, required=True)
 labels_option = click.option(
-    "--labels", type=_existing, help="A dataset.toml whose [labels] name the lesion kinds that segments may be called."
+    "--labels", type=_existing, help="A dataset.toml whose [labels] list the lesion kinds used as segment names."
 )
 
 SHOWN = ("dice", "jaccard", "hd95_max_mm", "assd_mm", "nsd", "volume_difference_ml")
 
 
-def _setting(name: str, field: str) -> Callable[[_Command], _Command]:
+def _setting(name: str, field: str, meaning: str) -> Callable[[_Command], _Command]:
     """An option that takes what a setting under [consensus] takes."""
     setting = ConsensusConfig.model_fields[field]
-    return click.option(
-        name, type=click.Choice(get_args(setting.annotation)), default=setting.default, show_default=True
-    )
+    choices = click.Choice(get_args(setting.annotation))
+    return click.option(name, type=choices, default=setting.default, show_default=True, help=meaning)
 
 
-@click.command()
+@click.command(epilog="Example: `liverset agree R1.nii.gz R2.seg.nrrd R3.dcm --json`")
 @masks_argument
 @labels_option
-@click.option("--nsd-mm", default=2.0, show_default=True, help="Tolerance of the normalised surface distance, in mm.")
+@click.option("--nsd-mm", default=2.0, show_default=True, help="Tolerance of the normalised surface distance in mm.")
 @click.option("-o", "--out", type=_existing, help="Write everything as JSON to this file.")
 @as_json_option
 def agree(masks: tuple[Path, ...], labels: Path | None, nsd_mm: float, out: Path | None, *, as_json: bool) -> None:
-    """How far the raters of one volume agree: one MASK a rater, in any order of axes."""
+    """Measure how far the raters of one volume agree.
+
+    Takes one mask per rater, on one grid, in any orientation: .nii, .nii.gz, .nrrd, .seg.nrrd, .mha or DICOM SEG.
+    Prints Dice, Jaccard, HD95, ASSD, NSD and volumes for each pair, kappa, and each lesion with who marked it.
+    """
     from pipeline.agreement.files import agree_files
 
     found = agree_files(masks, tolerance_mm=nsd_mm, scheme=_scheme(labels), read=read_any_mask)
@@ -48,37 +52,49 @@ def agree(masks: tuple[Path, ...], labels: Path | None, nsd_mm: float, out: Path
     show(found, _agreement_lines(found), as_json=as_json)
 
 
-@click.command()
+@click.command(epilog="Example: `liverset consensus R1.nii.gz R2.nii.gz R3.nii.gz -o consensus.nii.gz`")
 @masks_argument
-@click.option("-o", "--out", type=_existing, required=True, help="The voted mask, .nii.gz; maps lie beside it.")
-@_setting("--tie", "ties")
-@_setting("--method", "method")
+@click.option("-o", "--out", type=_existing, required=True, help="Voted mask, .nii.gz; its maps are written beside it.")
+@_setting(
+    "--tie", "ties", "What a tie becomes: not marked, marked, not marked and sent to the lead radiologist, or 255."
+)
+@_setting("--method", "method", "How the masks are combined.")
 @labels_option
 @as_json_option
 def consensus(masks: tuple[Path, ...], out: Path, tie: str, method: str, labels: Path | None, *, as_json: bool) -> None:
-    """One mask from several: the vote of one MASK a rater, its ties, its entropy and its explanation."""
+    """Combine the masks of several raters into one.
+
+    Takes one mask per rater. Writes the voted mask, maps of ties and entropy, and an explanation. Exits with 1 when
+    the vote needs a lead radiologist.
+    """
     from pipeline.agreement.files import consensus_files
 
     config = ConsensusConfig.model_validate({"method": method, "ties": tie})
     found = consensus_files(masks, out, config=config, scheme=_scheme(labels), read=read_any_mask)
-    lines = [f"{out.name}: {found['kind']} of {', '.join(found['raters'])}; {found['tied_voxels']} tied voxels"]
+    tied = counted(found["tied_voxels"], "tied voxel")
+    lines = [f"{out.name}: {found['kind']} of {', '.join(found['raters'])}; {tied}"]
     lines += [f"  {reason['rule']}: {reason['message']}" for reason in found["needs_adjudication"]]
-    lines += [f"Next: look at slices {found['slices_to_look_at']}"] if found["needs_adjudication"] else []
+    if found["needs_adjudication"]:
+        lines.append(f"Next: look at slices {slice_ranges(found['slices_to_look_at'])}")
     show(found, lines, as_json=as_json)
     if found["needs_adjudication"]:
         click.get_current_context().exit(EXIT_PROBLEMS)
 
 
-@click.command()
+@click.command(epilog="Example: `liverset lesions P.nii.gz C1.nii.gz C2.nii.gz mask.nii.gz`")
 @click.argument("files", type=_existing, nargs=-1, required=True, metavar="[IMAGE]... MASK")
 @labels_option
 @as_json_option
 def lesions(files: tuple[Path, ...], labels: Path | None, *, as_json: bool) -> None:
-    """Measure every lesion of a MASK (the last file), and how it looks on each IMAGE."""
+    """Measure every lesion of a mask.
+
+    Takes any number of images and, last, the mask. Prints volume, diameters, distance to the liver's surface, slices,
+    and the level of each lesion on each image.
+    """
     from pipeline.lesions.files import lesions_files
 
     found = lesions_files(files[:-1], files[-1], scheme=_scheme(labels), read=read_any_mask)
-    show(found, _lesion_lines(found["lesions"]) or ["no lesion"], as_json=as_json)
+    show(found, _lesion_lines(found["lesions"]) or ["no lesion found"], as_json=as_json)
 
 
 def _scheme(labels: Path | None) -> LabelScheme:
@@ -89,12 +105,15 @@ def _agreement_lines(found: Mapping[str, Any]) -> list[str]:
     rows = [(*pair["raters"], pair["structure"], *(_number(pair[name]) for name in SHOWN)) for pair in found["pairs"]]
     lines = table_lines(("a", "b", "structure", *SHOWN), rows)
     for one in found["reliability"]:
-        lines.append(f"{one['structure']}: Fleiss' kappa {_number(one['fleiss_kappa'])} over what anybody marked")
+        kappa = _number(one["fleiss_kappa"])
+        lines.append(f"{one['structure']}: Fleiss' kappa {kappa} over voxels that any rater marked")
     for lesion in found["lesions"]:
-        where = f"slices {lesion['first_slice']} to {lesion['last_slice']}"
-        lines.append(f"lesion {lesion['number']}: {_number(lesion['union_ml'])} ml, {where}, seen {lesion['pattern']}")
+        where = f"slices {slice_ranges(range(lesion['first_slice'], lesion['last_slice'] + 1))}"
+        marked = [rater for rater, digit in zip(found["raters"], lesion["pattern"], strict=True) if digit == "1"]
+        size = f"{_number(lesion['union_ml'])} ml"
+        lines.append(f"lesion {lesion['number']}: {size}, {where}, marked by {', '.join(marked)}")
     differing = len({here["slice"] for here in found["slices"]})
-    lines.append(f"{differing} slices differ; `--json` lists them, with every other measure and its definition")
+    lines.append(f"{counted(differing, 'slice')} with differences; `--json` lists them, and defines every measure")
     return lines
 
 
@@ -104,7 +123,7 @@ def _lesion_lines(found: Sequence[Mapping[str, Any]]) -> list[str]:
     rows = [
         (
             *(_number(lesion[name]) for name in names),
-            f"{lesion['first_slice']}-{lesion['last_slice']}",
+            slice_ranges(range(lesion["first_slice"], lesion["last_slice"] + 1)),
             *(_number(lesion["appearance"][image]["level"]) for image in images),
         )
         for lesion in found

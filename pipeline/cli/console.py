@@ -23,19 +23,36 @@ Report = Callable[["Outcome"], None]
 EXIT_PROBLEMS = 1
 
 MOST_ALIKE = 3
-"""Problems of one kind that are told one by one; `reports/problems.csv` holds all."""
+"""Problems of one kind that are printed one by one; `reports/problems.csv` lists all."""
 
-as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document for machines.")
+WEIGHT = {Severity.NOTE: "note", Severity.FLAG: "needs review", Severity.REFUSE: "error"}
+"""What people read in place of a problem's severity."""
+
+
+def _one_folder(ctx: click.Context, parameter: click.Parameter, folders: tuple[Path, ...]) -> Path:
+    """The folder that was named, or the one the command runs in."""
+    if len(folders) > 1:
+        raise click.UsageError(f"expected one dataset folder, found {len(folders)}", ctx)
+    return folders[0] if folders else Path()
+
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+version_option = click.option("--version", "version", required=True, help="Version number, such as 1.0.0.")
 folder_argument = click.argument(
-    "folder", type=click.Path(path_type=Path, file_okay=False), default=Path(), required=False
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    nargs=-1,
+    metavar="[FOLDER]",
+    callback=_one_folder,
 )
+"""The dataset folder, first of a command's arguments and optional before any others; by default the current folder."""
 
 
 class PipelineGroup(click.Group):
     """A group whose commands end with one clear line, never a traceback, when a `PipelineError` stops them."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; tell what stopped it on standard error and exit with its code."""
+        """Run the command; print what stopped it on standard error and exit with its code."""
         try:
             return super().invoke(ctx)
         except PipelineError as error:
@@ -45,7 +62,7 @@ class PipelineGroup(click.Group):
             raise
         except OSError as error:
             reason = error.strerror or type(error).__name__
-            click.echo(f"liverset: the disk or a file refused: {reason}; nothing half-written was kept", err=True)
+            click.echo(f"liverset: cannot read or write a file: {reason}; no partial files were left", err=True)
             ctx.exit(EXIT_PROBLEMS)
 
 
@@ -55,20 +72,21 @@ def show(content: dict[str, Any], lines: Sequence[str], *, as_json: bool) -> Non
 
 
 def finish(problems: Sequence[Problem]) -> None:
-    """Exit with 1 when something needs a person, else return."""
+    """Exit with 1 when a problem is more than a note, else return."""
     if any(problem.severity is not Severity.NOTE for problem in problems):
         click.get_current_context().exit(EXIT_PROBLEMS)
 
 
 def problem_lines(problems: Sequence[Problem], *, most: int = MOST_ALIKE) -> list[str]:
-    """One line a problem: how much it weighs, what was found, what to do; of many alike, the first few and how many."""
-    alike: dict[tuple[str, str], list[Problem]] = {}
+    """One line per problem: how much it weighs, what was found, the fix; of many alike, the first few and how many."""
+    alike: dict[tuple[Severity, str], list[Problem]] = {}
     for problem in problems:
         alike.setdefault((problem.severity, problem.code), []).append(problem)
     lines = []
     for (severity, code), group in alike.items():
-        lines += [f"  {severity}: {one.message}" + (f"; {one.fix}" if one.fix else "") for one in group[:most]]
-        lines += [f"  {severity}: and {len(group) - most} more of {code}"] if len(group) > most else []
+        weight = WEIGHT[severity]
+        lines += [f"  {weight}: {one.message}" + (f"; {one.fix}" if one.fix else "") for one in group[:most]]
+        lines += [f"  {weight}: {len(group) - most} more with the code {code}"] if len(group) > most else []
     return lines
 
 

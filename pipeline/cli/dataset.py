@@ -1,4 +1,4 @@
-"""Commands on a dataset folder: make it, build it, ask how it stands."""
+"""Commands on a dataset folder: make it, build it, see how far it is."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from pipeline.cli.console import (
+    EXIT_PROBLEMS,
     as_json_option,
     finish,
     folder_argument,
@@ -16,48 +17,62 @@ from pipeline.cli.console import (
     show,
     table_lines,
 )
+from pipeline.cli.next_step import next_lines
 from pipeline.cli.sessions import load, open_flows
 from pipeline.core.config import CONFIG_NAME
 from pipeline.core.errors import ConfigError
 from pipeline.core.files import write_text
-
-MEND = "Next: mend what is told above, then `liverset build` again"
+from pipeline.core.words import counted
 
 TEMPLATE = Path(__file__).with_name(CONFIG_NAME)
 
+verify_option = click.option(
+    "--verify", is_flag=True, help="Hash every output again instead of trusting size and time."
+)
+case_argument = click.argument("case_id", metavar="CASE")
 
-@click.command()
+
+@click.command(epilog="Example: `liverset init my-dataset`")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 def init(folder: Path) -> None:
     """Make a dataset folder with a dataset.toml to edit."""
     path = folder / CONFIG_NAME
     if path.exists():
-        raise ConfigError(f"{path.name} is there already; edit it, or choose another folder")
+        raise ConfigError(f"{path.name} exists already; edit it, or choose another folder")
     write_text(path, TEMPLATE.read_text(encoding="utf-8"))
-    click.echo(f"{path} is written.\nNext: edit it, then `liverset build {folder}`")
+    click.echo(f"{path} written.\nNext: edit it, then `liverset build {folder}`")
 
 
-@click.command()
+@click.command(epilog="Example: `liverset plan my-dataset`")
 @folder_argument
-@click.option("--verify", is_flag=True, help="Hash every file again instead of trusting size and time.")
+@verify_option
 @as_json_option
 def plan(folder: Path, *, verify: bool, as_json: bool) -> None:
-    """Say what `build` would do, and why; do nothing."""
+    """Show what `build` would do, and why.
+
+    Changes nothing. Prints one line for each step with the reason it would run.
+    """
     from pipeline.plan import plan_build
     from pipeline.workspace import Workspace
 
-    steps = plan_build(Workspace.open(folder), verify=verify)
+    ws = Workspace.open(folder)
+    steps = plan_build(ws, verify=verify)
     lines = [f"{step.stage} {step.case_id or 'dataset'}: {step.reason}" for step in steps]
-    lines.append(f"Next: `liverset build {folder}` runs these {len(steps)} steps" if steps else "nothing to do")
+    runs = f"Next: `liverset build {folder}` runs {counted(len(steps), 'step')} and those that depend on them"
+    lines += [runs] if steps else ["nothing to build: everything is current", *next_lines(ws, folder)]
     show({"steps": [asdict(step) for step in steps]}, lines, as_json=as_json)
 
 
-@click.command()
+@click.command(epilog="Example: `liverset build my-dataset`")
 @folder_argument
-@click.option("--verify", is_flag=True, help="Hash every file again instead of trusting size and time.")
+@verify_option
 @as_json_option
 def build(folder: Path, *, verify: bool, as_json: bool) -> None:
-    """Bring the dataset up to coarse labels: convert, de-identify and label what is new or changed."""
+    """Convert, de-identify and label what is new or changed.
+
+    Reads the sources that dataset.toml names. Writes images and coarse labels to cases/, tables and the quality page
+    to reports/. Skips what is current and resumes after an interruption.
+    """
     from pipeline import stages
     from pipeline.plan import plan_build
     from pipeline.workspace import Workspace
@@ -65,38 +80,44 @@ def build(folder: Path, *, verify: bool, as_json: bool) -> None:
     ws = Workspace.open(folder)
     if not plan_build(ws, verify=verify):
         problems = stages.standing_problems(ws)
-        lines = [*problem_lines(problems), "nothing to do: everything is current"]
+        lines = [*problem_lines(problems), "nothing to build: everything is current", *next_lines(ws, folder)]
         show({"outcomes": [], "problems": [asdict(problem) for problem in problems]}, lines, as_json=as_json)
         return
     with progress(quiet=as_json) as report, open_flows(ws, report) as flows:
         outcomes = flows.build()
     problems = tuple(problem for outcome in outcomes for problem in outcome.problems)
     lines = [outcome.note for outcome in outcomes if outcome.note and outcome.case_id is None and outcome.is_well]
-    lines += [*problem_lines(problems), f"Next: `liverset review pack {folder}`" if stages.case_ids(ws) else MEND]
+    lines += [*problem_lines(problems), *next_lines(ws, folder, outcomes=outcomes)]
     show({"outcomes": [asdict(outcome) for outcome in outcomes]}, lines, as_json=as_json)
     finish(problems)
 
 
-@click.command()
+@click.command(epilog="Example: `liverset status my-dataset`")
 @folder_argument
 @as_json_option
 def status(folder: Path, *, as_json: bool) -> None:
-    """Show how far every case has come."""
+    """Show how far each case has come.
+
+    Prints one row for each case and one column for each stage: done, to do, waiting or failed.
+    """
     from pipeline.plan import case_progress
     from pipeline.workspace import Workspace
 
     rows = case_progress(Workspace.open(folder))
     lines = table_lines(("case", *rows[0].steps), [(row.case_id, *row.steps.values()) for row in rows]) if rows else []
-    lines.append(f"{len(rows)} cases" if rows else f"nothing is built yet; run `liverset build {folder}`")
+    lines.append(counted(len(rows), "case") if rows else f"nothing is built yet\nNext: `liverset build {folder}`")
     show({"cases": [asdict(row) for row in rows]}, lines, as_json=as_json)
 
 
-@click.command()
-@click.argument("case_id", metavar="CASE")
-@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), default=Path(), help="The dataset folder.")
+@click.command(epilog="Example: `liverset why my-dataset P0007`")
+@folder_argument
+@case_argument
 @as_json_option
-def why(case_id: str, folder: Path, *, as_json: bool) -> None:
-    """Tell what was done for a case, what stands against it, and what would run next."""
+def why(folder: Path, case_id: str, *, as_json: bool) -> None:
+    """Show what was done for a case and what is left to do.
+
+    Prints one line for each stage: current, to do with the reason, or waiting and for what; then its problems.
+    """
     from pipeline.plan import explain
     from pipeline.workspace import Workspace
 
@@ -105,11 +126,14 @@ def why(case_id: str, folder: Path, *, as_json: bool) -> None:
     show({"case": case_id, "stages": facts}, lines, as_json=as_json)
 
 
-@click.command()
+@click.command(epilog="Example: `liverset report my-dataset`")
 @folder_argument
 @as_json_option
 def report(folder: Path, *, as_json: bool) -> None:
-    """Write the quality page and tables anew."""
+    """Write the quality page and the table of problems.
+
+    Reads what the stages left. Writes reports/qc.html and reports/problems.csv. `build` and `review check` do so too.
+    """
     from pipeline import stages
     from pipeline.workspace import Workspace
 
@@ -119,44 +143,54 @@ def report(folder: Path, *, as_json: bool) -> None:
     show(asdict(outcome), lines, as_json=as_json)
 
 
-@click.command()
+@click.command(epilog='Example: `liverset serve my-dataset --cron "0 2 * * *"` runs every night at two.')
 @folder_argument
-@click.option("--cron", default="0 2 * * *", show_default=True, help="When to build, as cron writes it.")
+@click.option("--cron", default="0 2 * * *", show_default=True, help="When to run, as five cron fields in local time.")
 def serve(folder: Path, cron: str) -> None:
-    """Build on a schedule until stopped with Ctrl-C."""
+    """Build and check returns on a schedule until stopped.
+
+    Each run does what `build` and `review check` do, one run at a time. Stop it with Ctrl-C.
+    """
     from pipeline.workspace import Workspace
 
     root = Workspace.open(folder).root
-    click.echo(f"building {folder} whenever {cron!r} says so; stop with Ctrl-C")
+    click.echo(f"runs {folder} on the schedule {cron!r}; stop with Ctrl-C")
     load("serve")(root, cron=cron)
 
 
-@click.command()
+@click.command(epilog="Example: `liverset crosswalk my-dataset P0007`")
 @folder_argument
-@click.argument("case_id", metavar="CASE")
+@case_argument
 def crosswalk(folder: Path, case_id: str) -> None:
-    """Tell which source patient a case is, for who may know; that it was asked is logged."""
+    """Print the patient number behind a case, for a withdrawal.
+
+    Needs the project's secret. Each look-up is logged: the case, never the patient. Do not share the output.
+    """
     from pipeline.workspace import Workspace
 
     ws = Workspace.open(folder)
     if not ws.layout.crosswalk.exists():
-        raise ConfigError(f"nothing is screened yet; run `liverset build {folder}`")
+        raise ConfigError(f"no case has a patient yet; run `liverset build {folder}`")
     click.echo(ws.crosswalk.patient_of(case_id))
 
 
-@click.command()
+@click.command(epilog="Example: `liverset doctor`")
 @as_json_option
 def doctor(*, as_json: bool) -> None:
-    """Check the installation: versions, network model, device, disk, telemetry."""
+    """Check the installation: versions, network, device, disk.
+
+    Prints one line for each check, with a fix where something is wrong.
+    """
     from pipeline.cli.checkup import checks
 
     rows = checks()
     lines = [
-        f"{'ok ' if row.ok else 'BAD'} {row.what}: {row.found}" + ("" if row.ok else f"; {row.fix}") for row in rows
+        f"{'ok    ' if row.ok else 'failed'} {row.what}: {row.found}" + ("" if row.ok else f"; {row.fix}")
+        for row in rows
     ]
     show({"checks": [asdict(row) for row in rows]}, lines, as_json=as_json)
     if not all(row.ok for row in rows):
-        click.get_current_context().exit(1)
+        click.get_current_context().exit(EXIT_PROBLEMS)
 
 
 COMMANDS = (init, plan, build, status, why, report, serve, crosswalk, doctor)

@@ -1,4 +1,4 @@
-"""`liverset demo`: the whole way at once, on a synthetic cohort whose truth is known."""
+"""`liverset demo`: the whole pipeline at once, on a synthetic cohort whose truth is known."""
 
 from __future__ import annotations
 
@@ -26,31 +26,41 @@ DEMO_SECRET = "5eed" * 16
 """Public on purpose: the demo's patients are invented, and the same secret gives the same case ids everywhere."""
 
 
-@click.command()
+@click.command(epilog="Example: `liverset demo demo`")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option(
     "--expect",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="A manifest that the release must equal; written where it is missing.",
+    help="Manifest that the release must match; written if it is missing.",
 )
 def demo(folder: Path, expect: Path | None) -> None:
-    """Go the whole way on invented patients: DICOM in, verified release out, checked against the truth."""
+    """Run the whole pipeline on invented patients.
+
+    Writes 3,000 DICOM files with planted faults to FOLDER and builds, reviews and releases them in about two minutes.
+    Checks every result against what was planted, then trains and measures the next round's network.
+    """
     clock = _Clock()
     ws = _make_dataset(folder)
     problems, truth = _run(ws, clock)
     with clock.step("checked against the truth"):
         problems += _differences(ws, truth, expect)
-    with clock.step("next round's network taught, both measured on patients held back"):
+    with clock.step("next round's network trained, both networks measured on test patients"):
         learned = _next_round(ws) if not any(problem.severity is Severity.REFUSE for problem in problems) else []
     lines = [*clock.lines(), *learned, *problem_lines([p for p in problems if p.severity is not Severity.NOTE])]
-    release = ws.layout.release(DEMO_VERSION)
-    lines.append(f"Next: look at {ws.layout.qc_page} in a browser, and at {release}")
+    lines.append(_next(ws))
     click.echo("\n".join(lines))
     finish(problems)
 
 
+def _next(ws: Workspace) -> str:
+    release = ws.layout.release(DEMO_VERSION)
+    if not release.is_dir():
+        return f"Next: fix the problems above, then `liverset demo {ws.root}`"
+    return f"Next: open {ws.layout.qc_page} in a browser; the release is in {release}"
+
+
 class _Clock:
-    """Wall time of each step, to tell at the end."""
+    """Wall time of each step, to print at the end."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
@@ -65,8 +75,8 @@ class _Clock:
 
     def lines(self) -> list[str]:
         total = time.monotonic() - self._started
-        told = [f"{seconds:7.1f} s  {what}" for what, seconds in self._steps]
-        return [*told, f"{total:7.1f} s  in all, of which {self.overhead_seconds:.1f} s were Prefect's own"]
+        steps = [f"{seconds:7.1f} s  {what}" for what, seconds in self._steps]
+        return [*steps, f"{total:7.1f} s  in total, of which Prefect took {self.overhead_seconds:.1f} s"]
 
 
 def _make_dataset(folder: Path) -> Workspace:
@@ -77,7 +87,7 @@ def _make_dataset(folder: Path) -> Workspace:
 
     layout = Layout(folder.resolve())
     if folder.exists() and any(folder.iterdir()) and not layout.config.exists():
-        raise ConfigError(f"{folder.name} holds other things; give the demo a folder of its own")
+        raise ConfigError(f"{folder.name} holds other files; choose a new or empty folder for the demo")
     write_text(layout.config, demo_config())
     make_private_folder(layout.private)
     write_text(layout.secret, DEMO_SECRET + "\n", mode=PRIVATE_FILE_MODE)
@@ -100,13 +110,13 @@ def _run(ws: Workspace, clock: _Clock) -> tuple[list[Problem], CohortTruth]:
             truth = make_cohort(ws.root)
         with clock.step("built: converted, de-identified, labelled by nnU-Net"):
             outcomes += flows.build()
-        with clock.step("packed for three raters"):
+        with clock.step("packages written for three raters"):
             outcomes.append(stages.PACK(ws))
-        with clock.step("drawn by simulated raters"):
+        with clock.step("masks corrected by simulated raters"):
             answer_packages(ws.layout.outbox(1), ws.layout.inbox(1), truth)
-        with clock.step("returns checked, agreement measured, voted, measured"):
+        with clock.step("returns checked, agreement measured, voted, lesions measured"):
             flows.collect_reviews()
-        with clock.step("what the vote left open, packed for the lead and settled"):
+        with clock.step("open votes settled by the simulated lead radiologist"):
             outcomes.append(stages.ADJUDICATE(ws))
             answer_adjudication(ws.layout.outbox(1, ADJUDICATION), ws.layout.inbox(1, ADJUDICATION), truth)
             outcomes += flows.collect_reviews()
@@ -118,7 +128,7 @@ def _run(ws: Workspace, clock: _Clock) -> tuple[list[Problem], CohortTruth]:
 
 
 def _next_round(ws: Workspace) -> list[str]:
-    """The network taught by the release's training patients, beside the first one, on its test patients."""
+    """The network trained on the release's training patients, beside the first one, on its test patients."""
     from pipeline.stages.learn import evaluate_model, train_model
 
     out = ws.root / "models" / "round-2"
@@ -127,7 +137,7 @@ def _next_round(ws: Workspace) -> list[str]:
     dice = {name: _dice(evaluate_model(ws, DEMO_VERSION, name, device="cpu")) for name in ("demo", str(out))}
     first, second = dice.values()
     return [
-        f"{structure}: Dice {first[structure]:.3f} of the first network, {second[structure]:.3f} after one round"
+        f"{structure}: Dice {first[structure]:.3f} with the first network, {second[structure]:.3f} after one round"
         for structure in first
     ]
 
@@ -142,7 +152,7 @@ def _differences(ws: Workspace, truth: CohortTruth, expect: Path | None) -> list
     from pipeline.cli.verdict import differences, manifest_differences
 
     if not ws.layout.release(DEMO_VERSION).is_dir():
-        return [Problem("truth", Severity.REFUSE, "no release was cut, so there is nothing to check")]
+        return [Problem("truth", Severity.REFUSE, "no release was cut, so the result cannot be checked")]
     texts = [*differences(ws, truth, DEMO_VERSION)]
     if expect is not None and expect.exists():
         texts += manifest_differences(expect, ws.layout.manifest)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -10,32 +12,34 @@ from pipeline import standalone
 from pipeline.cli.console import EXIT_PROBLEMS, as_json_option, show, table_lines
 from pipeline.core.config import CONFIG_NAME
 from pipeline.core.file_names import FILES_TABLE, SERIES_TABLE, SLICES_TABLE
+from pipeline.core.words import counted
 
 existing_path = click.Path(path_type=Path, exists=True)
 any_path = click.Path(path_type=Path)
 config_option = click.option(
-    "--config", "config_path", type=existing_path, help=f"A {CONFIG_NAME} whose settings apply."
+    "--config", "config_path", type=existing_path, help=f"Use the settings of this {CONFIG_NAME}."
 )
 
 SHOWN_COLUMNS = ("series", "status", "modality", "phase", "shape", "path", "reason")
 
 
-@click.command()
+@click.command(epilog="Example: `liverset convert export/ nifti/`")
 @click.argument("source", type=existing_path)
 @click.argument("out", type=any_path)
 @config_option
-@click.option("--keep-tilt", is_flag=True, help="Keep tilted series with their true, sheared grid.")
+@click.option("--keep-tilt", is_flag=True, help="Convert series with a gantry tilt too, on their true, sheared grid.")
 @as_json_option
 def convert(source: Path, out: Path, config_path: Path | None, *, keep_tilt: bool, as_json: bool) -> None:
-    """Convert DICOM below SOURCE to NIfTI in HU below OUT, and account for every file."""
+    """Convert DICOM to NIfTI and account for every file.
+
+    Reads SOURCE: a folder, zip or tar. Writes volumes in HU to OUT, with series.csv, files.csv and slices.csv. What
+    leads back to the source goes to OUT-private: do not share that folder.
+    """
     report = standalone.convert(source, out, config=config_path, keep_tilt=keep_tilt)
     rows = [[row[column] for column in SHOWN_COLUMNS] for row in report.series]
-    counts = ", ".join(f"{count} {word}" for word, count in report.counts().items()) or "no files"
-    lines = [
-        *table_lines(SHOWN_COLUMNS, rows),
-        counts,
-        f"Next: look at {out / SERIES_TABLE}, {FILES_TABLE} and {SLICES_TABLE}",
-    ]
+    counts = [_status_line(report.series, "series", "series"), _status_line(report.files, "file")]
+    look = f"Next: check {out / SERIES_TABLE}, {FILES_TABLE} and {SLICES_TABLE}"
+    lines = [*table_lines(SHOWN_COLUMNS, rows), *counts, look]
     show(
         {"series": report.series, "files": report.files, "slices": report.slices, "counts": report.counts()},
         lines,
@@ -44,46 +48,55 @@ def convert(source: Path, out: Path, config_path: Path | None, *, keep_tilt: boo
     _exit(ok=report.is_clean)
 
 
-@click.command()
+@click.command(epilog="Example: `liverset deidentify export/ clean/`")
 @click.argument("source", type=existing_path)
 @click.argument("out", type=any_path)
-@click.option("--key", type=existing_path, help="File with the project secret; made in OUT's private folder if absent.")
+@click.option("--key", type=existing_path, help="File with the project secret; by default made in OUT-private.")
 @config_option
 @as_json_option
 def deidentify(source: Path, out: Path, key: Path | None, config_path: Path | None, *, as_json: bool) -> None:
-    """Write a clean, renamed copy of every image below SOURCE that may enter a dataset."""
+    """Write a de-identified copy of DICOM images.
+
+    Reads SOURCE: a folder, zip or tar. Writes every image that may enter a dataset to OUT under a new name, with
+    report.csv. What leads back to the source goes to OUT-private: do not share that folder.
+    """
     report = standalone.deidentify(source, out, key=key, config=config_path)
     counts = ", ".join(f"{count} {word}" for word, count in report.counts().items()) or "no files"
-    lines = [counts, f"Next: `liverset leaks {source} {out}` searches the copy for what the source holds"]
+    lines = [counts, f"Next: `liverset leaks {source} {out}` searches the copy for identifiers of the source"]
     show({"counts": report.counts()}, lines, as_json=as_json)
     _exit(ok=report.is_clean)
 
 
-@click.command()
+@click.command(epilog="Example: `liverset leaks export/ clean/`")
 @click.argument("source", type=existing_path)
 @click.argument("out", type=existing_path)
 @as_json_option
 def leaks(source: Path, out: Path, *, as_json: bool) -> None:
-    """Search everything below OUT for the identifiers that SOURCE holds; tell where, never what."""
+    """Search a folder for identifiers that the source holds.
+
+    Collects names, numbers, dates and UIDs from SOURCE and searches every byte of OUT for them, in archives and file
+    names too. Prints where each one was found, never what it is.
+    """
     found = standalone.find_leaks(source, out)
     rows = [(leak.where, leak.kind) for leak in found]
     lines = [
         *table_lines(("where", "kind"), rows),
-        f"{len(rows)} leaks" if rows else "no identifier of the source was found",
+        counted(len(rows), "leak") if rows else "no identifier of the source was found",
     ]
     if found.unreadable:
-        lines.append(f"{found.unreadable} source files cannot be read; what only they hold was not searched for")
+        files = counted(found.unreadable, "source file")
+        lines.append(f"{files} cannot be read; the search does not cover identifiers that only they contain")
     show({"leaks": [{"where": where, "kind": kind} for where, kind in rows]}, lines, as_json=as_json)
     _exit(ok=not rows)
 
 
-@click.command()
+@click.command(epilog="Example: `liverset segment nifti/ct.nii.gz -o labels/`")
 @click.argument("images", type=existing_path, nargs=-1, required=True)
 @click.option("-o", "--out", type=any_path, required=True, help="Folder for the labels.")
-@click.option("--model", default="demo", show_default=True, help="A registered model's name, or a folder.")
-@click.option("--sha256", help="Pin of a model that is not registered.")
-@click.option("--allow-unpinned", is_flag=True, help="Take a folder without a pin, this once.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--model", default="demo", show_default=True, help="Registered name or folder of a model.")
+@click.option("--sha256", help="Checksum that a model folder must have.")
+@click.option("--allow-unpinned", is_flag=True, help="Use a model folder without a checksum, this once.")
+@click.option("--device", default="auto", show_default=True, help="Device: auto, cpu, cuda or cuda:N.")
 @as_json_option
 def segment(
     images: tuple[Path, ...],
@@ -95,26 +108,38 @@ def segment(
     allow_unpinned: bool,
     as_json: bool,
 ) -> None:
-    """Label liver and lesions in NIfTI images with nnU-Net."""
+    """Label liver and lesions in NIfTI images with nnU-Net.
+
+    Writes one mask per image to the output folder, each with a JSON file that says how it was made.
+    """
     report = standalone.segment(images, out, model=model, sha256=sha256, allow_unpinned=allow_unpinned, device=device)
     lines = [f"{image.name}: {image.outcome} {image.reason}".rstrip() for image in report.images]
-    lines.append(
-        f"{len(report.images) - len(report.failed)} of {len(report.images)} labelled in {report.seconds:.1f} s"
-    )
+    labelled = len(report.images) - len(report.failed)
+    lines.append(f"{labelled} of {counted(len(report.images), 'image')} labelled in {report.seconds:.1f} s")
     show(report.to_json(), lines, as_json=as_json)
     _exit(ok=not report.failed)
 
 
-@click.command()
+@click.command(epilog="Example: `liverset window ct.nii.gz -o ct_window.nii.gz --level 0 --width 400`")
 @click.argument("image", type=existing_path)
-@click.option("-o", "--out", type=any_path, required=True, help="The windowed image.")
-@click.option("--level", default=0.0, show_default=True, help="Centre in HU.")
-@click.option("--width", default=400.0, show_default=True, help="Width in HU.")
+@click.option("-o", "--out", type=any_path, required=True, help="Output image, .nii or .nii.gz.")
+@click.option("--level", default=0.0, show_default=True, help="Level (centre) of the window in HU.")
+@click.option("--width", default=400.0, show_default=True, help="Width of the window in HU.")
 def window(image: Path, out: Path, level: float, width: float) -> None:
-    """Keep a window of the HU scale: values outside move to its bounds."""
+    """Clip an image to a window of the HU scale.
+
+    Values below the window become its lower bound, values above it its upper bound.
+    """
     volume = standalone.window(standalone.read_volume(image), level_hu=level, width_hu=width)
     standalone.write(volume, out)
-    click.echo(f"{out} holds {level - width / 2:g} to {level + width / 2:g} HU")
+    click.echo(f"{out} written, clipped to {level - width / 2:g} to {level + width / 2:g} HU")
+
+
+def _status_line(rows: Sequence[Mapping[str, str]], noun: str, plural: str = "") -> str:
+    """How many rows there are, and how many have each status: "4 series: 3 converted, 1 refused"."""
+    statuses = Counter(row["status"] for row in rows)
+    found = ", ".join(f"{number} {status}" for status, number in sorted(statuses.items()))
+    return counted(len(rows), noun, plural) + (f": {found}" if found else "")
 
 
 def _exit(*, ok: bool) -> None:

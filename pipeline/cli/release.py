@@ -1,4 +1,4 @@
-"""`liverset release`: cut, verify and compare versions."""
+"""`liverset release`: cut, verify, compare and export versions."""
 
 from __future__ import annotations
 
@@ -7,25 +7,37 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.console import as_json_option, finish, folder_argument, problem_lines, progress, show
+from pipeline.cli.console import (
+    as_json_option,
+    finish,
+    folder_argument,
+    problem_lines,
+    progress,
+    show,
+    version_option,
+)
 from pipeline.cli.sessions import open_flows
 from pipeline.dataset.layout import ExportFormat
 
 LAYOUTS = [layout.value for layout in ExportFormat]
-version_option = click.option("--version", "version", required=True, help="Such as 1.0.0 (semantic versioning).")
 
 
 @click.group()
 def release() -> None:
-    """Cut, verify and compare versions of the dataset."""
+    """Cut, verify, compare and export versions."""
 
 
-@release.command()
+@release.command(epilog="Example: `liverset release cut my-dataset --version 1.0.0`")
 @folder_argument
 @version_option
 @as_json_option
 def cut(folder: Path, version: str, *, as_json: bool) -> None:
-    """Write releases/VERSION from everything that is settled, and verify it."""
+    """Write a version from all settled cases, and verify it.
+
+    Writes releases/VERSION, which never changes again, and names the cases that are not settled yet. Cutting the same
+    version again from the same inputs changes nothing; from other inputs it is refused.
+    """
+    from pipeline import stages
     from pipeline.workspace import Workspace
 
     ws = Workspace.open(folder)
@@ -33,16 +45,23 @@ def cut(folder: Path, version: str, *, as_json: bool) -> None:
         outcomes = flows.publish_release(version)
     problems = tuple(problem for outcome in outcomes for problem in outcome.problems)
     lines = [outcome.note for outcome in outcomes if outcome.note] + problem_lines(problems)
+    if all(outcome.is_well for outcome in outcomes):
+        page = stages.page_of_version(ws, version).relative_to(ws.root)
+        lines.append(f"Next: open {page} in a browser")
     show({"outcomes": [asdict(outcome) for outcome in outcomes]}, lines, as_json=as_json)
     finish(problems)
 
 
-@release.command()
+@release.command(epilog="Example: `liverset release verify my-dataset --version 1.0.0`")
 @folder_argument
 @version_option
 @as_json_option
 def verify(folder: Path, version: str, *, as_json: bool) -> None:
-    """Check every file of a version against its checksums, its manifest and its own rules."""
+    """Check every file of a version.
+
+    Compares the files with their checksums, the manifest and the rules of a release, from the version's own files
+    alone.
+    """
     from pipeline import stages
     from pipeline.workspace import Workspace
 
@@ -52,13 +71,16 @@ def verify(folder: Path, version: str, *, as_json: bool) -> None:
     finish(outcome.problems)
 
 
-@release.command()
+@release.command(epilog="Example: `liverset release diff my-dataset --version 1.1.0 --against 1.0.0`")
 @folder_argument
 @version_option
-@click.option("--against", help="The version to compare with; the one before if absent.")
+@click.option("--against", help="Version to compare with; by default the one before.")
 @as_json_option
 def diff(folder: Path, version: str, against: str | None, *, as_json: bool) -> None:
-    """Tell what changed between two versions, volume by volume, with the Dice of changed masks."""
+    """Show what changed between two versions.
+
+    Lists volumes added, removed and changed, with the Dice of old and new masks, and columns added or removed.
+    """
     from pipeline.dataset.difference import diff as compare
     from pipeline.dataset.release import latest_version
     from pipeline.workspace import Workspace
@@ -69,19 +91,22 @@ def diff(folder: Path, version: str, against: str | None, *, as_json: bool) -> N
     show(asdict(difference), [difference.to_markdown().rstrip()], as_json=as_json)
 
 
-@release.command()
+@release.command(epilog="Example: `liverset release export my-dataset --version 1.0.0 --as nnunet -o exports`")
 @folder_argument
 @version_option
-@click.option("--as", "layout", type=click.Choice(LAYOUTS), required=True, help="Who is to read it.")
-@click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Where to.")
-@click.option("--number", default=1, show_default=True, help="Of the dataset, for nnU-Net and MSD.")
+@click.option("--as", "layout", type=click.Choice(LAYOUTS), required=True, help="Layout to write.")
+@click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Output folder.")
+@click.option("--number", default=1, show_default=True, help="Dataset number, for nnU-Net and MSD.")
 def export(folder: Path, version: str, layout: str, out: Path, number: int) -> None:
-    """Lay a version out for nnU-Net, the Medical Segmentation Decathlon or BIDS."""
+    """Write a version in the layout of nnU-Net, MSD or BIDS.
+
+    MSD is the Medical Segmentation Decathlon. Images and masks are hard links where the disk allows it.
+    """
     from pipeline.dataset.export import export as lay_out
     from pipeline.workspace import Workspace
 
     release_folder = Workspace.open(folder).layout.release(version)
-    click.echo(f"{lay_out(release_folder, out, ExportFormat(layout), number=number)} is written")
+    click.echo(f"{lay_out(release_folder, out, ExportFormat(layout), number=number)} written")
 
 
 COMMANDS = (release,)

@@ -49,4 +49,4 @@ def load(name: str) -> Any:
     """
     for entry in entry_points(group=GROUP, name=name):
         return entry.load()
-    raise ConfigError("this installation has no flows; install it whole with `pip install liverset` and try again")
+    raise ConfigError("this installation lacks its flows; install liverset again with `pip install liverset`")

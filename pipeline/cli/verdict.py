@@ -12,6 +12,7 @@ import numpy as np
 from pipeline.core.ages import OLDEST_EXACT_YEARS, OPEN_CLASS
 from pipeline.core.files import read_csv
 from pipeline.core.labels import Structure, structure_mask
+from pipeline.core.words import counted
 from pipeline.dataset.layout import image_name, liver_mask_name, mask_name
 
 if TYPE_CHECKING:
@@ -38,23 +39,23 @@ def manifest_differences(expected: Path, found: Path) -> Iterator[str]:
     before = {(row["patient_id"], row["phase"]): row for row in read_csv(expected)}
     now = {(row["patient_id"], row["phase"]): row for row in read_csv(found)}
     for name in sorted(before.keys() ^ now.keys()):
-        yield f"{' '.join(name)}: {'no longer' if name in before else 'newly'} in the manifest"
+        yield f"{' '.join(name)}: {'missing from' if name in before else 'not expected in'} the manifest"
     for name in sorted(before.keys() & now.keys()):
         columns = {**before[name], **now[name]}
         changed = [column for column in columns if before[name].get(column) != now[name].get(column)]
         if changed:
-            yield f"{' '.join(name)}: {', '.join(changed)} changed against {expected.name}"
+            yield f"{' '.join(name)}: {', '.join(changed)} differ from {expected.name}"
 
 
 def _files(ws: Workspace, truth: CohortTruth) -> Iterator[str]:
     rows = read_csv(ws.layout.files_table)
-    found = Counter({row["code"]: 0 for row in rows if row["fate"] != "used"})
+    found = Counter({row["code"]: 0 for row in rows if row["status"] != "used"})
     for row in rows:
-        if row["fate"] != "used":
+        if row["status"] != "used":
             found[row["code"]] += int(row["files"])
     planted = Counter(item.code for item in truth.set_aside)
     if found != planted:
-        yield f"files set aside: found {dict(found)}, planted {dict(planted)}"
+        yield f"files not used: found {dict(found)}, planted {dict(planted)}"
     total = sum(int(row["files"]) for row in rows)
     if total != truth.file_count:
         yield f"files accounted for: {total}, planted {truth.file_count}"
@@ -74,7 +75,7 @@ def _series(ws: Workspace, truth: CohortTruth) -> Iterator[str]:
         if found != expected:
             yield f"planted series {number}: found {found}, planted {expected}"
     if rows:
-        yield f"{len(rows)} series were found that nobody planted"
+        yield f"{counted(len(rows), 'series', 'series')} found that nobody planted"
 
 
 def _volumes(ws: Workspace, truth: CohortTruth, cases: dict[str, str]) -> Iterator[str]:
@@ -86,12 +87,12 @@ def _volumes(ws: Workspace, truth: CohortTruth, cases: dict[str, str]) -> Iterat
         case_id, name = cases[volume.patient_id], f"{cases[volume.patient_id]} {volume.phase}"
         converted = ConvertedVolume.load(ws.layout.header(case_id, volume.phase))
         if converted.content_sha256 != volume.image_sha256:
-            yield f"{name}: the converted volume is not the planted one"
+            yield f"{name}: the converted volume differs from the planted one"
         vote = require_vote(ws, case_id, volume.phase)
         if vote.explanation.labels_sha256 != content_sha256(volume.labels):
-            yield f"{name}: the voted mask is not the planted one"
+            yield f"{name}: the voted mask differs from the planted one"
         if content_sha256(read_labels(vote.mask)) != content_sha256(volume.labels):
-            yield f"{name}: the settled mask is not the planted one"
+            yield f"{name}: the settled mask differs from the planted one"
 
 
 def _rows(ws: Workspace, truth: CohortTruth, cases: dict[str, str], version: str) -> Iterator[str]:
@@ -108,7 +109,7 @@ def _rows(ws: Workspace, truth: CohortTruth, cases: dict[str, str], version: str
         else:
             yield from _row(row, volume, patients[volume.patient_id])
     if rows:
-        yield f"{len(rows)} rows of the manifest are of no planted volume"
+        yield f"{counted(len(rows), 'manifest row')} of volumes that nobody planted"
 
 
 def _row(row: ManifestRow, volume: VolumeTruth, patient: PatientTruth) -> Iterator[str]:

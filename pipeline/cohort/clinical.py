@@ -65,7 +65,7 @@ def read_clinical(path: Path) -> dict[str, Patient]:
         if not key:
             faults.append(f"{path.name}, line {line}: no patient id; fill it in or delete the line")
         elif patients.setdefault(key, patient) != patient:
-            faults.append(f"{path.name}, lines {first_line[key]} and {line} tell different things of one patient")
+            faults.append(f"{path.name}, lines {first_line[key]} and {line} contradict each other about one patient")
         first_line.setdefault(key, line)
     if faults:
         raise ConfigError("\n".join(faults))

@@ -51,7 +51,7 @@ def read_decisions(path: Path) -> dict[str, Decision]:
         if phase not in phases or not series or not by:
             faults.append(f"{path.name}, line {line}: expected a series, one of {', '.join(phases)}, and who decided")
         elif decisions.setdefault(series, Decision(phases[phase], by)).phase != phases[phase]:
-            faults.append(f"{path.name}, line {line}: says otherwise of a series than a line before; keep one")
+            faults.append(f"{path.name}, line {line}: contradicts an earlier line about the same series; keep one")
     if faults:
         raise ConfigError("\n".join(faults))
     return decisions

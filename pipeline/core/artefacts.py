@@ -17,7 +17,7 @@ from pipeline.core.files import finite, read_json, write_json
 FORMAT = "format"
 """Key of the version in every file."""
 
-AGAIN = "make it again with the command that wrote it"
+AGAIN = "run the command that wrote it again"
 
 
 def _nan_for_null(value: object) -> object:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pipeline.core.errors import ConfigError
 from pipeline.core.files import digest
 from pipeline.core.records import Phase
+from pipeline.core.words import counted
 
 CONFIG_NAME = "dataset.toml"
 
@@ -196,7 +197,7 @@ class ReviewConfig(Section):
     @model_validator(mode="after")
     def _enough_raters(self) -> Self:
         if self.per_case > len(self.raters):
-            raise ValueError(f"per_case is {self.per_case} but only {len(self.raters)} raters are named")
+            raise ValueError(f"per_case is {self.per_case}, but raters lists only {counted(len(self.raters), 'rater')}")
         if len({rater.casefold() for rater in (*self.raters, LEAD)}) <= len(self.raters):
             raise ValueError('two raters have the same code, or one is called "lead"; give each one its own')
         return self
@@ -297,7 +298,7 @@ def load_config(path: Path) -> Config:
     try:
         return Config.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path.name} is not TOML: {error}") from None
+        raise ConfigError(f"{path.name} is not valid TOML: {error}") from None
     except ValidationError as error:
         raise ConfigError(_all_faults(error, text, path.name)) from None
 

@@ -111,7 +111,7 @@ def publish_folder(staging: Path, final: Path) -> None:
         StorageError: when the name is taken or the disk refuses.
     """
     if final.exists():
-        raise StorageError(f"{final.name} exists already; it stays as it is")
+        raise StorageError(f"{final.name} exists already and was not changed")
     try:
         for file in staging.rglob("*"):
             if file.is_file():
@@ -211,9 +211,9 @@ def make_private_folder(path: Path) -> Path:
 def _explained(error: OSError, path: Path) -> StorageError:
     """One clear line for what the operating system said; only the file's own name, never its folder."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageError(f"the disk is full: {path.name} was not written; free some space and run again")
+        return StorageError(f"cannot write {path.name}: disk full; free some space and run again")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return StorageError(f"no permission for {path.name}; check who owns the dataset folder")
+        return StorageError(f"cannot access {path.name}: permission denied; check who owns the dataset folder")
     if error.errno == errno.ENOENT:
-        return StorageError(f"{path.name} is missing; run the stage that makes it again")
+        return StorageError(f"{path.name} is missing; run the stage that writes it again")
     return StorageError(f"{path.name}: {error.strerror or type(error).__name__}")

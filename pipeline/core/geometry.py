@@ -174,6 +174,6 @@ def require_same_space(expected: Geometry, found: Geometry, *, what: str) -> Non
         raise GeometryError(f"{what} has shape {found.shape}, expected {expected.shape}; export it unresampled")
     if not expected.same_space(found):
         raise GeometryError(
-            f"{what} lies up to {expected.distance_mm(found):.2f} mm away from its image; "
+            f"{what} is up to {expected.distance_mm(found):.2f} mm away from its image; "
             "save it on the image's own grid, without resampling or moving"
         )

@@ -65,7 +65,7 @@ class LabelScheme:
             return  # two passes instead of a sort, where nothing is wrong
         unknown = sorted(set(np.unique(values).tolist()) - known)
         if unknown:
-            raise LabelError(f"{what} holds the values {unknown}, expected only {self.names}; relabel and export again")
+            raise LabelError(f"{what} has the values {unknown}, expected only {self.names}; relabel and export again")
 
 
 def structure_mask(values: NDArray[np.integer], structure: Structure) -> NDArray[np.bool_]:

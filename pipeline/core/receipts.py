@@ -113,7 +113,7 @@ def why_stale(path: Path, recipe: Recipe, *, root: Path, verify: bool = False) -
     if receipt is None:
         return "never done"
     if not receipt.finished:
-        return "could not go on last time"
+        return "failed last time"
     return _recipe_change(receipt.recipe, recipe) or _output_change(receipt, root, verify=verify)
 
 
@@ -156,11 +156,11 @@ def _recipe_change(old: Recipe, new: Recipe) -> str | None:
         changed = {name for name in {*old.inputs, *new.inputs} if old.inputs.get(name) != new.inputs.get(name)}
         return f"input changed: {', '.join(sorted(changed)[:3])}"
     if old.config != new.config:
-        return "dataset.toml changed what it asks of this stage"
+        return "settings of this stage changed in dataset.toml"
     if old.code != new.code:
-        return "the program changed"
+        return "the code of this stage changed"
     if old.packages != new.packages:
-        return "another version of a package is installed"
+        return "a package has another version"
     return None
 
 

@@ -60,7 +60,7 @@ def _instance_content(instance: Instance) -> dict[str, Any]:
     try:
         status = source.path.stat()
     except OSError:
-        raise StorageError("a source file vanished while it was read; build again") from None
+        raise StorageError("a source file disappeared while it was read; build again") from None
     return {
         "path": str(source.path),
         "member": source.member,

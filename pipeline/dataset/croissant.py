@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
 from pipeline.core.config import Config
+from pipeline.core.words import counted
 from pipeline.dataset.layout import ReleaseLayout
 from pipeline.dataset.manifest import ManifestRow
 
@@ -79,7 +80,7 @@ def croissant(rows: Sequence[ManifestRow], config: Config, version: str, manifes
         "@type": "sc:Dataset",
         "conformsTo": ["http://mlcommons.org/croissant/1.0", "http://mlcommons.org/croissant/RAI/1.0"],
         "name": config.dataset.name,
-        "description": f"{description} {patients} patients, {len(rows)} volumes.",
+        "description": f"{description} {counted(patients, 'patient')}, {counted(len(rows), 'volume')}.",
         "version": version,
         "license": f"https://spdx.org/licenses/{config.dataset.license}.html",
         "citeAs": f"{config.dataset.name}, version {version}",
@@ -94,8 +95,8 @@ def _responsible_ai(config: Config) -> dict[str, Any]:
     options = ", ".join(sorted(config.deidentification.options))
     return {
         "rai:dataCollection": "Exported from hospital archives as DICOM; inclusion rules are listed in datacard.md.",
-        "rai:dataAnnotationProtocol": f"A network drew first; {raters} radiologists a volume corrected its masks "
-        f"without seeing one another's; {config.consensus.method} vote; a further reader settled what it could not.",
+        "rai:dataAnnotationProtocol": f"Initial masks came from a network; {raters} radiologists per volume corrected "
+        f"them independently; combined by {config.consensus.method}; the lead radiologist decided what was left open.",
         "rai:annotationsPerItem": str(raters),
         "rai:dataPreprocessingProtocol": "Liver slices and HU window as in the columns first_slice and window_*.",
         "rai:personalSensitiveInformation": "Age and sex. Headers were rebuilt under DICOM PS3.15 Annex E, Basic "

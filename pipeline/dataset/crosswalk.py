@@ -71,7 +71,9 @@ class Crosswalk:
         """
         normal = {patient_id: normalised_patient_id(patient_id) for patient_id in patient_ids}
         if not all(normal.values()):
-            raise PrivacyError("a patient has no id, so cases cannot be told apart; give the export its patient ids")
+            raise PrivacyError(
+                "a patient has no patient number, so cases cannot be separated; export again with patient numbers"
+            )
         new = set(normal.values()) - set(self._cases)
         taken = max((_number(case_id) for case_id in self._cases.values()), default=0)
         ordered = sorted(new, key=lambda patient: self.pseudonyms.token("case-order", patient, digits=64))
@@ -88,7 +90,7 @@ class Crosswalk:
         for patient, given in self._cases.items():
             if given == case_id:
                 return patient
-        raise PrivacyError("the crosswalk holds no such case; case ids look like P0001")
+        raise PrivacyError("the crosswalk has no such case; case ids look like P0001")
 
     def save(self) -> None:
         """Seal and write the list; nothing is written when nothing changed."""
@@ -107,7 +109,7 @@ def read_secret(path: Path) -> bytes:
     """
     try:
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
-            raise PrivacyError(f"{path.name} can be read by others; close it with `chmod 600` and run again")
+            raise PrivacyError(f"{path.name} can be read by other users; run `chmod 600` on it and try again")
         return _parsed(path.read_text(encoding="ascii"), what=path.name)
     except (OSError, UnicodeDecodeError) as error:
         raise PrivacyError(f"{path.name} cannot be read as a key file ({type(error).__name__})") from None
@@ -130,9 +132,9 @@ def secret_of(path: Path, *, is_needed: bool = False) -> bytes:
         return read_secret(path)
     if is_needed:
         raise PrivacyError(
-            f"{path.name} is gone, and the crosswalk cannot be opened without it: put the key file back from its "
-            f"backup, or set {SECRET_VARIABLE}. If it is lost for good, nobody can tell which patient is which "
-            "case; releases stay valid, but new exports need a new dataset with new case ids"
+            f"{path.name} is missing, and the crosswalk cannot be opened without it: restore the key file from its "
+            f"backup, or set {SECRET_VARIABLE}. If it is lost for good, nobody knows which patient is which case; "
+            "releases stay valid, but new exports need a new dataset with new case ids"
         )
     secret = os.urandom(MIN_SECRET_BYTES)
     make_private_folder(path.parent)
@@ -166,7 +168,7 @@ def _unsealed(path: Path, pseudonyms: Pseudonyms) -> dict[str, str]:
         raise StorageError(f"{path.name} cannot be read ({type(error).__name__})") from None
     nonce, body = content[len(_MAGIC) :][:_NONCE_BYTES], content[len(_MAGIC) + _NONCE_BYTES :]
     if not content.startswith(_MAGIC) or not body:
-        raise PrivacyError(f"{path.name} is damaged or no crosswalk; put it back from a backup")
+        raise PrivacyError(f"{path.name} is damaged or not a crosswalk; restore it from a backup")
     try:
         plain = _cipher(pseudonyms).decrypt(nonce, body, _MAGIC)
     except InvalidTag:

@@ -1,4 +1,4 @@
-"""`datacard.md`: what the dataset is, how it came about and how to use it, for whoever downloads it."""
+"""`datacard.md`: what the dataset is, how it was made and how to use it, for whoever downloads it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.cohort.inclusion import FlowStep
 from pipeline.core.ages import OLDEST_EXACT_YEARS, OPEN_CLASS
 from pipeline.core.config import Config
+from pipeline.core.words import counted
 from pipeline.dataset.anonymity import QUASI_IDENTIFIERS, class_histogram, smallest_variety
 from pipeline.dataset.layout import ReleaseLayout
 from pipeline.dataset.manifest import ManifestRow
@@ -27,7 +28,8 @@ def datacard_text(rows: Sequence[ManifestRow], inputs: ReleaseInputs) -> str:
     parts = [
         f"# {config.dataset.name} {inputs.version}",
         config.dataset.description or "Liver imaging with masks of liver and lesions, checked by radiologists.",
-        f"{len(patients)} patients, {len(rows)} volumes, {sum(row.slices for row in rows)} slices. "
+        f"{counted(len(patients), 'patient')}, {counted(len(rows), 'volume')}, "
+        f"{counted(sum(row.slices for row in rows), 'slice')}. "
         f"Licence: {config.dataset.license}.",
         f"## The cohort\n\n{markdown_table(table1_rows(rows))}",
         _files(),
@@ -35,7 +37,7 @@ def datacard_text(rows: Sequence[ManifestRow], inputs: ReleaseInputs) -> str:
         _making(rows, config),
         *_agreement(inputs),
         _privacy(rows, config),
-        _limits(rows),
+        _limits(rows, config),
         _use(config),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -44,18 +46,18 @@ def datacard_text(rows: Sequence[ManifestRow], inputs: ReleaseInputs) -> str:
 def _files() -> str:
     return """## Files
 
-| file | holds |
+| file | content |
 |---|---|
-| `patient_data.csv`, `.parquet` | one row a patient and phase; `schema.json` says what each column means |
+| `patient_data.csv`, `.parquet` | one row per patient and phase; `schema.json` explains each column |
 | `ct_files/` | images, NIfTI |
 | `mask_files/`, `liver_mask_files/` | binary masks of all lesions, and of the whole liver |
 | `label_files/` | both in one mask: 0 background, 1 liver, 2 lesion; colours in `labels.label` |
-| `lesions.csv`, `enhancement.csv` | every lesion measured, and its contrast uptake over the phases |
-| `classification.csv`, `detection/coco.json` | classes of each patient, boxes around lesions slice by slice |
-| `splits.json`, `splits_final.json` | train, test and folds by patient; the second as nnU-Net reads it |
-| `agreement.csv`, `agreement_*.csv` | how far the radiologists agreed, pair by pair and as papers print it |
+| `lesions.csv`, `enhancement.csv` | measurements of every lesion, and its enhancement over the phases |
+| `classification.csv`, `detection/coco.json` | class of each patient, bounding boxes of lesions on each slice |
+| `splits.json`, `splits_final.json` | training patients, test patients and folds; the second file is for nnU-Net |
+| `agreement.csv`, `agreement_*.csv` | agreement of the radiologists, for each pair and in the form that papers report |
 | `table1.csv`, `statistics.csv` | the cohort in figures |
-| `SHA256SUMS`, `PROVENANCE.json`, `CHANGES.md` | what to check, what it was made of, what is new |"""
+| `SHA256SUMS`, `PROVENANCE.json`, `CHANGES.md` | checksums, inputs and packages, changes since the version before |"""
 
 
 def _making(rows: Sequence[ManifestRow], config: Config) -> str:
@@ -67,25 +69,25 @@ def _making(rows: Sequence[ManifestRow], config: Config) -> str:
         else "in full HU range"
     )
     kept = (
-        f"slices with liver and {slices.margin_mm:g} mm on both sides; `first_slice` tells where they lay in the scan"
+        f"slices with liver and {slices.margin_mm:g} mm on both sides; `first_slice` is their place in the scan"
         if slices.keep == "liver"
         else "all slices"
     )
-    return f"""## How the labels came about
+    return f"""## How the labels were made
 
-A network ({", ".join(sorted({row.coarse_model or "none" for row in rows}))}) drew first. Radiologists corrected its
-masks without seeing one another's: {config.review.per_case} a volume. Their masks became one by
-{config.consensus.method};
-{adjudicated} of {len(rows)} volumes were settled by a further reader. Images are {shown}; kept are {kept}."""
+Initial masks came from a network ({", ".join(sorted({row.coarse_model or "none" for row in rows}))}).
+{counted(config.review.per_case, "radiologist")} per volume corrected them independently. Their masks were combined by
+{config.consensus.method}; the lead radiologist decided {adjudicated} of {counted(len(rows), "volume")}. Images are
+{shown}. They contain {kept}."""
 
 
 def _inclusion(flow: Sequence[FlowStep]) -> str:
     if not flow:
         return ""
     steps = [
-        {"of": step.of, "rule": step.rule, "left out": step.fell or "", "remaining": step.remaining} for step in flow
+        {"of": step.of, "rule": step.rule, "excluded": step.fell or "", "remaining": step.remaining} for step in flow
     ]
-    return f"## Who is in it\n\n{markdown_table(steps)}"
+    return f"## Inclusion\n\n{markdown_table(steps)}"
 
 
 def _agreement(inputs: ReleaseInputs) -> list[str]:
@@ -94,7 +96,7 @@ def _agreement(inputs: ReleaseInputs) -> list[str]:
         name: [row for row in table if row.get("group", "all") == "all"] for name, table in inputs.summaries.items()
     }
     return [
-        f"### Agreement: {name.replace('_', ' ')}\n\n{markdown_table(table)}\n\nWhole table: "
+        f"### Agreement: {name.replace('_', ' ')}\n\n{markdown_table(table)}\n\nComplete table: "
         f"`{ReleaseLayout(Path()).agreement_summary(name)}`."
         for name, table in overall.items()
         if table
@@ -110,14 +112,14 @@ def _privacy(rows: Sequence[ManifestRow], config: Config) -> str:
     return f"""## Privacy
 
 Headers were rebuilt from an allow-list under DICOM PS3.15 Annex E, Basic Profile, with the options {options}. Ages over
-{ages}, dates became days since the first study, and patients, series and hospitals have keyed pseudonyms.
+{ages}, dates are given as days since the first study, and patients, series and hospitals have keyed pseudonyms.
 
 Patients who share {", ".join(QUASI_IDENTIFIERS)}: the smallest group has {min(alike, default=0)} (k-anonymity),
-and every group has at least {variety} diagnoses (l-diversity). {alike.get(1, 0)} of {len(patients)} patients stand
-alone."""
+and every group has at least {counted(variety, "diagnosis", "diagnoses")} (l-diversity). {alike.get(1, 0)} of
+{counted(len(patients), "patient")} share them with nobody else."""
 
 
-def _limits(rows: Sequence[ManifestRow]) -> str:
+def _limits(rows: Sequence[ManifestRow], config: Config) -> str:
     """What a user could be misled by, counted."""
     patients = by_patient(rows).values()
     unknown = {
@@ -127,13 +129,16 @@ def _limits(rows: Sequence[ManifestRow]) -> str:
     }
     scanners = {(row.manufacturer, row.model) for row in rows}
     missing = ", ".join(f"{name} of {count}" for name, count in unknown.items() if count) or "nothing"
-    return f"""## What to keep in mind
+    cropped = "\n- Images end with the liver: slices above and below it are not included."
+    places = f"{counted(len({row.site for row in rows}), 'site')} and {counted(len(scanners), 'scanner')}"
+    return f"""## Limitations
 
-- {len({row.site for row in rows})} sites and {len(scanners)} scanners: expect other ones to look different.
-- Unknown of the {len(patients)} patients: {missing}.
-- The readers started from a network's masks, which draws their masks towards it and towards one another.
-- Lesions are separate when no voxel of one touches the other; touching lesions count as one.
-- Images end with the liver: what lies above and below is not in them."""
+- {places}: images from others may look different.
+- Unknown among {counted(len(patients), "patient")}: {missing}.
+- The radiologists started from a network's masks, which biases their masks towards it and towards each other.
+- Lesions are separate when no voxel of one touches the other; touching lesions count as one.{
+        cropped if config.image.slices.keep == "liver" else ""
+    }"""
 
 
 def _use(config: Config) -> str:

@@ -17,6 +17,7 @@ from pipeline.core.errors import ReleaseError
 from pipeline.core.files import read_json
 from pipeline.core.labels import Structure, structure_mask
 from pipeline.core.volume import LabelMap
+from pipeline.core.words import counted
 from pipeline.dataset.layout import ReleaseLayout
 from pipeline.dataset.splits import Splits
 from pipeline.image.nifti import read_labels
@@ -95,11 +96,11 @@ class ReleaseDifference:
     def to_markdown(self) -> str:
         """`CHANGES.md`: what a user of the version before must know."""
         if not self.old:
-            return f"# Changes in {self.new}\n\nFirst version: {len(self.added)} volumes.\n"
+            return f"# Changes in {self.new}\n\nFirst version: {counted(len(self.added), 'volume')}.\n"
         lines = [f"# Changes in {self.new} against {self.old}", ""]
         lines += [
-            f"{len(self.added)} volumes added, {len(self.removed)} removed, {len(self.changed)} changed, "
-            f"{self.unchanged} unchanged. {len(self.moved)} patients moved between splits.",
+            f"{counted(len(self.added), 'volume')} added, {len(self.removed)} removed, {len(self.changed)} changed, "
+            f"{self.unchanged} unchanged. {counted(len(self.moved), 'patient')} moved between splits.",
             "",
         ]
         for title, names in (
@@ -114,7 +115,7 @@ class ReleaseDifference:
             lines += [
                 "## Changed",
                 "",
-                "| volume | what | columns | Dice liver | Dice lesion |",
+                "| volume | changed | columns | Dice, liver | Dice, lesions |",
                 "|---|---|---|---|---|",
             ]
             lines += [_table_line(change) for change in self.changed] + [""]
@@ -168,7 +169,9 @@ def _table(release: Path) -> Table:
         with manifest.open(encoding="utf-8", newline="") as file:
             return {f"{row['patient_id']} {row['phase']}": row for row in csv.DictReader(file)}
     except (OSError, UnicodeDecodeError, KeyError):
-        raise ReleaseError(f"{manifest.name} of {release.name} cannot be read; is this a release?") from None
+        raise ReleaseError(
+            f"{manifest.name} of {release.name} cannot be read; check that the folder is a release"
+        ) from None
 
 
 def _columns(table: Table) -> tuple[str, ...]:

@@ -49,7 +49,7 @@ def export(release: Path, out: Path, layout: ExportFormat, *, number: int = 1) -
     provenance = read_json(ReleaseLayout(release).provenance)
     folder = out / _folder_name(layout, provenance["dataset"], number)
     if folder.exists():
-        raise ReleaseError(f"{folder.name} exists already; remove it or export to another place")
+        raise ReleaseError(f"{folder.name} exists already; remove it or choose another output folder")
     _WRITERS[layout](release, folder, rows, provenance)
     return folder
 

@@ -39,7 +39,7 @@ class ManifestRow(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    patient_id: str = Field(pattern=r"^P\d{4,}$", description="Pseudonymous patient, the same in every version.")
+    patient_id: str = Field(pattern=r"^P\d{4,}$", description="Pseudonym of the patient, the same in every version.")
     age: str | None = Field(pattern=AGE_PATTERN, description=f'Whole years, or "{OPEN_CLASS}".')
     gender: Literal["M", "F", "O"] | None = Field(description="Male, female, other.")
     phase: Phase = Field(description="P plain, C1 arterial, C2 portal venous, C3 delayed.")
@@ -49,48 +49,52 @@ class ManifestRow(BaseModel):
     liver_mask_path: str = Field(description="Binary mask of the whole liver, lesions included.")
     label_path: str = Field(description="Mask of both: 0 background, 1 liver, 2 lesion.")
     release: str = Field(description="Version this row belongs to.")
-    split: SplitName = Field(description="Frozen by patient.")
-    fold: Count | None = Field(description="Fold in which the patient validates; empty for test patients.")
-    site: str | None = Field(description="Pseudonymous hospital.")
-    days_from_first_study: int | None = Field(description="In place of a date.")
-    series: str = Field(description="Pseudonymous SeriesInstanceUID.")
-    phase_confidence: float | None = Field(ge=0, le=1, description="How sure the recognition of the phase was.")
-    manufacturer: str | None = Field(description="Scanner's maker.")
-    model: str | None = Field(description="Scanner's model.")
+    split: SplitName = Field(description="Split of the patient, the same in every version.")
+    fold: Count | None = Field(description="Fold in which the patient is used for validation; empty for test patients.")
+    site: str | None = Field(description="Pseudonym of the hospital.")
+    days_from_first_study: int | None = Field(description="Days since the patient's first study, in place of a date.")
+    series: str = Field(description="Pseudonym of the SeriesInstanceUID.")
+    phase_confidence: float | None = Field(ge=0, le=1, description="Confidence of the phase recognition, 0 to 1.")
+    manufacturer: str | None = Field(description="Manufacturer of the scanner.")
+    model: str | None = Field(description="Model of the scanner.")
     kernel: str | None = Field(description="Reconstruction kernel.")
     kvp: float | None = Field(description="Tube voltage in kV.")
-    slice_thickness_mm: Length = Field(description="SliceThickness; not the distance of the slices.")
+    slice_thickness_mm: Length = Field(description="SliceThickness; not the distance between slices.")
     slices: Count = Field(description="Slices of the released image.")
     rows: Count = Field(description="Rows of a slice.")
     columns: Count = Field(description="Columns of a slice.")
-    slice_spacing_mm: Length = Field(description="Distance of neighbouring slices, measured.")
-    row_spacing_mm: Length = Field(description="Distance of neighbouring rows.")
-    column_spacing_mm: Length = Field(description="Distance of neighbouring columns.")
-    orientation: str = Field(pattern=r"^[LRPASI]{3}$", description="Where slices, rows and columns grow to (LPS).")
-    scan_slices: Count = Field(description="Slices of the scan before those without liver were dropped.")
-    first_slice: Count = Field(description="Index in the scan of the first released slice.")
-    window_level_hu: float | None = Field(description="Centre of the HU kept; empty where all are.")
-    window_width_hu: float | None = Field(description="Width of the HU kept; empty where all are.")
+    slice_spacing_mm: Length = Field(description="Distance between neighbouring slices, measured from positions.")
+    row_spacing_mm: Length = Field(description="Distance between neighbouring rows.")
+    column_spacing_mm: Length = Field(description="Distance between neighbouring columns.")
+    orientation: str = Field(
+        pattern=r"^[LRPASI]{3}$", description="Direction in which slices, rows and columns increase (LPS)."
+    )
+    scan_slices: Count = Field(description="Slices of the whole scan, before slices without liver were removed.")
+    first_slice: Count = Field(description="Index in the scan of the first released slice, from 0.")
+    window_level_hu: float | None = Field(description="Level of the HU window; empty if the HU range is complete.")
+    window_width_hu: float | None = Field(description="Width of the HU window; empty if the HU range is complete.")
     liver_slices: Count = Field(description="Slices with liver.")
     lesion_slices: Count = Field(description="Slices with lesion.")
     liver_volume_ml: float = Field(ge=0, description="Whole liver, lesions included.")
     lesion_volume_ml: float = Field(ge=0, description="All lesions together.")
     lesion_count: Count = Field(description="Lesions, separate in three dimensions (26 neighbours).")
-    largest_lesion_mm: Length = Field(description="Largest diameter of the largest lesion; empty without one.")
-    raters: str = Field(min_length=1, description="Codes of the radiologists who drew this volume.")
-    liver_dice_mean: Dice = Field(description="Whole liver, mean over pairs of raters.")
-    liver_dice_min: Dice = Field(description="Whole liver, lowest pair.")
-    lesion_dice_mean: Dice = Field(description="Lesions, mean over pairs that drew any.")
-    lesion_dice_min: Dice = Field(description="Lesions, lowest pair.")
-    consensus_method: str = Field(description="Rule by which the drawings became one.")
-    review_status: Literal["voted", "adjudicated"] = Field(description="Whether the vote sufficed.")
-    adjudicator: str | None = Field(description="Code of the reader who decided what the vote did not.")
-    coarse_model: str | None = Field(description="Network that drew first.")
-    coarse_sha256: Sha256 | None = Field(description="SHA-256 of its weights.")
+    largest_lesion_mm: Length = Field(description="Largest diameter of the largest lesion; empty without lesions.")
+    raters: str = Field(min_length=1, description="Codes of the radiologists who rated this volume.")
+    liver_dice_mean: Dice = Field(description="Dice of the whole liver, mean over pairs of raters.")
+    liver_dice_min: Dice = Field(description="Dice of the whole liver, lowest of all pairs.")
+    lesion_dice_mean: Dice = Field(description="Dice of lesions, mean over pairs in which either rater marked one.")
+    lesion_dice_min: Dice = Field(description="Dice of lesions, lowest of all pairs.")
+    consensus_method: str = Field(description="Method by which the masks of the raters were combined.")
+    review_status: Literal["voted", "adjudicated"] = Field(
+        description="Whether the mask is the vote, or the lead radiologist's decision."
+    )
+    adjudicator: str | None = Field(description="Code of the radiologist who decided what the vote left open.")
+    coarse_model: str | None = Field(description="Network that made the initial mask.")
+    coarse_sha256: Sha256 | None = Field(description="SHA-256 of this network's weights.")
     ct_content_sha256: Sha256 = Field(description="SHA-256 of the image file before compression.")
-    mask_content_sha256: Sha256 = Field(description="Same of the lesion mask.")
-    liver_mask_content_sha256: Sha256 = Field(description="Same of the liver mask.")
-    label_content_sha256: Sha256 = Field(description="Same of the multi-label mask.")
+    mask_content_sha256: Sha256 = Field(description="The same for the lesion mask.")
+    liver_mask_content_sha256: Sha256 = Field(description="The same for the liver mask.")
+    label_content_sha256: Sha256 = Field(description="The same for the multi-label mask.")
     license: str = Field(description="Licence of the row's files, as an SPDX identifier.")
 
     @property
@@ -124,12 +128,12 @@ def read_manifest(path: Path) -> tuple[ManifestRow, ...]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        raise ReleaseError(f"{path.name} cannot be read; take the release again from where it was published") from None
+        raise ReleaseError(f"{path.name} cannot be read; copy the release again from where it was published") from None
     reader = csv.DictReader(io.StringIO(text, newline=""))
     if tuple(reader.fieldnames or ()) != COLUMNS:
         wrong = set(reader.fieldnames or ()) ^ set(COLUMNS)
         raise ReleaseError(
-            f"{path.name} has other columns than documented: {', '.join(sorted(wrong)) or 'their order'}"
+            f"{path.name} does not have the documented columns: {', '.join(sorted(wrong)) or 'their order'}"
         )
     rows, faults = [], []
     for line, cells in enumerate(reader, start=2):

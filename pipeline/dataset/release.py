@@ -25,6 +25,7 @@ from pipeline.core.files import (
 from pipeline.core.labels import LabelScheme
 from pipeline.core.problems import CUT_AGAIN, FINISH_REVIEW
 from pipeline.core.records import Problem, Severity
+from pipeline.core.words import counted
 from pipeline.dataset.croissant import croissant
 from pipeline.dataset.datacard import datacard_text
 from pipeline.dataset.difference import ReleaseDifference, diff
@@ -243,28 +244,29 @@ def _require_version(version: str, difference: ReleaseDifference) -> None:
     if new < lowest:
         wanted = ".".join(str(number) for number in lowest)
         raise ReleaseError(
-            f"{version} differs from {difference.old} by more than its number says ({_reason(difference)}); "
-            f"call it {wanted}"
+            f"{version} is too small a step from {difference.old} ({_reason(difference)}); use version {wanted}"
         )
 
 
 def _reason(difference: ReleaseDifference) -> str:
-    counts = {
-        "volumes removed": len(difference.removed),
-        "columns removed": len(difference.columns_removed),
-        "patients moved": len(difference.moved),
-        "volumes added": len(difference.added),
-        "columns added": len(difference.columns_added),
-        "volumes changed": len(difference.changed),
-    }
-    return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    counts = (
+        ("volume", "removed", difference.removed),
+        ("column", "removed", difference.columns_removed),
+        ("patient", "moved", difference.moved),
+        ("volume", "added", difference.added),
+        ("column", "added", difference.columns_added),
+        ("volume", "changed", difference.changed),
+    )
+    return ", ".join(f"{counted(len(found), noun)} {what}" for noun, what, found in counts if found)
 
 
 def _require_clean(staging: Path, leak_check: LeakCheck) -> None:
     places = leak_check(staging)
     if places:
         shown = "\n".join(places[:20])
-        raise LeakError(f"source identifiers in {len(places)} places of the release, nothing was published:\n{shown}")
+        raise LeakError(
+            f"source identifiers at {counted(len(places), 'place')} of the release, nothing was published:\n{shown}"
+        )
 
 
 def _share_with(previous: Path | None, staging: Path) -> None:
@@ -279,8 +281,8 @@ def _same_as_before(staging: Path, final: Path) -> Path:
     if ReleaseLayout(staging).sums.read_bytes() != ReleaseLayout(final).sums.read_bytes():
         changed = sorted(dict(read_sums(staging).items() ^ read_sums(final).items()))
         raise ReleaseError(
-            f"version {final.name} exists with other content ({', '.join(changed[:3])}); a version never changes: "
-            "cut the next one"
+            f"version {final.name} exists with different content ({', '.join(changed[:3])}); a version never changes: "
+            "cut a new version"
         )
     return final
 
@@ -288,7 +290,7 @@ def _same_as_before(staging: Path, final: Path) -> Path:
 def _require_sound(staging: Path, jobs: int) -> None:
     wrong = [problem.message for problem in verify(staging, jobs=jobs) if problem.severity is Severity.REFUSE]
     if wrong:
-        raise ReleaseError("the release does not pass its own checks:\n" + "\n".join(wrong))
+        raise ReleaseError("the release fails its own checks:\n" + "\n".join(wrong))
 
 
 def _numbers(version: str) -> tuple[int, ...]:

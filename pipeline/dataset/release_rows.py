@@ -14,6 +14,7 @@ from pipeline.core.geometry import require_same_space
 from pipeline.core.labels import Label, LabelScheme
 from pipeline.core.records import Patient
 from pipeline.core.volume import LabelMap, Volume
+from pipeline.core.words import counted
 from pipeline.dataset.anonymity import QUASI_IDENTIFIERS, anonymise
 from pipeline.dataset.layout import image_name, label_name, liver_mask_name, mask_name
 from pipeline.dataset.manifest import ManifestRow, released_age
@@ -123,7 +124,7 @@ def _row(columns: Row, name: str) -> ManifestRow:
         return ManifestRow.model_validate(columns)
     except ValidationError as error:
         faults = "; ".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors())
-        raise ReleaseError(f"{name} has facts that no manifest may hold: {faults}") from None
+        raise ReleaseError(f"{name} has values that the manifest does not allow: {faults}") from None
 
 
 def _patient_columns(patient: Patient, splits: Splits, volume: ReleaseVolume) -> Row:
@@ -175,13 +176,13 @@ def _grid_columns(image: Volume) -> Row:
 
 def _label_columns(volume: ReleaseVolume, labels: LabelMap) -> Row:
     diameters = [row["max_diameter_mm"] for row in volume.lesions if row.get("max_diameter_mm") is not None]
-    counted = {name: value for _, name, value in figures(labels)}
-    if counted["lesion_count"] != len(volume.lesions):
+    found = {name: value for _, name, value in figures(labels)}
+    if found["lesion_count"] != len(volume.lesions):
+        measured = counted(len(volume.lesions), "lesion")
         raise ReleaseError(
-            f"{volume.name}: {len(volume.lesions)} lesions were measured but the mask has {counted['lesion_count']}; "
-            "measure the lesions again"
+            f"{volume.name}: {measured} measured, but the mask has {found['lesion_count']}; measure the lesions again"
         )
-    return {**counted, "largest_lesion_mm": round(max(diameters), 2) if diameters else None}
+    return {**found, "largest_lesion_mm": round(max(diameters), 2) if diameters else None}
 
 
 def _review_columns(review: ReviewFacts) -> Row:

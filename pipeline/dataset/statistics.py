@@ -50,9 +50,11 @@ def distributions(rows: Sequence[ManifestRow]) -> tuple[Distribution, ...]:
         _crossed("Diagnosis by sex", "patients", patients, _diagnosis, lambda row: row.gender),
         _crossed("Age by diagnosis", "patients", patients, _age_group, _diagnosis, order=_ranges(AGE_GROUPS)),
         _crossed("Phases by site", "volumes", rows, lambda row: str(row.phase), lambda row: row.site),
-        _binned("Volume of the liver (ml)", rows, lambda row: row.liver_volume_ml, LIVER_ML),
+        _binned("Liver volume (ml)", rows, lambda row: row.liver_volume_ml, LIVER_ML),
         _binned("Largest lesion (cm)", marked, lambda row: (row.largest_lesion_mm or 0) / 10, LESION_CM),
-        _binned("Lesions a volume", marked, lambda row: row.lesion_count, tuple(LESION_COUNTS), LESION_COUNTS.values()),
+        _binned(
+            "Lesions per volume", marked, lambda row: row.lesion_count, tuple(LESION_COUNTS), LESION_COUNTS.values()
+        ),
     )
     return tuple(one for one in found if one.categories)
 

@@ -27,7 +27,7 @@ def read_sums(release: Path) -> dict[str, str]:
         lines = [line.split("  ", 1) for line in sums.read_text(encoding="utf-8").splitlines()]
         return {name: digest for digest, name in lines}
     except (OSError, ValueError):
-        raise ReleaseError(f"{sums.name} is missing or damaged; take the release again from its source") from None
+        raise ReleaseError(f"{sums.name} is missing or damaged; copy the release again from its source") from None
 
 
 def files_of(release: Path) -> list[Path]:

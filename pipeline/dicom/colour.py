@@ -28,7 +28,7 @@ def read_colour(series: Series) -> ColorImage:
         DicomError: when something else speaks against the series, or pixels cannot be read.
     """
     if series.geometry is None or not is_colour_image(series):
-        raise DicomError("the slices form no colour image")
+        raise DicomError("the slices do not form a colour image")
     slices = [_rgb(slice_) for slice_ in series.instances]
     if {plane.shape for plane in slices} != {(*series.geometry.shape[1:], 3)}:
         raise DicomError("the slices are not all of one size and three colours")

@@ -133,7 +133,7 @@ def read_series(series: Series, *, allow_tilt: bool = False) -> Conversion:
 def _usable_geometry(series: Series, *, allow_tilt: bool) -> Geometry:
     refusals = [problem.message for problem in series.problems if problem.severity is Severity.REFUSE]
     if refusals or series.geometry is None:
-        raise DicomError("; ".join(refusals) or "the slices form no grid")
+        raise DicomError("; ".join(refusals) or "the slices do not form a grid")
     tilted = [problem for problem in series.problems if problem.code == TILTED]
     if tilted and not allow_tilt:
         raise GeometryError(f"{tilted[0].message}; {tilted[0].fix}")
@@ -145,7 +145,7 @@ def _rescale(slice_: Instance) -> _Rescale:
     for keyword, absent in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0)):
         value = slice_.number(keyword) if keyword in slice_.header else absent
         if value is None or abs(value) > MAX_RESCALE:
-            raise SliceError(f"{keyword} is no usable number", slice_.source)
+            raise SliceError(f"{keyword} is not a usable number", slice_.source)
         values.append(value)
     if values[0] == 0:
         raise SliceError("RescaleSlope is 0: it would wipe out the image", slice_.source)

@@ -46,7 +46,7 @@ SERIES_COLUMNS = (
     *("series", "status", "path", "reason", "warnings", "modality", "phase", "shape", "spacing", "affine"),
     *("vendor", "model", "thickness", "kernel", "content_sha256"),
 )
-FILE_COLUMNS = ("file", "fate", "reason", "series")
+FILE_COLUMNS = ("file", "status", "reason", "series")
 SLICE_COLUMNS = (
     *("series", "slice", "file", "frame", "instance", "position_lps_mm", "slope", "intercept"),
     "padded_pixels",
@@ -81,8 +81,8 @@ class ConvertReport(Tabular):
         return not any(row["status"] in ("flagged", "refused") for row in self.series)
 
     def counts(self) -> dict[str, int]:
-        """How many series have each status, how many files each fate."""
-        words = [row["status"] for row in self.series] + [row["fate"] for row in self.files]
+        """How many series and files have each status."""
+        words = [row["status"] for row in (*self.series, *self.files)]
         return {word: words.count(word) for word in sorted(set(words))}
 
 
@@ -338,7 +338,7 @@ def _file_rows(
 
 
 def _file_row(file: str, fate: Fate, reason: str, series: str = "") -> dict[str, str]:
-    return {"file": file, "fate": fate.value, "reason": reason, "series": series}
+    return {"file": file, "status": fate.value, "reason": reason, "series": series}
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> str:

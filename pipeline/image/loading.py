@@ -48,7 +48,8 @@ def placed_exactly(labels: LabelMap, reference: Geometry, *, what: str) -> Place
     """
     placement = place(labels, reference, what=what)
     if placement.shift_voxels:
-        raise GeometryError(f"{what} lies {placement.shift_voxels:.2f} voxels beside the others; export it unresampled")
+        shift = f"{placement.shift_voxels:.2f} voxels"
+        raise GeometryError(f"{what} is shifted by {shift} against the others; export it unresampled")
     if placement.lost_voxels:
         raise GeometryError(
             f"{what} has {placement.lost_voxels} labelled voxels outside the others' grid; export it on the image's own"

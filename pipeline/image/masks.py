@@ -123,7 +123,7 @@ def _decoded(content: bytes, name: str) -> StoredMask:
     elif suffix == ".mha":
         voxels, geometry = decode_metaimage(content, name)
     else:
-        raise StorageError(f"{name} is in a format that is not read here; save the mask as .nii.gz")
+        raise StorageError(f"{name} is in an unsupported format; save the mask as .nii.gz")
     return StoredMask(voxels[np.newaxis], geometry)
 
 
@@ -185,7 +185,7 @@ def _whole_numbers(layers: NDArray[Any], what: str) -> NDArray[Any]:
     whole: NDArray[np.floating] = np.rint(layers)
     if not (np.abs(layers - whole) <= _ROUNDING_OF_LABELS).all():
         raise LabelError(
-            f"{what} holds fractions, as after smoothing or resampling; export the labels themselves, unresampled"
+            f"{what} has fractions, as after smoothing or resampling; export the labels themselves, unresampled"
         )
     bounded: NDArray[np.floating] = np.clip(whole, -_LARGEST_VALUE, _LARGEST_VALUE)
     return bounded.astype(np.int64)
@@ -197,18 +197,18 @@ def _labels_by_name(layers: NDArray[Any], mask: StoredMask, scheme: LabelScheme,
     moved = False
     for number, segment in enumerate(mask.segments, start=1):
         if not 0 <= segment.layer < len(layers):
-            raise LabelError(f"{what} names a layer it does not hold; save the segmentation again")
+            raise LabelError(f"{what} names a layer that it does not have; save the segmentation again")
         voxels = layers[segment.layer] == segment.value
         known[segment.layer] |= voxels
         label = _label_named(segment.name, scheme)
         if label is None:
             raise LabelError(
-                f"{what}: the name of segment {number} is no label; name each segment {_names(scheme)} and save again"
+                f"{what}: segment {number} has no label's name; name each segment {_names(scheme)} and save again"
             )
         moved |= label != segment.value
         labels[voxels] = np.maximum(labels[voxels], label)
     if (layers[~known] != 0).any():
-        raise LabelError(f"{what} holds values that belong to no segment; save the segmentation again")
+        raise LabelError(f"{what} has values that belong to no segment; save the segmentation again")
     repairs = ["labels taken from the segments' names"] * moved
     repairs += ["overlapping segments joined, lesion over liver"] * (len(layers) > 1)
     return LabelReading(LabelMap(labels, mask.geometry), tuple(repairs))

@@ -151,7 +151,7 @@ def read_labels(path: Path) -> LabelMap:
     voxels, geometry = read_nifti(path)
     labels = voxels.astype(np.uint8)
     if not np.array_equal(labels, voxels):
-        raise LabelError(f"{path.name} holds values that are no labels; expected whole numbers from 0 to 255")
+        raise LabelError(f"{path.name} has values that are not labels; expected whole numbers from 0 to 255")
     return LabelMap(labels, geometry)
 
 

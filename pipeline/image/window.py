@@ -25,7 +25,7 @@ def apply_window(volume: Volume, window: WindowConfig) -> Volume:
         GeometryError: for an MR volume, whose intensities are no HU.
     """
     if volume.unit is not Unit.HU:
-        raise GeometryError("an HU window fits CT only; leave out [image.window] for MR")
+        raise GeometryError("an HU window works for CT only; remove [image.window] for MR")
     low, high = window_bounds_hu(window)
     known = np.nan_to_num(volume.voxels, nan=low) if volume.voxels.dtype.kind == "f" else volume.voxels
     clipped = np.rint(np.clip(known.astype(np.float32, copy=False), low, high)).astype(np.int16)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.core.labels import Label
+from pipeline.core.words import slice_number
 from pipeline.pictures.display import Picture, to_gray
 from pipeline.pictures.frame import TILE_PX, Frame
 
@@ -44,7 +45,7 @@ class Tile:
     @property
     def number(self) -> int:
         """The slice as people count, from 1."""
-        return self.index + 1
+        return slice_number(self.index)
 
 
 def choose_tiles(labels: NDArray[np.uint8], wanted: Mapping[int, str], count: int) -> tuple[Tile, ...]:

@@ -33,7 +33,7 @@ def flow_chart(steps: Sequence[FlowStep]) -> str:
         ]
         if step.fell:
             parts.append(_text(width, y + 16, f"−{step.fell}", anchor="end", css="minus"))
-    return _svg(width, len(steps) * line_height, parts, "Number left after each rule")
+    return _svg(width, len(steps) * line_height, parts, "Number included after each rule")
 
 
 def heat_map(scores: Mapping[str, Sequence[float]], raters: Sequence[str]) -> str:
@@ -89,7 +89,7 @@ def strip_plot(groups: Sequence[tuple[str, str, Sequence[float]]], *, good: floa
         span = f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{y_of(max(scores)):.1f}" y2="{y_of(min(scores)):.1f}"/>'
         title = f"<title>{escape(name)}: lowest {min(scores):.3f}</title>"
         parts.append(f'<a href="#{escape(link)}">{title}{span}{dots}</a>')
-    return _svg(width, height, parts, "Dice of each pair of raters, volume by volume", css="strip")
+    return _svg(width, height, parts, "Dice of each pair of raters for each volume", css="strip")
 
 
 def profile(voxels: Mapping[str, Sequence[int]], shown: Sequence[int]) -> str:
@@ -112,7 +112,7 @@ def profile(voxels: Mapping[str, Sequence[int]], shown: Sequence[int]) -> str:
             _rect("disputed", index * step, 0, step, 6 * bool(disputed), extra=opacity),
         ]
     parts += [_rect("shown", (index + 0.5) * step - 1, base, 2, 5) for index in shown]
-    return _svg(width, base + 5, parts, "Liver, lesion and disputed voxels of each slice", css="profile")
+    return _svg(width, base + 5, parts, "Liver, lesion and disagreement on each slice", css="profile")
 
 
 def stacked_bars(categories: Sequence[str], counts: Mapping[str, Sequence[int]]) -> str:

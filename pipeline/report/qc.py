@@ -21,6 +21,7 @@ from pipeline.cohort.inclusion import FlowStep
 from pipeline.core.labels import COLORS, Label
 from pipeline.core.records import Phase, Problem
 from pipeline.core.volume import LabelMap, Volume
+from pipeline.core.words import counted
 from pipeline.dataset.manifest import ManifestRow
 from pipeline.dataset.release_inputs import Row
 from pipeline.dataset.statistics import distributions, scanners
@@ -60,7 +61,7 @@ class QcVolume:
         phase: of the volume.
         image: as released, or in full.
         labels: consensus, or what there is so far, on the same grid.
-        status: in words: "voted", "coarse label only"...; with `SETTLED` dispute is shown but weighs no more.
+        status: in words: "voted", "coarse label only"...; with `SETTLED` disagreement is shown but no longer counts.
         facts: name to value, shown as given: scanner, spacing, diagnosis...
         liver_dice: "R1 R2" to Dice of the whole liver; None where there was nothing to compare.
         lesion_dice: the same for lesions.
@@ -208,11 +209,11 @@ def _concerns(
     for name, scores, (bad, good) in (("liver", liver_dice, LIVER_DICE), ("lesion", lesion_dice, LESION_DICE)):
         lowest = min(scores.values(), default=1.0)
         if lowest < good:
-            concerns.append(f"raters differed on the {name}: lowest Dice {lowest:.2f}")
+            concerns.append(f"raters disagree on the {name}: lowest Dice {lowest:.2f}")
             is_doubtful = is_doubtful or volume.status != SETTLED
             is_bad = is_bad or (lowest < bad and volume.status != SETTLED)
     if component_count(volume.labels.voxels != Label.BACKGROUND) > 1:
-        concerns.append("the liver is in several parts")
+        concerns.append("the liver mask has several separate parts")
         is_doubtful = True
     return tuple(concerns), "bad" if is_bad else "look" if is_doubtful else "good"
 
@@ -278,4 +279,5 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["counted"] = counted
     return environment.get_template("qc.html.j2")

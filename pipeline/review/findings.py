@@ -16,6 +16,7 @@ from pipeline.core.file_names import STATUS_AGREE, WORKLIST
 from pipeline.core.labels import Label
 from pipeline.core.records import Problem, Severity
 from pipeline.core.volume import LabelMap, Unit, Volume
+from pipeline.core.words import slice_number
 from pipeline.image.components import component_count, holes, label_components
 
 Mask = NDArray[np.bool_]
@@ -181,7 +182,7 @@ def _gap(item_id: str, whole: Mask, sent: Mask) -> Problem | None:
     gaps = _empty_between(whole) - _empty_between(sent)
     if not gaps:
         return None
-    shown = ", ".join(str(index + 1) for index in sorted(gaps)[:5])
+    shown = ", ".join(str(slice_number(index)) for index in sorted(gaps)[:5])
     return Problem(
         "missing-slices",
         Severity.FLAG,

@@ -5,16 +5,16 @@ from __future__ import annotations
 import base64
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import count, groupby
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.file_names import STATUS_AGREE
 from pipeline.core.labels import COLORS, Label, LabelScheme
 from pipeline.core.records import Phase
+from pipeline.core.words import counted, slice_ranges
 from pipeline.pictures.outlines import Color, css_color
 from pipeline.review.assignment import item_id_of
 
@@ -99,7 +99,7 @@ class PackageFacts:
         dataset: its name.
         round_number: from 1.
         rater: code, never a name.
-        is_adjudication: the rater settles what others drew.
+        is_adjudication: the rater decides between the masks of others.
     """
 
     dataset: str
@@ -157,13 +157,6 @@ def worklist(items: Sequence[PackageItem]) -> str:
     return buffer.getvalue()
 
 
-def slice_ranges(slices: Iterable[int]) -> str:
-    """Slice numbers for people: counted from 1, neighbours joined, such as "12-14, 20"."""
-    numbers = sorted({index + 1 for index in slices})
-    runs = [list(run) for _, run in groupby(zip(numbers, count(), strict=False), key=lambda pair: pair[0] - pair[1])]
-    return ", ".join(f"{run[0][0]}-{run[-1][0]}" if len(run) > 1 else str(run[0][0]) for run in runs)
-
-
 @cache
 def _template(name: str) -> Any:
     """A page's template; HTML is escaped, other text is not."""
@@ -177,4 +170,5 @@ def _template(name: str) -> Any:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["counted"] = counted
     return environment.get_template(f"{name}.j2")

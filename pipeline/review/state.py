@@ -64,7 +64,7 @@ def from_lines(text: str) -> tuple[Entry, ...]:
     try:
         return tuple(_entry(line) for line in lines[:-1])
     except (ValueError, TypeError, KeyError):
-        raise ReviewError("the log of returns cannot be understood; delete it and check the returns again") from None
+        raise ReviewError("the log of returns cannot be read; delete it and check the returns again") from None
 
 
 def _entry(line: str) -> Entry:

@@ -226,7 +226,7 @@ def _jobs(images: Sequence[Path], out: Path) -> list[_Job]:
     names = [job.name for job in jobs]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ConfigError(f"several images are called {', '.join(twice)}; label them into different folders")
+        raise ConfigError(f"several images are called {', '.join(twice)}; choose a separate output folder for each")
     overwritten = {job.label.resolve() for job in jobs} & {job.image.resolve() for job in jobs}
     if overwritten:
         raise ConfigError("the labels would overwrite the images; choose another folder with -o")

@@ -173,7 +173,7 @@ def _unpacked(path: Path) -> Path:
                 if MODEL_MEMBER.fullmatch(member) and not (folder / member).is_file():
                     write_atomically(folder / member, archive.read(member))
     except (BadZipFile, OSError) as error:
-        raise ModelError(f"{path.name} is no readable zip ({error}); export the model again") from None
+        raise ModelError(f"{path.name} is not a readable zip ({error}); export the model again") from None
     return folder
 
 

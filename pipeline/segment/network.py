@@ -25,6 +25,7 @@ from pipeline.core.file_names import NNUNET_DATASET, NNUNET_PLANS
 from pipeline.core.files import read_json
 from pipeline.core.labels import Label
 from pipeline.core.volume import Volume
+from pipeline.core.words import counted
 from pipeline.image.components import Box, fill_holes
 from pipeline.segment.doubt import doubt_signals, doubtful_band
 from pipeline.segment.models import Model
@@ -151,7 +152,8 @@ def device_names(asked: str) -> tuple[str, ...]:
         return (asked,)
     number = int(asked.partition(":")[2] or 0)
     if number >= count:
-        raise ModelError(f'device "{asked}" was asked for, {count} CUDA devices are there; use "auto" or "cpu"')
+        found = counted(count, "CUDA device")
+        raise ModelError(f'device "{asked}" was requested, found {found}; use "auto" or "cpu"')
     return (f"cuda:{number}",)
 
 
@@ -179,7 +181,7 @@ def _network_of(plans: Plans, weights: Mapping[str, Any], name: str) -> torch.nn
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
-        raise ModelError(f"model {name}: weights and plans.json do not fit: {_first_line(error)}") from None
+        raise ModelError(f"model {name}: weights and plans.json do not match: {_first_line(error)}") from None
     if torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         for layer in network.modules():
             if type(layer) is torch.nn.Conv3d and max(layer.kernel_size) > 1:

@@ -84,7 +84,7 @@ def plans_of(plans: Mapping[str, Any], dataset: Mapping[str, Any], configuration
     configuration = _modern(_inherited(plans["configurations"], configuration_name))
     channels = len(dataset["modality"] if "modality" in dataset else dataset["channel_names"])
     if channels != 1:
-        raise ModelError(f"model {name} wants {channels} images a case; only models of one image are supported")
+        raise ModelError(f"model {name} needs {channels} images per case; only models of one image are supported")
     if configuration.get("previous_stage") is not None:
         raise ModelError(f"model {name} is the second stage of a cascade; only models of one image are supported")
     if configuration["preprocessor_name"] != PREPROCESSOR:

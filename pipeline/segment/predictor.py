@@ -20,7 +20,7 @@ from nnunetv2.inference.sliding_window_prediction import compute_gaussian, compu
 
 from pipeline.core.errors import SegmentationError
 
-GATHERED_IN_MAIN_MEMORY = "the device's memory ran short: windows were gathered in main memory"
+GATHERED_IN_MAIN_MEMORY = "the device ran out of memory: windows were collected in main memory"
 
 Ask = Callable[[torch.Tensor], torch.Tensor]
 """Logits (channels, ...) of a patch (1, 1, ...)."""

@@ -88,17 +88,17 @@ def _oddities(facts: LabelFacts, median_ml: float | None, apart: float) -> list[
     liver_ml = facts.whole_liver_ml
     odd = []
     if liver_ml == 0:
-        odd.append("no liver was found")
+        odd.append("no liver found")
     elif median_ml is not None and not median_ml / ODD_VOLUME_FACTOR <= liver_ml <= median_ml * ODD_VOLUME_FACTOR:
-        odd.append(f"the liver has {liver_ml:.0f} ml, the median of this dataset is {median_ml:.0f} ml")
+        odd.append(f"liver volume {liver_ml:.0f} ml, median of this dataset {median_ml:.0f} ml")
     if apart > MAX_PHASE_DISAGREEMENT:
-        odd.append(f"the liver differs from that in the patient's other phases (Dice {1 - apart:.2f})")
+        odd.append(f"the liver mask differs from the patient's other phases (Dice {1 - apart:.2f})")
     return odd
 
 
 def _doubt_in_words(facts: LabelFacts, share: float) -> str:
-    place = f"more doubtful than {100 * share:.0f} % of the dataset"
+    place = f"less certain than {100 * share:.0f} % of the dataset"
     if facts.lesion_count == 0:
-        return f"{place}, and no lesion found, which is no proof that there is none"
+        return f"{place}; no lesion found, but there may be one"
     unsure_ml = facts.signals.get("lesion_doubt_ml", 0.0)
-    return f"{place}, with {unsure_ml:.0f} ml that may or may not be lesion"
+    return f"{place}; {unsure_ml:.0f} ml may or may not be lesion"

@@ -78,7 +78,7 @@ def write_raw_dataset(folder: Path, name: str, cases: Iterable[LabelledVolume]) 
     partly = False
     for case in cases:
         if case.name in origins:
-            raise ModelError(f"two training cases are called {case.name}")
+            raise ModelError(f"two training cases have the name {case.name}")
         origins[case.name] = case.origin
         units.add(case.image.unit)
         partly = partly or case.reviewed is not None

@@ -23,14 +23,14 @@ nothing; what is wrong with a case stops that case alone. What a step leaves for
 
 from __future__ import annotations
 
-from pipeline.stages.adjudicate import ADJUDICATE, open_votes
+from pipeline.stages.adjudicate import ADJUDICATE, open_votes, to_adjudicate
 from pipeline.stages.case import case_ids
 from pipeline.stages.collect import COLLECT, accept_flagged, returned, review_status
 from pipeline.stages.convert import CONVERT
 from pipeline.stages.intake import SCAN
 from pipeline.stages.label import LABEL
-from pipeline.stages.pack import PACK, packages
-from pipeline.stages.release import cut_release, verify_release
+from pipeline.stages.pack import PACK, packages, to_pack
+from pipeline.stages.release import cut_release, page_of_version, settled_cases, verify_release
 from pipeline.stages.report import REPORT, standing_problems
 from pipeline.stages.screen import SCREEN
 from pipeline.stages.settle import AGREE, MEASURE, PREPARE, VOTE
@@ -62,8 +62,12 @@ __all__ = [
     "cut_release",
     "open_votes",
     "packages",
+    "page_of_version",
     "returned",
     "review_status",
+    "settled_cases",
     "standing_problems",
+    "to_adjudicate",
+    "to_pack",
     "verify_release",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipeline.core.records import Problem, Severity
+from pipeline.core.words import counted
 from pipeline.dataset.layout import ADJUDICATION
 from pipeline.stages.artefacts import AskedItem, AskedOfLead, VolumeKey
 from pipeline.stages.case import StandingVote, read_vote, volumes
@@ -15,7 +16,7 @@ from pipeline.workspace import Stage, Waiting, Work, Workspace
 if TYPE_CHECKING:
     from pipeline.review.adjudication import AdjudicationItem
 
-ADJUDICATION_FIX = "`liverset review adjudicate` packs it for the lead radiologist"
+ADJUDICATION_FIX = "send it to the lead radiologist with `liverset review adjudicate`"
 
 
 def adjudications(ws: Workspace) -> dict[int, tuple[AskedItem, ...]]:
@@ -43,16 +44,16 @@ def _inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
     explanations = [(volume[0], ws.layout.consensus_explanation(*volume)) for volume in volumes(ws)]
     voted = [(case, file) for case, file in explanations if file.is_file()]
     if not voted:
-        raise Waiting("nothing is voted yet; run `liverset review check`")
+        raise Waiting("no volume has a vote yet; run `liverset review check`")
     return hashes_of_volumes(ws, voted)
 
 
 def _adjudicate(ws: Workspace, case_id: str | None) -> Work:
     from pipeline.review.adjudication import build_adjudication_package
 
-    new = _not_asked_yet(ws)
+    new = to_adjudicate(ws)
     if not new:
-        return Work((), note="the votes leave nothing new to settle")
+        return Work((), note="no new vote needs the lead radiologist")
     number = max(ws.layout.numbers(ADJUDICATION), default=0) + 1
     package = build_adjudication_package(
         ws.layout.outbox(number, ADJUDICATION),
@@ -66,10 +67,13 @@ def _adjudicate(ws: Workspace, case_id: str | None) -> Work:
     items = tuple(AskedItem(*volume, vote.explanation.labels_sha256) for volume, vote in new.items())
     assignment = ws.layout.assignment(number, ADJUDICATION)
     AskedOfLead(items=items).save(assignment)
-    return Work((package, assignment), note=f"adjudication {number}: {len(new)} volumes for the lead radiologist")
+    return Work(
+        (package, assignment), note=f"adjudication {number}: {counted(len(new), 'volume')} for the lead radiologist"
+    )
 
 
-def _not_asked_yet(ws: Workspace) -> dict[VolumeKey, StandingVote]:
+def to_adjudicate(ws: Workspace) -> dict[VolumeKey, StandingVote]:
+    """Votes that need the lead radiologist and were not sent to the lead yet."""
     asked = {item.voted_sha256 for items in adjudications(ws).values() for item in items}
     votes = {volume: vote for volume in volumes(ws) if (vote := read_vote(ws, *volume))}
     return {

@@ -99,9 +99,9 @@ def screened(ws: Workspace, case_id: str | None) -> tuple[str, ScreenedCase]:
     """
     cases = screened_cases(ws)
     if not ws.layout.screening.exists():
-        raise Waiting("nothing is screened yet; run `liverset build`")
+        raise Waiting("the sources are not screened yet; run `liverset build`")
     if case_id is None or case_id not in cases:
-        raise ConfigError(f"{case_id} is no case of this dataset; `liverset status` lists them")
+        raise ConfigError(f"{case_id} is not a case of this dataset; `liverset status` lists the cases")
     return case_id, cases[case_id]
 
 
@@ -132,7 +132,7 @@ def require_vote(ws: Workspace, case_id: str, phase: Phase) -> StandingVote:
     """
     vote = read_vote(ws, case_id, phase)
     if vote is None:
-        raise Waiting("not voted yet")
+        raise Waiting("no vote yet")
     return vote
 
 

@@ -10,6 +10,7 @@ from pipeline.core.config import LEAD
 from pipeline.core.errors import ReviewError
 from pipeline.core.files import digest, read_csv, write_text
 from pipeline.core.records import Problem, Severity
+from pipeline.core.words import counted
 from pipeline.dataset.layout import ADJUDICATION, ROUND
 from pipeline.stages.adjudicate import adjudications
 from pipeline.stages.artefacts import (
@@ -89,7 +90,9 @@ def accept_flagged(ws: Workspace, rater: str, item_id: str) -> None:
     """
     flagged = [row for row in returned(ws) if (row["rater"], row["item"], row["verdict"]) == (rater, item_id, "flag")]
     if not flagged:
-        raise ReviewError(f"no flagged mask of {item_id} from {rater}; `liverset review check` lists what is flagged")
+        raise ReviewError(
+            f"no flagged mask of {item_id} from {rater}; `liverset review status` lists the flagged masks"
+        )
     others = [mask for mask in _accepted(ws) if (mask.rater, mask.item) != (rater, item_id)]
     masks = sorted([*others, *(AcceptedMask(rater, item_id, row["sha256"]) for row in flagged)])
     AcceptedMasks(masks=tuple(masks)).save(ws.layout.accepted)
@@ -111,7 +114,7 @@ def _rounds(ws: Workspace) -> list[tuple[str, int]]:
 def _inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
     rounds = _rounds(ws)
     if not rounds:
-        raise Waiting("nothing was handed out yet; run `liverset review pack`")
+        raise Waiting("no package was handed out yet; run `liverset review pack`")
     sent = [ws.layout.assignment(number, kind) for kind, number in rounds]
     decided = [ws.layout.accepted] if ws.layout.accepted.exists() else []
     inboxes = [path for kind, number in rounds for path in ws.layout.inbox(number, kind).rglob("*")]
@@ -129,7 +132,8 @@ def _collect(ws: Workspace, case_id: str | None) -> Work:
     kept = {ws.root / name for parcel in parcels for name in parcel.kept}
     doubtful = [row for row in rows if not row.used]
     write_text(ws.layout.returns_table, csv_text(RETURN_COLUMNS, [asdict(row) for row in rows]))
-    note = f"{len(rows) - len(doubtful)} masks accepted, {len(doubtful)} need review"
+    needs = "needs" if len(doubtful) == 1 else "need"
+    note = f"{counted(len(rows) - len(doubtful), 'mask')} accepted, {len(doubtful)} {needs} review"
     return Work((*kept, ws.layout.returns_table), tuple(_problem(row) for row in doubtful), note)
 
 
@@ -200,7 +204,7 @@ class _Inbox:
 
         item, labels = check.item, check.labels
         if item is None or labels is None:
-            raise ReviewError("a mask was accepted that was never read")
+            raise ReviewError("a mask was accepted that was never read; check the returns again")
         if self.kind == ROUND:
             path = _rating(self.ws, item, item.rater)
             write_nifti(path, labels)

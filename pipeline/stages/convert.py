@@ -65,10 +65,11 @@ def _require_no_text(ws: Workspace, case: str, phase: Phase, series: Series, vol
     if finding.is_suspect and not was_looked_at(ws, series):
         picture = ws.layout.text_montage(case, phase)
         write_atomically(picture, montage(slices, finding), mode=PRIVATE_FILE_MODE)
-        opinion = ", and tesseract reads letters in it" if is_read(slices, finding) else ""
+        opinion = " (tesseract reads letters there)" if is_read(slices, finding) else ""
         raise PrivacyError(
-            f"{case} {phase} looks as if text were burned into it{opinion}; look at private/montages/{picture.name} "
-            "and write the series with its phase, or `none`, into decisions.csv"
+            f"{case} {phase} seems to have text burned into its pixels{opinion}; look at "
+            f"private/montages/{picture.name} and add the series to decisions.csv with its phase, or with `none` to "
+            "exclude it"
         )
 
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 from pipeline.core.errors import ConfigError, DicomError
 from pipeline.core.files import digest, make_private_folder, write_text
 from pipeline.core.records import FileFate, Series
+from pipeline.core.words import counted
 from pipeline.workspace import Stage, Work, Workspace
 
 if TYPE_CHECKING:
     from pipeline.dicom.read.scan import ScanResult
 
-FILES_COLUMNS = ("fate", "code", "reason", "files")
+FILES_COLUMNS = ("status", "code", "reason", "files")
 
 
 def source_folders(ws: Workspace) -> tuple[Path, ...]:
@@ -30,7 +31,7 @@ def source_folders(ws: Workspace) -> tuple[Path, ...]:
     found = tuple(root_of(ws.root / path) for path in ws.config.source.paths)
     missing = [name for name, path in zip(ws.config.source.paths, found, strict=True) if not path.exists()]
     if missing:
-        raise ConfigError(f"[source] paths names {', '.join(missing)}, which is not there; put the exports there")
+        raise ConfigError(f"[source] paths: {', '.join(missing)} not found; put the exports there or correct the path")
     return found
 
 
@@ -73,11 +74,12 @@ def _scan(ws: Workspace, case_id: str | None) -> Work:
     found = scan_sources(ws)
     if not found.instances:
         names = ", ".join(ws.config.source.paths)
-        raise DicomError(f"{names}: {len(found.set_aside)} files, none of them DICOM; expected a hospital's export")
+        files_found = counted(len(found.set_aside), "file")
+        raise DicomError(f"{names}: found {files_found} but no DICOM image; expected a DICOM export")
     grouping = group_series(found.instances, found.set_aside)
     _write_files_table(ws, (*found.set_aside, *grouping.set_aside), grouping.series)
     files = len(found.instances) + len(found.set_aside)
-    return Work((ws.layout.files_table,), note=f"{files} files, {len(grouping.series)} series")
+    return Work((ws.layout.files_table,), note=f"{counted(files, 'file')}, {len(grouping.series)} series")
 
 
 def _write_files_table(ws: Workspace, set_aside: Sequence[FileFate], series: Sequence[Series]) -> None:

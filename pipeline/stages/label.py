@@ -84,7 +84,7 @@ def _phase_problems(guess: PhaseGuess, unit: Unit, liver_hu: float, aorta_hu: fl
     if not seen.needs_person:
         return ()
     message = f"the image contradicts the phase ({'; '.join(seen.evidence)})"
-    return (Problem("phase-conflict", Severity.FLAG, message, "look at it, and decide in decisions.csv"),)
+    return (Problem("phase-conflict", Severity.FLAG, message, "look at the volume and decide in decisions.csv"),)
 
 
 def _labelled(ws: Workspace, volume: Volume) -> tuple[LabelMap, LabelFacts]:

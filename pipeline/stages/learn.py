@@ -1,4 +1,4 @@
-"""From settled masks back to the network: train the next round's model, and measure a model on cases held back."""
+"""From settled masks back to the network: train the next round's model, and measure a model on test patients."""
 
 from __future__ import annotations
 
@@ -42,22 +42,22 @@ def train_model(
     full: bool = False,
     with_coarse: bool = False,
 ) -> Model:
-    """A network taught by the training patients of a release, ready to be named in `dataset.toml`.
+    """A network trained on the training patients of a release, ready to be named in `dataset.toml`.
 
     Args:
         ws: the dataset.
-        version: whose splits say who teaches; nobody of the test patients does.
+        version: whose training patients are used; no test patient is.
         out: where the model goes.
-        work: for nnU-Net's intermediate files; may be deleted afterwards. With `full`, a training that was killed goes
-            on from what lies there.
+        work: for nnU-Net's intermediate files; may be deleted afterwards. With `full`, an interrupted training
+            resumes from what lies there.
         device: "cpu" or "cuda".
-        pretrained: name or folder of a model to go on from; not with `full`.
+        pretrained: name or folder of a model to start from; not with `full`.
         full: nnU-Net's own full-size plans, one network a fold, from settled masks alone, instead of a small one.
         with_coarse: learn from coarse labels too, of cases that are not in the release, as LiQA's winner did; each
             label's origin stays recorded beside the training set.
 
     Raises:
-        ModelError: when the pretrained model cannot be used, or there is nobody to learn from.
+        ModelError: when the pretrained model cannot be used, or there is no training patient.
         ReleaseError: when there is no such version.
     """
     from pipeline.segment.models import find_model
@@ -65,10 +65,10 @@ def train_model(
     from pipeline.segment.trainset import write_raw_dataset
 
     if full and (pretrained or with_coarse):
-        raise ModelError("--full plans anew from settled masks alone; leave --pretrained and --with-coarse out")
+        raise ModelError("--full trains from settled masks alone; remove --pretrained and --with-coarse")
     name = "".join(part.capitalize() for part in ws.config.dataset.name.split("-"))
-    lessons = chain(_lessons(ws, version), _coarse_lessons(ws, version) if with_coarse else ())
-    raw = write_raw_dataset(work / "raw", f"Dataset{DATASET_NUMBER}_{name}", lessons)
+    training_volumes = chain(_reviewed_volumes(ws, version), _coarse_volumes(ws, version) if with_coarse else ())
+    raw = write_raw_dataset(work / "raw", f"Dataset{DATASET_NUMBER}_{name}", training_volumes)
     if full:
         folds = read_json(_release(ws, version).nnunet_splits)
         train_full(raw, work, out, splits=folds, device=device)
@@ -85,14 +85,16 @@ def evaluate_model(ws: Workspace, version: str, name: str, *, device: str) -> li
 
     Raises:
         ModelError: when the model cannot be used.
-        ReleaseError: when there is no such version, or it holds nobody back.
+        ReleaseError: when there is no such version, or it has no test patient.
     """
     from pipeline.agreement.summary import summarise
 
     config = CoarseConfig(model=name, device=device)
     rated = [_against_model(ws, config, case_id, phase) for case_id, phase in _volumes(ws, version, is_test=True)]
     if not rated:
-        raise ReleaseError(f"version {version} holds no test patients back; set [splits] test_fraction")
+        raise ReleaseError(
+            f"version {version} has no test patients; set test_fraction in [splits] and cut a new version"
+        )
     rows = (row.to_json() for row in summarise(rated))
     return [row for row in rows if row["measure"] in REPORTED]
 
@@ -102,7 +104,7 @@ def _release(ws: Workspace, version: str) -> Any:
 
     folder = ws.layout.release(version)
     if not folder.is_dir():
-        raise ReleaseError(f"there is no version {version}; cut one with `liverset release cut`")
+        raise ReleaseError(f"version {version} does not exist; cut it with `liverset release cut`")
     return ReleaseLayout(folder)
 
 
@@ -121,7 +123,7 @@ def _places(ws: Workspace, version: str) -> Mapping[str, Bin]:
     return Splits.from_json(read_json(_release(ws, version).splits)).places
 
 
-def _lessons(ws: Workspace, version: str) -> Iterator[LabelledVolume]:
+def _reviewed_volumes(ws: Workspace, version: str) -> Iterator[LabelledVolume]:
     from pipeline.review.assignment import item_id_of
     from pipeline.segment.trainset import LabelledVolume, Origin
 
@@ -130,8 +132,8 @@ def _lessons(ws: Workspace, version: str) -> Iterator[LabelledVolume]:
         yield LabelledVolume(item_id_of(case_id, phase), image, labels, Origin.REVIEWED)
 
 
-def _coarse_lessons(ws: Workspace, version: str) -> Iterator[LabelledVolume]:
-    """Network labels of cases that nobody settled by this version."""
+def _coarse_volumes(ws: Workspace, version: str) -> Iterator[LabelledVolume]:
+    """Network labels of cases that are not in this version."""
     from pipeline.image.nifti import read_labels, read_volume
     from pipeline.review.assignment import item_id_of
     from pipeline.segment.trainset import LabelledVolume, Origin

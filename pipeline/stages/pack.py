@@ -1,4 +1,4 @@
-"""One zip a rater with every labelled volume that was not handed out before, in rounds."""
+"""One zip per rater with every labelled volume that was not handed out before, in rounds."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pipeline.core.files import identity_of
 from pipeline.core.labels import LabelScheme
 from pipeline.core.records import Phase, Problem, Severity
 from pipeline.core.series_file import load_series
+from pipeline.core.words import counted
 from pipeline.dataset.layout import ADJUDICATION, ROUND
 from pipeline.stages.artefacts import CoarseLabel, RoundAssignment, VolumeKey
 from pipeline.stages.case import volumes
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from pipeline.segment.priority import Ranked
 
 SCAN_ENDS = frozenset({"first slice", "last slice"})
-CUT_FIX = "write its series with its phase, or `none`, into decisions.csv"
+CUT_FIX = "add its series to decisions.csv with its phase, or with `none` to exclude it"
 
 
 def scheme_of(ws: Workspace) -> LabelScheme:
@@ -85,13 +86,9 @@ def _pack_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
 def _pack(ws: Workspace, case_id: str | None) -> Work:
     from pipeline.review.assignment import assign
 
-    handed_out = {item.volume for a in assignments(ws).values() for items in a.lists.values() for item in items}
-    waiting = [volume for volume in _labelled(ws) if volume not in handed_out]
-    labels = {volume: CoarseLabel.load(ws.layout.coarse_provenance(*volume)) for volume in waiting}
-    problems = _livers_cut_off(ws, labels) if ws.config.inclusion.whole_liver else {}
-    new = {volume: label for volume, label in labels.items() if volume[0] not in {held for held, _ in problems}}
+    new, problems = _new_and_held_back(ws)
     if not new:
-        return Work((), tuple(problems.values()), note="nothing new to hand out")
+        return Work((), problems, note="no new volume to hand out")
     number = max(ws.layout.numbers(), default=0) + 1
     queue = _queue(new)
     priority = {volume: ranked.priority for volume, ranked in queue.items()}
@@ -99,8 +96,23 @@ def _pack(ws: Workspace, case_id: str | None) -> Work:
     zips = [_rater_package(ws, number, rater, assignment, queue) for rater in ws.config.review.raters]
     require_clean(ws, zips, what="the review packages")
     RoundAssignment(assignment=assignment).save(ws.layout.assignment(number))
-    note = f"round {number}: {len(new)} volumes, {len(zips)} packages"
-    return Work((*zips, ws.layout.assignment(number)), tuple(problems.values()), note)
+    note = f"round {number}: {counted(len(new), 'volume')} in {counted(len(zips), 'package')}"
+    return Work((*zips, ws.layout.assignment(number)), problems, note)
+
+
+def to_pack(ws: Workspace) -> tuple[VolumeKey, ...]:
+    """Labelled volumes that the next round would hand out; those held back are not among them."""
+    return tuple(_new_and_held_back(ws)[0])
+
+
+def _new_and_held_back(ws: Workspace) -> tuple[dict[VolumeKey, CoarseLabel], tuple[Problem, ...]]:
+    """Labelled volumes that no round handed out and that may go, and why cases are held back."""
+    handed_out = {item.volume for a in assignments(ws).values() for items in a.lists.values() for item in items}
+    waiting = [volume for volume in _labelled(ws) if volume not in handed_out]
+    labels = {volume: CoarseLabel.load(ws.layout.coarse_provenance(*volume)) for volume in waiting}
+    problems = _livers_cut_off(ws, labels) if ws.config.inclusion.whole_liver else {}
+    held_back = {case_id for case_id, _ in problems}
+    return {volume: label for volume, label in labels.items() if volume[0] not in held_back}, tuple(problems.values())
 
 
 def _livers_cut_off(ws: Workspace, labels: Mapping[VolumeKey, CoarseLabel]) -> dict[VolumeKey, Problem]:
@@ -109,7 +121,7 @@ def _livers_cut_off(ws: Workspace, labels: Mapping[VolumeKey, CoarseLabel]) -> d
     for (case_id, phase), label in labels.items():
         ends = [end for end in label.liver_cut if end in SCAN_ENDS]
         if ends and not was_looked_at(ws, load_series(ws.layout.series_record(case_id, phase))):
-            message = f"{case_id} is held back: in {phase} the liver ends at the {' and the '.join(ends)}"
+            message = f"{case_id} is held back: in {phase} the liver reaches the {' and the '.join(ends)}"
             found[case_id, phase] = Problem("liver-cut", Severity.FLAG, message, CUT_FIX)
     return found
 

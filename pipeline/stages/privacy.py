@@ -1,4 +1,4 @@
-"""The gate before anything leaves the house: no identifier of the sources in it."""
+"""The check before anything leaves the dataset folder: no identifier of the sources in it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.core.errors import LeakError
 from pipeline.core.records import Problem, Severity
+from pipeline.core.words import counted
 from pipeline.stages.intake import source_fingerprint, source_folders
 from pipeline.workspace import Workspace
 
@@ -28,8 +29,9 @@ def places_of_leaks(ws: Workspace, paths: Sequence[Path]) -> tuple[str, ...]:
 def unsearched(ws: Workspace) -> tuple[Problem, ...]:
     """A note when source files could not be read, since what they hold was not sought."""
     count = _identifiers(ws).unreadable
-    message = f"{count} source files could not be read, so what they hold was not sought in what goes out"
-    return (Problem("unsearched-sources", Severity.NOTE, message, "see files.csv"),) if count else ()
+    files = counted(count, "source file")
+    message = f"{files} could not be read, so the search for identifiers did not cover their content"
+    return (Problem("unsearched-sources", Severity.NOTE, message, "see reports/files.csv"),) if count else ()
 
 
 def require_clean(ws: Workspace, paths: Sequence[Path], *, what: str) -> None:
@@ -39,7 +41,7 @@ def require_clean(ws: Workspace, paths: Sequence[Path], *, what: str) -> None:
         for path in paths:
             path.unlink(missing_ok=True)
         shown = "; ".join(places[:PLACES_SHOWN])
-        raise LeakError(f"{what} held source identifiers at {len(places)} places and were removed: {shown}")
+        raise LeakError(f"source identifiers found in {what}, at {counted(len(places), 'place')}; deleted: {shown}")
 
 
 def _identifiers(ws: Workspace) -> Identifiers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core.errors import PipelineError, ReleaseError
@@ -11,6 +12,7 @@ from pipeline.core.files import write_text
 from pipeline.core.labels import Structure
 from pipeline.core.receipts import package_versions, read_receipt
 from pipeline.core.records import Problem, Severity
+from pipeline.core.words import counted
 from pipeline.stages.case import SettledCase, SettledVolume, read_settled_case, read_vote, screened_cases
 from pipeline.stages.privacy import places_of_leaks, unsearched
 from pipeline.stages.report import read_consort, released_page
@@ -39,7 +41,7 @@ def verify_release(ws: Workspace, version: str) -> Outcome:
 
 def release_inputs(ws: Workspace, version: str) -> tuple[ReleaseInputs, tuple[Problem, ...]]:
     """Everything of a version, and a note on each case that is not settled yet."""
-    open_points = {case_id: point for case_id in screened_cases(ws) if (point := _open_point(ws, case_id))}
+    open_points = _open_points(ws)
     cases = [
         read_settled_case(ws, case_id, case)
         for case_id, case in screened_cases(ws).items()
@@ -50,6 +52,17 @@ def release_inputs(ws: Workspace, version: str) -> tuple[ReleaseInputs, tuple[Pr
         for case_id, point in open_points.items()
     )
     return _inputs_of(ws, cases, version), notes
+
+
+def settled_cases(ws: Workspace) -> list[str]:
+    """Cases that can be released: every volume has its final mask, and every stage is current."""
+    open_points = _open_points(ws)
+    return [case_id for case_id in screened_cases(ws) if case_id not in open_points]
+
+
+def page_of_version(ws: Workspace, version: str) -> Path:
+    """The quality page inside a version."""
+    return ws.layout.release(version) / QC_PAGE
 
 
 def _inputs_of(ws: Workspace, cases: Sequence[SettledCase], version: str) -> ReleaseInputs:
@@ -101,7 +114,7 @@ def _cut(ws: Workspace, version: str) -> tuple[tuple[Problem, ...], str]:
         inputs, ws.layout.releases, leak_check=lambda path: places_of_leaks(ws, [path]), jobs=ws.config.run.jobs
     )
     write_text(ws.layout.manifest, ReleaseLayout(folder).manifest.read_text(encoding="utf-8"))
-    note = f"version {version}: {len(inputs.patients)} patients, {len(inputs.volumes)} volumes"
+    note = f"version {version}: {counted(len(inputs.patients), 'patient')}, {counted(len(inputs.volumes), 'volume')}"
     return (*notes, *unsearched(ws)), note
 
 
@@ -111,9 +124,15 @@ def _verify(ws: Workspace, version: str) -> tuple[tuple[Problem, ...], str]:
     folder = ws.layout.release(version)
     if not folder.is_dir():
         there = ", ".join(sorted(path.name for path in ws.layout.releases.glob("[0-9]*"))) or "none"
-        raise ReleaseError(f"there is no version {version}; there are: {there}")
+        raise ReleaseError(f"version {version} does not exist; versions found: {there}")
     problems = verify(folder, jobs=ws.config.run.jobs)
-    return problems, f"version {version} is sound" if not problems else f"version {version} must not be used"
+    failed = any(problem.severity is Severity.REFUSE for problem in problems)
+    return problems, f"version {version} {'failed its checks: do not use it' if failed else 'passed all checks'}"
+
+
+def _open_points(ws: Workspace) -> dict[str, str]:
+    """Why each case that is not settled cannot be released yet."""
+    return {case_id: point for case_id in screened_cases(ws) if (point := _open_point(ws, case_id))}
 
 
 def _open_point(ws: Workspace, case_id: str) -> str | None:
@@ -127,10 +146,10 @@ def _open_point(ws: Workspace, case_id: str) -> str | None:
         except Waiting as waiting:
             return str(waiting)
         if reason is not None:
-            return f"{stage.name} must run again ({reason})"
+            return f"{stage.name} must run again: {reason}"
     votes = {phase: read_vote(ws, case_id, phase) for phase in screened_cases(ws)[case_id].series}
     left = sorted(f"{case_id} {phase}" for phase, vote in votes.items() if vote and vote.open_reasons)
-    return f"{', '.join(left)} must go to the lead radiologist" if left else None
+    return f"{', '.join(left)}: the lead radiologist has not decided yet" if left else None
 
 
 def _volume(ws: Workspace, case: SettledCase, volume: SettledVolume) -> ReleaseVolume:

@@ -14,6 +14,7 @@ from pipeline.core.files import PRIVATE_FILE_MODE, sha256_of, write_text
 from pipeline.core.pseudonyms import normalised_patient_id
 from pipeline.core.records import Case, Patient, PhaseGuess, PixelFacts, Problem, Series, Severity
 from pipeline.core.series_file import save_series
+from pipeline.core.words import counted
 from pipeline.stages.artefacts import ConsortFlow, ScreenedCase, ScreenedCases
 from pipeline.stages.decisions import decision_inputs, series_name
 from pipeline.stages.intake import scan_sources, source_inputs
@@ -47,7 +48,7 @@ def _screen_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
         return inputs
     path = ws.root / clinical
     if not path.is_file():
-        raise ConfigError(f"[source] clinical names {clinical}, which is not there; add it or take the line out")
+        raise ConfigError(f"[source] clinical: {clinical} not found; add the table or delete the line")
     return {**inputs, "clinical": sha256_of(path)}
 
 
@@ -70,7 +71,7 @@ def _screen(ws: Workspace, case_id: str | None) -> Work:
     _write_exclusions(ws, candidates, inclusion)
     ConsortFlow(steps=consort(inclusion)).save(ws.layout.consort)
     ws.crosswalk.save()
-    note = f"{len(cases)} cases kept, {len(inclusion.left_out)} patients left out"
+    note = f"{counted(len(cases), 'case')} included, {counted(len(inclusion.left_out), 'patient')} excluded"
     return Work(
         (*outputs, ws.layout.series_table, ws.layout.exclusions_table), _screen_problems(inclusion, cases), note
     )
@@ -100,7 +101,7 @@ def _candidate(
     against = admit(series.first, modality=ws.config.dataset.modality)
     refused = () if against is None else (Problem(against.rule, Severity.REFUSE, against.message),)
     patient = normalised_patient_id(series.first.text("PatientID"))
-    nobodys = () if patient else (Problem("no-patient", Severity.REFUSE, "its files hold no patient number"),)
+    nobodys = () if patient else (Problem("no-patient", Severity.REFUSE, "its files have no patient number"),)
     candidate = Candidate(
         key=series.key,
         case_id=_patient_name(ws, series),
@@ -240,13 +241,20 @@ def _write_exclusions(ws: Workspace, candidates: Sequence[Candidate], inclusion:
 
 def _screen_problems(inclusion: Inclusion, cases: Sequence[Case]) -> tuple[Problem, ...]:
     people = [
-        Problem("needs-person", Severity.FLAG, f"a series of {screening.case_id}: {reason.message}", "see series.csv")
+        Problem(
+            "needs-person",
+            Severity.FLAG,
+            f"a series of {screening.case_id}: {reason.message}",
+            "decide in decisions.csv; reports/series.csv lists the series",
+        )
         for screening in inclusion.screenings
         for reason in screening.reasons
         if reason.rule in ("patient-conflict", "phase-conflict", "tied")
     ]
     if not cases:
-        people.append(Problem("no-case", Severity.FLAG, "no patient passed the inclusion rules", "see exclusions.csv"))
+        people.append(
+            Problem("no-case", Severity.FLAG, "no patient passed the inclusion rules", "see reports/exclusions.csv")
+        )
     return tuple(people)
 
 

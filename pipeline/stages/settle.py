@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.core.records import Phase, Problem, Severity
 from pipeline.core.volume import LabelMap, Volume
+from pipeline.core.words import counted
 from pipeline.stages.artefacts import (
     MeasuredEnhancement,
     MeasuredLesions,
@@ -29,7 +30,7 @@ def _rating_files(ws: Workspace, case_id: str | None) -> tuple[str, dict[Phase, 
     wanted = [file for raters in files.values() for file in raters.values()]
     back = sum(file.is_file() for file in wanted)
     if not wanted or back < len(wanted):
-        raise Waiting(f"{back} of {len(wanted)} masks are back" if wanted else "not handed out yet")
+        raise Waiting(f"{back} of {counted(len(wanted), 'mask')} accepted" if wanted else "not handed out yet")
     return case_id, files
 
 
@@ -132,8 +133,8 @@ def _prepare_volume(ws: Workspace, case_id: str, phase: Phase) -> tuple[list[Pat
         first_slice=kept.start, slices=kept.stop - kept.start, scan_slices=whole.stop, window=wanted.window
     )
     prepared.save(layout.preparation(case_id, phase))
-    message = f"{case_id} {phase}: the voted mask has no liver"
-    missing = Problem("no-liver", Severity.FLAG, message, "look at the ratings")
+    message = f"{case_id} {phase}: the final mask has no liver"
+    missing = Problem("no-liver", Severity.FLAG, message, "check the ratings of this volume")
     return [*files, layout.preparation(case_id, phase)], [missing] if found is None else []
 
 

@@ -23,7 +23,7 @@ def demo_config(*, raters: tuple[str, ...] = ("R1", "R2", "R3"), jobs: int = 2) 
 name = "{DEMO_NAME}"
 modality = "CT"
 license = "CC-BY-4.0"
-description = "Synthetic multi-phase liver CT with planted faults; says nothing clinical."
+description = "Synthetic multi-phase liver CT with planted faults; no clinical meaning."
 
 [source]
 paths = ["{DICOM_FOLDER}/"]

@@ -79,7 +79,7 @@ def test_another_grid_is_refused_with_the_reason(tmp_path):
     affine[:3, 3] += [0.35, 0, 0]
     write_nifti(tmp_path / "a.nii.gz", labels)
     write_nifti(tmp_path / "half.nii.gz", LabelMap(labels.voxels, Geometry(labels.geometry.shape, affine)))
-    with pytest.raises(GeometryError, match=r"half lies 0\.50 voxels beside"):
+    with pytest.raises(GeometryError, match=r"half is shifted by 0\.50 voxels against"):
         agree_files([tmp_path / "a.nii.gz", tmp_path / "half.nii.gz"])
     coarser = Geometry.from_axes(labels.geometry.shape, spacing_mm=(4, 0.8, 0.7), origin_lps_mm=(-90, 12, 7))
     write_nifti(tmp_path / "coarser.nii.gz", LabelMap(labels.voxels, coarser))
@@ -92,7 +92,7 @@ def test_unknown_labels_and_damaged_files_are_refused(tmp_path):
     write_nifti(
         tmp_path / "seven.nii.gz", LabelMap(np.where(labels.voxels == 2, 7, 0).astype(np.uint8), labels.geometry)
     )
-    with pytest.raises(LabelError, match=r"seven\.nii\.gz holds the values"):
+    with pytest.raises(LabelError, match=r"seven\.nii\.gz has the values"):
         agree_files([tmp_path / "seven.nii.gz"])
     write_nifti(tmp_path / "cut.nii.gz", labels)
     content = (tmp_path / "cut.nii.gz").read_bytes()

@@ -66,7 +66,7 @@ def test_box_holds_a_voxel_in_each_corner(corner):
 
 
 def test_masks_on_different_grids_are_refused_with_the_rater(mask):
-    with pytest.raises(GeometryError, match="the mask of R2 lies up to 8"):
+    with pytest.raises(GeometryError, match="the mask of R2 is up to 8"):
         join({"R1": mask(np.ones((3, 3, 3))), "R2": mask(np.ones((3, 3, 3)), spacing_mm=(5, 1, 1))})
 
 

@@ -60,7 +60,7 @@ def test_an_instance_that_one_of_three_drew_is_not_painted(mask):
 
 def test_instances_on_different_grids_or_none_at_all_are_refused(mask):
     near, far = mask(np.ones((2, 2, 2))), mask(np.ones((2, 2, 3)))
-    with pytest.raises(GeometryError, match="drawn by R2"):
+    with pytest.raises(GeometryError, match="outlined by R2"):
         vote_instances([RatedInstance(1, {"R1": near, "R2": far})], raters=2)
     with pytest.raises(LabelError, match="no instance"):
         vote_instances([], raters=3)

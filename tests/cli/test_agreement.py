@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -39,7 +40,9 @@ def test_agree_prints_a_table_for_people(masks):
     found = run(agree, *masks)
     assert found.exit_code == 0
     assert "lesion" in found.output
-    assert "seen 111" in found.output
+    line = r"^lesion 1: \d+(\.\d+)? ml, slices 3-4, marked by R1, R2, R3$"
+    assert re.search(line, found.output, re.M)
+    assert "2 slices with differences" in found.output
 
 
 def test_agree_prints_and_writes_the_same_json(masks, tmp_path):
@@ -51,14 +54,14 @@ def test_agree_prints_and_writes_the_same_json(masks, tmp_path):
     assert lesion == pytest.approx([1.0, 0.8, 0.8])
 
 
-def test_consensus_writes_the_vote_and_tells_what_it_does_not_settle(masks, tmp_path):
+def test_consensus_writes_the_vote_and_says_what_it_does_not_settle(masks, tmp_path):
     found = run(consensus, *masks, "-o", tmp_path / "vote.nii.gz")
     assert found.exit_code == 0
     assert (read_labels(tmp_path / "vote.nii.gz").voxels == 2).sum() == 2 * 4 * 4
     two = run(consensus, *masks[1:], "-o", tmp_path / "two.nii.gz")
     assert two.exit_code == 1
     assert "two-raters" in two.output
-    assert "Next: look at slices [2, 3]" in two.output
+    assert "Next: look at slices 3-4" in two.output
 
 
 def test_lesions_are_measured_on_each_image(masks, tmp_path):
@@ -71,7 +74,7 @@ def test_lesions_are_measured_on_each_image(masks, tmp_path):
 
 def test_a_mask_without_lesion_says_so(tmp_path):
     write_nifti(tmp_path / "mask.nii.gz", LabelMap(np.ones(GRID.shape, np.uint8), GRID))
-    assert run(lesions, tmp_path / "mask.nii.gz").output == "no lesion\n"
+    assert run(lesions, tmp_path / "mask.nii.gz").output == "no lesion found\n"
 
 
 def test_different_grids_and_missing_configuration_stop_with_their_reason(masks, tmp_path):

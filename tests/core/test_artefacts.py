@@ -64,7 +64,9 @@ def test_a_file_of_another_format_is_refused_with_both_formats(tmp_path: Path, f
     NOTES.save(path)
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"format": found}))
-    with pytest.raises(StorageError, match=r"has (no format number|format .*), .* reads format 2; make it again"):
+    with pytest.raises(
+        StorageError, match=r"has (no format number|format .*), .* reads format 2; run the command that wrote it again"
+    ):
         NewerNotes.load(path)
 
 

@@ -38,7 +38,7 @@ def test_all_faults_are_named_at_once_with_their_lines(tmp_path: Path):
         config_from(tmp_path, text)
     faults = str(caught.value).splitlines()
     assert any("line 3" in fault and "dataset.licence: unknown key" in fault for fault in faults)
-    assert any("line 5" in fault and "per_case is 3 but only 1 raters" in fault for fault in faults)
+    assert any("line 5" in fault and "per_case is 3, but raters lists only 1 rater" in fault for fault in faults)
     assert any("line 10" in fault and "image.window.width_hu" in fault for fault in faults)
     assert len(faults) == 3
 

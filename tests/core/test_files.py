@@ -41,7 +41,7 @@ def test_kill_while_writing_leaves_the_old_file(tmp_path: Path):
 def test_full_disk_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     real_open = os.open
     monkeypatch.setattr(os, "open", lambda path, flags, mode=0o777: real_open("/dev/full", os.O_WRONLY))
-    with pytest.raises(StorageError, match=r"^the disk is full: a\.json was not written; free some space"):
+    with pytest.raises(StorageError, match=r"^cannot write a\.json: disk full; free some space"):
         write_json(tmp_path / "a.json", {"content": "x" * 100_000})
 
 

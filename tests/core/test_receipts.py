@@ -34,9 +34,9 @@ def test_untouched_stage_is_current(finished, tmp_path: Path):
     [
         ({"inputs": {"series": "bb"}}, "input changed: series"),
         ({"inputs": {"series": "aa", "clinical": "ee"}}, "input changed: clinical"),
-        ({"config": "xx"}, "dataset.toml changed"),
-        ({"code": "xx"}, "the program changed"),
-        ({"packages": {"pydicom": "3.0.3"}}, "another version"),
+        ({"config": "xx"}, "settings of this stage changed in dataset.toml"),
+        ({"code": "xx"}, "the code of this stage changed"),
+        ({"packages": {"pydicom": "3.0.3"}}, "a package has another version"),
     ],
 )
 def test_each_change_of_the_recipe_is_named(finished, tmp_path: Path, change, reason):
@@ -69,7 +69,7 @@ def test_unfinished_and_damaged_receipts_count_as_not_done(tmp_path: Path):
     assert why_stale(receipt, RECIPE, root=tmp_path) == "never done"
     problem = Problem("label-failed", Severity.REFUSE, "P0001 C1: no liver found", "look at it")
     write_receipt(receipt, RECIPE, [], root=tmp_path, problems=(problem,), finished=False)
-    assert why_stale(receipt, RECIPE, root=tmp_path) == "could not go on last time"
+    assert why_stale(receipt, RECIPE, root=tmp_path) == "failed last time"
     read = read_receipt(receipt)
     assert read is not None
     assert read.problems == (problem,)

@@ -57,6 +57,6 @@ def test_vanished_source_and_damaged_file_are_told_without_a_path(series: Series
     with pytest.raises(StorageError, match=r"^series\.json is damaged"):
         load_series(path)
     series.first.source.path.unlink()
-    with pytest.raises(StorageError, match=r"^a source file vanished") as caught:
+    with pytest.raises(StorageError, match=r"^a source file disappeared") as caught:
         save_series(path, series)
     assert str(tmp_path) not in str(caught.value)

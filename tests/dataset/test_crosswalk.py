@@ -140,7 +140,7 @@ def test_saving_twice_writes_once(layout):
 
 
 def test_blank_patient_id_is_refused(layout):
-    with pytest.raises(PrivacyError, match="no id"):
+    with pytest.raises(PrivacyError, match="a patient has no patient number"):
         Crosswalk.open(layout).case_ids(["A1", "  "])
 
 

@@ -26,8 +26,8 @@ def test_ages_fall_into_groups_and_90_plus_is_the_last(released):
 
 def test_sizes_fall_into_ranges_that_include_their_lower_end(released):
     found = by_title(released)
-    assert found["Volume of the liver (ml)"].counts["all"] == (12, *[0] * 7)
-    assert found["Lesions a volume"].counts["all"] == (4, 4, 0, 0, 0)
+    assert found["Liver volume (ml)"].counts["all"] == (12, *[0] * 7)
+    assert found["Lesions per volume"].counts["all"] == (4, 4, 0, 0, 0)
     assert sum(found["Largest lesion (cm)"].counts["all"]) == 8
 
 

@@ -56,9 +56,9 @@ def test_every_file_has_one_fate_and_every_series_one_row(export, tmp_path):
     found = [path for path in export.rglob("*") if path.is_file()]
     assert len(files) == len(found)
     assert len({row["file"] for row in files}) == len(files)
-    fates = sorted(row["fate"] for row in files)
+    fates = sorted(row["status"] for row in files)
     assert fates == ["duplicate"] + ["excluded"] * (2 + 4 + 4) + ["unreadable"] + ["used"] * 5
-    assert all(row["reason"] for row in files if row["fate"] != "used")
+    assert all(row["reason"] for row in files if row["status"] != "used")
     series = rows(tmp_path / "out" / "series.csv")
     assert sorted(row["status"] for row in series) == ["converted", "excluded", "refused", "refused"]
     assert {row["series"] for row in series} >= {row["series"] for row in files} - {""}
@@ -99,7 +99,7 @@ def test_each_slice_of_a_volume_tells_where_it_came_from(export, tmp_path):
         assert [float(x) for x in one["position_lps_mm"].split()] == pytest.approx(truth.position(index))
         assert (one["slope"], one["intercept"], one["padded_pixels"]) == ("1", "-1024", "0")
         assert len(one["instance"]) == 12
-    used = {one["file"] for one in rows(tmp_path / "out" / "files.csv") if one["fate"] == "used"}
+    used = {one["file"] for one in rows(tmp_path / "out" / "files.csv") if one["status"] == "used"}
     assert {one["file"] for one in slices} == used
 
 
@@ -126,7 +126,7 @@ def test_refused_series_names_the_file_that_broke_it(tmp_path):
     convert(src, tmp_path / "out")
     (row,) = rows(tmp_path / "out" / "series.csv")
     assert row["reason"].startswith(paths[3].name)
-    fates = {row["file"]: row["fate"] for row in rows(tmp_path / "out" / "files.csv")}
+    fates = {row["file"]: row["status"] for row in rows(tmp_path / "out" / "files.csv")}
     assert fates.pop(paths[3].name) == "unreadable"
     assert set(fates.values()) == {"excluded"}
 

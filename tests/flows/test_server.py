@@ -111,7 +111,7 @@ class TestServer:
     def test_a_server_that_cannot_start_is_one_clear_error(self, root: Path):
         (root / ".prefect" / "prefect.db").write_bytes(b"this is no database" * 1000)
         with prefect_server(root / ".prefect", root / "prefect.log") as server:
-            message = r"server ended at once \(exit code \d+\); the dataset's logs/ say why"
+            message = r"server stopped at start \(exit code \d+\); see logs/ in the dataset folder"
             with pytest.raises(PipelineError, match=message):
                 server.wait()
 

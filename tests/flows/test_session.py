@@ -46,7 +46,7 @@ def test_only_one_run_is_at_work_in_a_dataset(tmp_path: Path):
             pytest.fail("the block must not start")
 
     lock = Layout(tiny_dataset(tmp_path)).run_lock
-    with only_run(lock), pytest.raises(PipelineError, match="another run is at work"):
+    with only_run(lock), pytest.raises(PipelineError, match="another liverset run is working on this dataset"):
         second()
     with only_run(lock):
         pass

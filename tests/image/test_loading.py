@@ -36,5 +36,5 @@ def test_a_mask_between_the_voxels_is_refused():
     affine = GRID.affine.copy()
     affine[:3, 3] += [0.35, 0, 0]
     labels = LabelMap(np.ones(GRID.shape, np.uint8), GRID)
-    with pytest.raises(GeometryError, match=r"0\.50 voxels beside"):
+    with pytest.raises(GeometryError, match=r"is shifted by 0\.50 voxels against"):
         placed_exactly(labels, Geometry(GRID.shape, affine), what="the mask")

@@ -132,7 +132,7 @@ def test_segment_order_does_not_matter_because_names_do():
 
 def test_a_segment_of_unknown_name_is_refused_without_repeating_it():
     content = seg_nrrd(np.ones((1, 2, 3, 4)), [("Zhang San tumour", 1, 0)])
-    with pytest.raises(LabelError, match="segment 1 is no label; name each segment liver or lesion") as refusal:
+    with pytest.raises(LabelError, match="segment 1 has no label's name; name each segment liver or lesion") as refusal:
         read_labels_of(decode_mask(content, "m.seg.nrrd"), SCHEME, what="mask")
     assert "Zhang" not in str(refusal.value)
 

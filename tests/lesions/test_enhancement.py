@@ -108,7 +108,7 @@ def test_no_lesion_and_no_phase_give_no_row():
 
 def test_mask_and_image_of_a_phase_share_a_grid():
     other = Geometry.from_axes(GRID.shape, spacing_mm=(4, 1, 1))
-    with pytest.raises(GeometryError, match="the mask lies"):
+    with pytest.raises(GeometryError, match="the mask is up to"):
         PhaseReading(reading(55, []).labels, reading(55, [], grid=other).image)
 
 

@@ -86,5 +86,5 @@ def test_a_mask_beside_its_image_is_refused(tmp_path):
     affine[:3, 3] += [0.35, 0, 0]
     write_nifti(tmp_path / "image.nii.gz", Volume(image.voxels, Geometry(GRID.shape, affine)))
     write_nifti(tmp_path / "mask.nii.gz", labels)
-    with pytest.raises(GeometryError, match=r"0\.50 voxels beside"):
+    with pytest.raises(GeometryError, match=r"is shifted by 0\.50 voxels against"):
         lesions_files([tmp_path / "image.nii.gz"], tmp_path / "mask.nii.gz")

@@ -115,5 +115,5 @@ def test_a_lesion_too_thin_to_erode_still_has_a_contrast_and_finite_json():
 def test_an_image_on_another_grid_is_refused():
     voxels = liver(np.s_[2, 4, 4])
     image = Volume(voxels.astype(np.int16), Geometry.from_axes(voxels.shape, spacing_mm=(4, 0.8, 0.7)))
-    with pytest.raises(GeometryError, match="the mask lies"):
+    with pytest.raises(GeometryError, match="the mask is up to"):
         measure_lesions(labels_of(voxels), image)

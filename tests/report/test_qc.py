@@ -93,7 +93,7 @@ def test_only_the_most_doubtful_of_many_volumes_come_with_pictures(monkeypatch):
     cards = html.split("<article")[1:]
     assert ["data:image" in card for card in cards] == [True, True, False, False]
     assert [re.search(r"P\d+", card).group() for card in cards] == ["P0001", "P0002", "P0003", "P0004"]
-    assert "Pictures of the first 2." in html
+    assert "The first 2 have pictures." in html
 
 
 def test_an_empty_dataset_has_a_page():
@@ -119,7 +119,7 @@ def test_card_tells_volumes_and_parts_on_paper():
     assert card.liver_ml == pytest.approx((8 * 20 * 20 + 1) * 0.02)
     assert card.lesion_ml == pytest.approx((16 + 80) * 0.02)
     assert card.lesions == 1
-    assert card.concerns == ("the liver is in several parts",)
+    assert card.concerns == ("the liver mask has several separate parts",)
 
 
 def test_without_a_liver_the_card_is_bad():
@@ -184,7 +184,7 @@ def test_tables_are_shown_with_short_numbers():
     )
     assert "<th>before vote</th>" in html
     assert "<td>88.46</td>" in html
-    assert '<details class="table" open><summary>As LiMT prints it <small>1 rows</small></summary>' in html
+    assert '<details class="table" open><summary>As LiMT prints it <small>1 row</small></summary>' in html
     assert "none <small>" not in html
 
 

@@ -22,7 +22,7 @@ from pipeline.core.geometry import Geometry
 from pipeline.core.volume import LabelMap
 from pipeline.image.nifti import write_nifti
 from pipeline.review.package import build_package
-from pipeline.review.pages import WORKLIST_COLUMNS, slice_ranges
+from pipeline.review.pages import WORKLIST_COLUMNS
 from tests.review.rounds import SCHEME
 
 
@@ -196,10 +196,3 @@ def test_a_mask_on_another_grid_or_a_double_name_never_goes_out(review_round):
     write_nifti(item.coarse, LabelMap(np.zeros(shape, np.uint8), Geometry.from_axes(shape, spacing_mm=(1, 1, 1))))
     with pytest.raises(GeometryError, match="mask of P0001_C1"):
         review_round.package()
-
-
-@pytest.mark.parametrize(
-    ("slices", "text"), [((), ""), ((0,), "1"), ((4, 5, 6), "5-7"), ((19, 11, 12, 13, 11), "12-14, 20")]
-)
-def test_slices_read_like_a_person_writes_them(slices, text):
-    assert slice_ranges(slices) == text

@@ -119,7 +119,7 @@ def test_zip_as_nnunet_exports_it_is_unpacked_beside_itself_and_only_the_model(t
 
 def test_zip_that_is_none_is_refused(tmp_path: Path):
     (tmp_path / "export.zip").write_bytes(b"no zip")
-    with pytest.raises(ModelError, match="no readable zip"):
+    with pytest.raises(ModelError, match="not a readable zip"):
         find_model(CoarseConfig(model="export.zip"), tmp_path, allow_unpinned=True)
 
 

@@ -188,7 +188,7 @@ class FirstLayer:
             raise self.error
 
 
-@pytest.mark.parametrize(("times", "note"), [(1, "gathered in main memory"), (2, "cpu ran out of memory")])
+@pytest.mark.parametrize(("times", "note"), [(1, "collected in main memory"), (2, "cpu ran out of memory")])
 def test_device_that_runs_out_of_memory_does_it_in_smaller_steps_and_says_so(
     demo_model: Model, one: Volume, segmenter: NnunetSegmenter, times: int, note: str
 ):
@@ -255,7 +255,7 @@ def test_cuda_that_is_not_there_is_a_clear_refusal(demo_model: Model, one: Volum
 
     if torch.cuda.is_available():
         pytest.skip("this machine has a CUDA device")
-    with pytest.raises(ModelError, match="0 CUDA devices are there"):
+    with pytest.raises(ModelError, match="found 0 CUDA devices"):
         NnunetSegmenter(demo_model, "cuda").segment(one)
 
 

@@ -1,4 +1,4 @@
-"""The page about the demo cohort tells what is really in it."""
+"""The page about the demo cohort lists what is really in it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ def row_of(number: int, enrolled: Enrolled) -> str:
     """A patient's line of the table."""
     kinds = {str(kind): enrolled.kinds.count(kind) for kind in enrolled.kinds}
     lesions = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "none"
-    series = ", ".join(f"{one.phase} refused: {', '.join(one.rules)}" for one in enrolled.series if one.rules)
-    prior = ", ".join(f"{one.phase} of an earlier study refused: {', '.join(one.rules)}" for one in enrolled.prior)
+    series = ", ".join(f"{one.phase} excluded: {', '.join(one.rules)}" for one in enrolled.series if one.rules)
+    prior = ", ".join(f"{one.phase} of an earlier study excluded: {', '.join(one.rules)}" for one in enrolled.prior)
     beside = ", ".join(str(bystander) for bystander in enrolled.bystanders)
     planted = "; ".join(part for part in (series, prior, beside) if part)
-    outcome = f"refused: {', '.join(enrolled.rules)}" if enrolled.rules else "kept"
+    outcome = f"excluded: {', '.join(enrolled.rules)}" if enrolled.rules else "included"
     cells = (number, enrolled.scanner.site, enrolled.diagnosis, enrolled.age_years, lesions, planted, outcome)
     return "| " + " | ".join(map(str, cells)) + " |"
 
@@ -32,4 +32,4 @@ def test_the_page_tells_how_many_files_there_are(cohort):
     text = PAGE.read_text(encoding="utf-8")
     assert f"{truth.file_count:,} files" in text
     assert f"{len(truth.series)} series" in text
-    assert f"{len(truth.set_aside)} files are set aside" in text
+    assert f"{len(truth.set_aside)} files are not used" in text

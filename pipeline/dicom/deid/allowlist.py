@@ -98,8 +98,8 @@ def _many(why: str, clean: Rule, *keywords: str, needs: Option | None = None, is
 
 
 _IDENTITY = [
-    Attribute("SOPClassUID", rule.word(*STORAGE_CLASSES), "says what kind of image it is"),
-    Attribute("Modality", rule.word("CT", "MR"), "says what kind of image it is", is_fact=True),
+    Attribute("SOPClassUID", rule.word(*STORAGE_CLASSES), "kind of image"),
+    Attribute("Modality", rule.word("CT", "MR"), "kind of image", is_fact=True),
     *_many(
         "holds studies, series and images together; every one is a keyed pseudonym",
         rule.uid,
@@ -112,8 +112,8 @@ _IDENTITY = [
         "DimensionOrganizationUID",
         "ConcatenationUID",
     ),
-    Attribute("ReferencedSOPClassUID", rule.word(*STORAGE_CLASSES), "says what is referred to"),
-    *_many("tells patients apart; a keyed pseudonym", rule.patient_name, "PatientID", "PatientName"),
+    Attribute("ReferencedSOPClassUID", rule.word(*STORAGE_CLASSES), "kind of object referred to"),
+    *_many("separates patients; a keyed pseudonym", rule.patient_name, "PatientID", "PatientName"),
 ]
 _PATIENT = [
     Attribute(
@@ -135,7 +135,7 @@ _DATES = [
         needs=Option.MODIFIED_DATES,
     ),
     *_many(
-        "seconds between contrast phases; told from noon, at which every study begins",
+        "seconds between contrast phases; counted from noon, the start given to every study",
         rule.moved_time,
         "StudyTime",
         "SeriesTime",

@@ -34,14 +34,14 @@ def _profile() -> str:
     rows += [(OPTION_CODES[option][1], OPTION_CODES[option][0], _when(option, default)) for option in Option]
     return (
         f"### Profile and options\n\nDeidentificationMethod is `{METHOD}`. Codes (PS3.16 CID 7050) are written to "
-        "DeidentificationMethodCodeSequence only when they were earned.\n\n"
-        + _table(("profile or option", "code", "chosen"), rows)
+        "DeidentificationMethodCodeSequence only when their profile or option was applied.\n\n"
+        + _table(("profile or option", "code", "applied"), rows)
     )
 
 
 def _when(option: Option, default: Set[Option]) -> str:
     when = "by default" if option in default else "on request only"
-    return f"{when}, once its series was searched for text" if option is Option.CLEAN_PIXELS else when
+    return f"{when}, once the series was searched for text" if option is Option.CLEAN_PIXELS else when
 
 
 def _dispositions() -> str:
@@ -53,9 +53,9 @@ def _dispositions() -> str:
     rows = [(row.name, _tag(row.tag), row.basic, str(disposition(row.keyword, options))) for row in stays]
     return (
         f"### Table E.1-1\n\n{len(table())} rows ({editions}), with the default options, at every depth:\n\n"
-        + _table(("what becomes of it", "rows"), handled)
+        + _table(("action", "rows"), handled)
         + "\n\nRows that are not simply removed:\n\n"
-        + _table(("attribute", "tag", "basic action", "here"), rows)
+        + _table(("attribute", "tag", "basic action", "action here"), rows)
     )
 
 
@@ -66,9 +66,9 @@ def _attributes() -> str:
     ]
     owed = sorted({*EMPTIED, *chain(*EMPTIED_BY_CLASS.values()), EMPTIED_WITHOUT_BODY_PART})
     return (
-        f"### Attributes that may stay\n\nThese {len(ALLOWED)} and no others. A value that breaks its rule is left "
-        f"out. What an image of its kind must have is written empty where nothing may stay: {', '.join(owed)}.\n\n"
-        + _table(("attribute", "how", "needs option", "why"), rows)
+        f"### Attributes that may stay\n\nThese {len(ALLOWED)} and no others. A value that breaks its rule is "
+        "removed. Attributes that an image type requires are written empty where no value may stay: "
+        f"{', '.join(owed)}.\n\n" + _table(("attribute", "action", "needs option", "purpose"), rows)
     )
 
 
@@ -81,10 +81,10 @@ def _classes() -> str:
     admitted = [(name, uid) for uid, name in STORAGE_CLASSES.items()]
     refused = [(code, meaning_of(code)) for code in dict.fromkeys(REFUSED_KINDS.values())]
     return (
-        "### What may enter\n\n"
+        "### What is accepted\n\n"
         + _table(("storage class", "UID"), admitted)
-        + "\n\nRefused by kind:\n\n"
-        + _table(("rule", "because"), refused)
+        + "\n\nRefused by type:\n\n"
+        + _table(("rule", "reason"), refused)
     )
 
 

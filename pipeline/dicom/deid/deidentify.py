@@ -348,7 +348,7 @@ def pixels_of(dataset: Dataset) -> NDArray[np.integer]:
     except READ_FAULTS:
         raise PrivacyError("its pixels are damaged or cut short, so they cannot be cleaned") from None
     if decoded.dtype.itemsize > 2 or not 1 <= bits <= decoded.dtype.itemsize * 8 or int(dataset.SamplesPerPixel) != 1:
-        raise PrivacyError("its pixels are not gray values of 8 or 16 bits")
+        raise PrivacyError("its pixels are not grey values of 8 or 16 bits")
     below = max(high + 1 - bits, 0)
     unused = decoded.dtype.itemsize * 8 - bits
     cut: NDArray[np.integer] = np.right_shift(np.left_shift(np.right_shift(decoded, below), unused), unused)
@@ -389,7 +389,7 @@ def _code_item(value: str, meaning: str) -> Dataset:
 def _add_file_meta(clean: Dataset) -> None:
     missing = [keyword for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID") if not clean.get(keyword)]
     if missing:
-        raise PrivacyError(f"it has no {missing[0]} that could be replaced, so it cannot be told from others")
+        raise PrivacyError(f"it has no {missing[0]} that could be replaced, so it cannot be distinguished from others")
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = clean.SOPClassUID
     meta.MediaStorageSOPInstanceUID = clean.SOPInstanceUID

@@ -136,7 +136,7 @@ def inflated(file: BinaryIO, head: bytes) -> bytes:
         ValueError: when the meta header does not tell its length, or the dataset is larger than any image.
     """
     if head[128:140] != b"DICM\x02\x00\x00\x00UL\x04\x00":
-        raise ValueError("a deflated file whose meta header does not tell its length")
+        raise ValueError("a deflated file whose meta header does not state its length")
     file.seek(144 + struct.unpack_from("<I", head, 140)[0])
     raw = file.read()
     stream = zlib.decompressobj(-zlib.MAX_WBITS)

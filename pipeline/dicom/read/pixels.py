@@ -132,7 +132,7 @@ class PixelReader:
     def _is_in_words(self, slice_: Instance) -> bool:
         """True when 8-bit pixels lie two in a big endian word (OW, PS3.5 7.3)."""
         if slice_.text(words.TRANSFER_SYNTAX) == GE_PRIVATE:
-            raise SliceError("8-bit pixels in GE's private encoding: their order cannot be told", slice_.source)
+            raise SliceError("8-bit pixels in GE's private encoding: their order is unknown", slice_.source)
         self._file.seek(int(slice_.number(words.PIXEL_OFFSET) or 0) - 8)
         return self._file.read(2) == b"OW"
 
@@ -158,7 +158,7 @@ class PixelReader:
         self._file.seek(start + int(length))
         rest = self._file.read(8)
         if rest and (len(rest) < 8 or struct.unpack_from(f"{order}HH", rest) <= _PIXEL_ELEMENT):
-            raise SliceError("what follows its pixels is no DICOM element: the file is damaged", slice_.source)
+            raise SliceError("the bytes after its pixels are not a DICOM element: the file is damaged", slice_.source)
         self._has_sound_end = True
 
     def _bytes(self, slice_: Instance, start: int, size: int) -> bytes:
@@ -206,7 +206,7 @@ def _require_known_sign(values: NDArray[Any], slice_: Instance, precision: int, 
     """
     is_open = slice_.number("PixelRepresentation") and precision < bits and values.dtype.kind == "u"
     if is_open and int(values.max()) >= 1 << (precision - 1):
-        message = f"signed pixels of {bits} bits in a codestream of {precision}: their sign cannot be told"
+        message = f"signed pixels of {bits} bits in a codestream of {precision}: their sign is unknown"
         raise SliceError(message, slice_.source)
 
 

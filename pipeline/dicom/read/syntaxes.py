@@ -31,7 +31,7 @@ class Loss(Enum):
     """Whether an encoding alters pixels."""
 
     NEVER = "never"
-    POSSIBLE = "only the codestream tells"
+    POSSIBLE = "depends on the codestream"
     ALWAYS = "always"
 
 

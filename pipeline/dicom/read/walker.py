@@ -70,7 +70,7 @@ class Verdict(Enum):
     """What the walker says when it has no header."""
 
     GIVE_UP = "something it does not fully understand"
-    MORE = "the header goes on after the bytes it was given"
+    MORE = "the header continues after the given bytes"
 
 
 class _GiveUpError(Exception):
