@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
 
     from flows.tasks import StageRun
+    from pipeline.stages.acceptance import Acceptance
 
 
 @contextmanager
@@ -62,6 +63,12 @@ class FlowSession:
         self._report = report
         self._runs: list[StageRun] = []
         self._flow_run_ids: list[str] = []
+
+    def accept_code_changes(self, stages: Collection[str], *, verify: bool = False) -> tuple[Acceptance, ...]:
+        """What `pipeline.stages.acceptance.accept_code_changes` accepted, while no other run is at work."""
+        from pipeline.stages.acceptance import accept_code_changes
+
+        return accept_code_changes(self._workspace, stages, verify=verify)
 
     def build(self) -> tuple[Outcome, ...]:
         """Outcomes of `flows.build.build_dataset`, in the order they ended."""

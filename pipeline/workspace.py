@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 
+from pipeline.core.code import Code, Limits, changes, code_of, name_of
 from pipeline.core.config import Config, Modality, Section, config_digest, load_config
 from pipeline.core.errors import ConfigError, PipelineError
-from pipeline.core.files import make_private_folder, sha256_of
+from pipeline.core.files import make_private_folder, read_json, sha256_of, write_json
 from pipeline.core.receipts import (
     FileStamp,
     Recipe,
-    code_digest,
+    accept_code,
     package_versions,
     read_receipt,
     why_stale,
@@ -28,6 +29,13 @@ from pipeline.dataset.crosswalk import Crosswalk
 from pipeline.dataset.layout import Layout
 
 logger = logging.getLogger(__name__)
+
+LIMITS = Limits(
+    ends=frozenset({"pipeline.workspace.Workspace.open", "pipeline.workspace.Stage.why"}),
+    by_field=frozenset({"pipeline.core.config.Config"}),
+    declared=frozenset({"pipeline.workspace.Stage"}),
+)
+"""A stage is handed an open workspace, asks for some tables of the settings, and neither runs nor judges another."""
 
 
 class Status(StrEnum):
@@ -138,16 +146,12 @@ class Stage:
 
     Attributes:
         name: as receipts, logs and Prefect show it.
-        code: the modules below `pipeline/` that decide its result, see `code_digest`.
-        packages: the distributions that decide its result.
         sections: the tables of `dataset.toml` that decide its result.
         inputs: name to hash of everything it reads; raises `Waiting` when it cannot start yet.
         work: does it, and says what it wrote; raises `PipelineError` when it cannot go on.
     """
 
     name: str
-    code: tuple[str, ...]
-    packages: tuple[str, ...]
     sections: Callable[[Config], tuple[Section, ...]]
     inputs: Callable[[Workspace, str | None], Mapping[str, str]]
     work: Callable[[Workspace, str | None], Work]
@@ -165,20 +169,38 @@ class Stage:
 
     def why(self, ws: Workspace, case_id: str | None = None, *, verify: bool = False) -> str | None:
         """The reason it would run, in words; None when it is current. Raises `Waiting` when it cannot start."""
-        return why_stale(self.receipt(ws, case_id), self._recipe(ws, case_id), root=ws.root, verify=verify)
+        receipt, recipe = self.receipt(ws, case_id), self._recipe(ws, case_id)
+        return why_stale(receipt, recipe, root=ws.root, verify=verify, what_changed=lambda code: self._since(ws, code))
+
+    def accept_code(self, ws: Workspace, case_id: str | None = None, *, verify: bool = False) -> str | None:
+        """Take its outputs as made by the program of today; None when done, else why not."""
+        reason = accept_code(self.receipt(ws, case_id), self._recipe(ws, case_id), root=ws.root, verify=verify)
+        if reason is None:
+            self._keep_code(ws)
+        return reason
 
     def receipt(self, ws: Workspace, case_id: str | None = None) -> Path:
         """Where its receipt lies."""
         layout = ws.layout
         return layout.dataset_receipt(self.name) if case_id is None else layout.case_receipt(case_id, self.name)
 
+    @property
+    def own_code(self) -> Code:
+        """What its work can reach in the program. What it reads and is asked for is in its receipt by content."""
+        return code_of(*self.roots, limits=LIMITS)
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """Where its code begins: its work, and what the work is handed."""
+        return name_of(self.work), name_of(Workspace), name_of(Config)
+
     def _recipe(self, ws: Workspace, case_id: str | None) -> Recipe:
         return Recipe(
             stage=self.name,
             inputs=dict(self.inputs(ws, case_id)),
             config=config_digest(*self.sections(ws.config)),
-            code=code_digest(*self.code),
-            packages=package_versions(*self.packages),
+            code=self.own_code.digest,
+            packages=package_versions(*self.own_code.packages),
         )
 
     def _run(self, ws: Workspace, case_id: str | None, *, verify: bool) -> tuple[Status, tuple[Problem, ...], str]:
@@ -195,8 +217,39 @@ class Stage:
             problem = Problem(f"{self.name}-failed", Severity.REFUSE, str(error))
             write_receipt(receipt, recipe, (), root=ws.root, problems=(problem,), finished=False)
             return Status.FAILED, (problem,), ""
+        self._keep_code(ws)
         write_receipt(receipt, recipe, work.outputs, root=ws.root, problems=work.problems)
         return Status.DONE, work.problems, work.note
+
+    def _keep_code(self, ws: Workspace) -> None:
+        """Keep what its code is made of, one file for all receipts that name it, to tell later what changed."""
+        path = ws.layout.code(self.own_code.digest)
+        if not path.is_file():
+            write_json(path, dict(self.own_code.definitions))
+
+    def _since(self, ws: Workspace, code: str) -> str:
+        path = ws.layout.code(code)
+        return changes(read_json(path), self.own_code.definitions) if path.is_file() else ""
+
+
+def accepted_changes(ws: Workspace, stages: Iterable[Stage], case_ids: Collection[str]) -> dict[str, Mapping[str, int]]:
+    """For the provenance: stages whose code change a person accepted, and for how many cases; nothing where nobody did.
+
+    What a stage of the whole dataset left is part of every case.
+    """
+    counts = {}
+    for stage in stages:
+        if _is_accepted(stage.receipt(ws)):
+            counts[stage.name] = len(case_ids)
+        else:
+            counts[stage.name] = sum(_is_accepted(stage.receipt(ws, case_id)) for case_id in case_ids)
+    found = {name: count for name, count in counts.items() if count}
+    return {"accepted_code_changes": found} if found else {}
+
+
+def _is_accepted(path: Path) -> bool:
+    receipt = read_receipt(path)
+    return receipt is not None and bool(receipt.accepted)
 
 
 def _known_hash(file: Path, stamp: FileStamp | None) -> str:

@@ -9,9 +9,10 @@ import pytest
 
 from pipeline import stages
 from pipeline.cli.demo import DEMO_SECRET
-from pipeline.core.files import PRIVATE_FILE_MODE, make_private_folder, write_text
+from pipeline.core.files import PRIVATE_FILE_MODE, make_private_folder, read_json, write_json, write_text
 from pipeline.dataset.difference import diff
-from pipeline.dataset.layout import ADJUDICATION
+from pipeline.dataset.layout import ADJUDICATION, ReleaseLayout
+from pipeline.stages.acceptance import accept_code_changes
 from pipeline.synth.cohort import make_cohort
 from pipeline.synth.demo import demo_config
 from pipeline.synth.raters import answer_adjudication, answer_packages
@@ -63,7 +64,13 @@ def test_new_patients_cost_only_their_own_work_and_make_the_next_version(tmp_pat
     build(ws)
     first = stages.case_ids(ws)
     review(ws, 1, truth)
+    receipt = stages.LABEL.receipt(ws, first[0])
+    earlier = read_json(receipt)
+    write_json(receipt, {**earlier, "recipe": {**earlier["recipe"], "code": "0" * 64}})
+    assert accept_code_changes(ws, ["label"])[0].accepted == 1
     assert stages.cut_release(ws, "1.0.0").status is Status.DONE
+    provenance = read_json(ReleaseLayout(ws.layout.release("1.0.0")).provenance)
+    assert provenance["accepted_code_changes"] == {"label": 1}
 
     for folder in held_back:
         shutil.move(tmp_path / folder.name, folder)

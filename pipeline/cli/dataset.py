@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -24,12 +26,27 @@ from pipeline.core.errors import ConfigError
 from pipeline.core.files import write_text
 from pipeline.core.words import counted
 
+if TYPE_CHECKING:
+    from pipeline.stages.acceptance import Acceptance
+
 TEMPLATE = Path(__file__).with_name(CONFIG_NAME)
 
 verify_option = click.option(
     "--verify", is_flag=True, help="Hash every output again instead of trusting size and time."
 )
 case_argument = click.argument("case_id", metavar="CASE")
+
+
+class StageName(click.ParamType[str]):
+    """One of the stages there are; they are looked up only when a name is given, since to load them takes time."""
+
+    name = "stage"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name; another one is refused with the list of all."""
+        from pipeline.stages import STAGES
+
+        return str(click.Choice([stage.name for stage in STAGES]).convert(value, param, ctx))
 
 
 @click.command(epilog="Example: `liverset init my-dataset`")
@@ -66,8 +83,15 @@ def plan(folder: Path, *, verify: bool, as_json: bool) -> None:
 @click.command(epilog="Example: `liverset build my-dataset`")
 @folder_argument
 @verify_option
+@click.option(
+    "--accept-code-change",
+    "accepted_stages",
+    type=StageName(),
+    multiple=True,
+    help="Keep what this stage made where only the program changed since; may be given several times.",
+)
 @as_json_option
-def build(folder: Path, *, verify: bool, as_json: bool) -> None:
+def build(folder: Path, *, verify: bool, accepted_stages: tuple[str, ...], as_json: bool) -> None:
     """Convert, de-identify and label what is new or changed.
 
     Reads the sources that dataset.toml names. Writes images and coarse labels to cases/, tables and the quality page
@@ -78,18 +102,28 @@ def build(folder: Path, *, verify: bool, as_json: bool) -> None:
     from pipeline.workspace import Workspace
 
     ws = Workspace.open(folder)
-    if not plan_build(ws, verify=verify):
+    if not accepted_stages and not plan_build(ws, verify=verify):
         problems = stages.standing_problems(ws)
         lines = [*problem_lines(problems), "nothing to build: everything is current", *next_lines(ws, folder)]
         show({"outcomes": [], "problems": [asdict(problem) for problem in problems]}, lines, as_json=as_json)
         return
     with progress(quiet=as_json) as report, open_flows(ws, report) as flows:
+        accepted = flows.accept_code_changes(accepted_stages, verify=verify)
         outcomes = flows.build()
     problems = tuple(problem for outcome in outcomes for problem in outcome.problems)
-    lines = [outcome.note for outcome in outcomes if outcome.note and outcome.case_id is None and outcome.is_well]
+    lines = [line for one in accepted for line in acceptance_lines(one)]
+    lines += [outcome.note for outcome in outcomes if outcome.note and outcome.case_id is None and outcome.is_well]
     lines += [*problem_lines(problems), *next_lines(ws, folder, outcomes=outcomes)]
-    show({"outcomes": [asdict(outcome) for outcome in outcomes]}, lines, as_json=as_json)
+    content = {"accepted": [asdict(one) for one in accepted], "outcomes": [asdict(outcome) for outcome in outcomes]}
+    show(content, lines, as_json=as_json)
     finish(problems)
+
+
+def acceptance_lines(found: Acceptance) -> Iterator[str]:
+    """How many outputs of a stage were accepted, and why the others were not."""
+    current = f", {found.current} were current already" if found.current else ""
+    yield f"{found.stage}: {found.accepted} accepted as made by this version{current}"
+    yield from (f"{found.stage}: {count} not accepted: {reason}" for reason, count in found.left.items())
 
 
 @click.command(epilog="Example: `liverset status my-dataset`")

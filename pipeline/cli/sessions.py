@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -10,6 +11,7 @@ from pipeline.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from pipeline.cli.console import Report
+    from pipeline.stages.acceptance import Acceptance
     from pipeline.workspace import Outcome, Workspace
 
 GROUP = "liverset.flows"
@@ -21,6 +23,9 @@ class FlowSession(Protocol):
     @property
     def overhead_seconds(self) -> float:
         """Wall time the orchestrator itself has cost so far."""
+
+    def accept_code_changes(self, stages: Collection[str], *, verify: bool = False) -> tuple[Acceptance, ...]:
+        """Outputs of stages taken as made by the program of today."""
 
     def build(self) -> tuple[Outcome, ...]:
         """From DICOM to coarse labels."""

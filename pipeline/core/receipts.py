@@ -7,9 +7,8 @@ leaves an unfinished receipt that says why.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,8 +17,11 @@ from pipeline.core.errors import StorageError
 from pipeline.core.files import read_json, sha256_of, write_json
 from pipeline.core.records import Problem, Severity
 
-RECEIPT_SCHEMA = 1
-_PACKAGE_ROOT = Path(__file__).resolve().parents[1]
+RECEIPT_SCHEMA = 2
+NAMED = 3
+"""How many of all changes a reason names."""
+
+CURRENT = "current already"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class Recipe:
         stage: the stage's name.
         inputs: name of each input to the SHA-256 of its content.
         config: SHA-256 of the sections of `dataset.toml` that matter to this stage.
-        code: SHA-256 of the source of the stage's modules.
+        code: SHA-256 of the part of the program that the stage can reach, see `pipeline.core.code`.
         packages: versions of the packages that do the work.
     """
 
@@ -52,12 +54,21 @@ class FileStamp:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A stage's recipe and the files it left, by their path relative to the dataset folder."""
+    """What a stage did.
+
+    Attributes:
+        recipe: what its outputs hang on.
+        outputs: the files it left, by their path relative to the dataset folder.
+        problems: what it noticed, or why it could not go on.
+        finished: False when it could not go on.
+        accepted: the code that made the outputs, and any accepted since, before a person accepted the recipe's.
+    """
 
     recipe: Recipe
     outputs: Mapping[str, FileStamp]
     problems: tuple[Problem, ...] = ()
     finished: bool = True
+    accepted: tuple[str, ...] = ()
 
 
 def write_receipt(
@@ -81,7 +92,7 @@ def write_receipt(
     """
     stamps = {output.relative_to(root).as_posix(): stamp_of(output) for output in sorted(outputs)}
     receipt = Receipt(recipe, stamps, problems, finished)
-    write_json(path, {"schema": RECEIPT_SCHEMA, **asdict(receipt)})
+    _write(path, receipt)
     return receipt
 
 
@@ -95,13 +106,43 @@ def read_receipt(path: Path) -> Receipt | None:
         problems = tuple(
             Problem(**{**problem, "severity": Severity(problem["severity"])}) for problem in content["problems"]
         )
-        return Receipt(Recipe(**content["recipe"]), outputs, problems, content["finished"])
+        recipe, accepted = Recipe(**content["recipe"]), tuple(content["accepted"])
+        return Receipt(recipe, outputs, problems, content["finished"], accepted)
     except (StorageError, KeyError, TypeError, ValueError, AttributeError):
         return None
 
 
-def why_stale(path: Path, recipe: Recipe, *, root: Path, verify: bool = False) -> str | None:
+def why_stale(
+    path: Path,
+    recipe: Recipe,
+    *,
+    root: Path,
+    verify: bool = False,
+    what_changed: Callable[[str], str] = lambda before: "",
+) -> str | None:
     """The reason a stage must run, in words; None when its outputs are current.
+
+    Args:
+        path: the stage's receipt.
+        recipe: what the stage would be made of now.
+        root: the dataset folder.
+        verify: hash every output again instead of trusting size and time.
+        what_changed: names what changed in the program since the code with a digest; "" where that is not known.
+    """
+    receipt = read_receipt(path)
+    if receipt is None or not receipt.finished:
+        return _why_unfinished(path, receipt)
+    other = _change_besides_code(receipt.recipe, recipe)
+    if other is None and receipt.recipe.code != recipe.code:
+        changed = what_changed(receipt.recipe.code)
+        return f"the program changed: {changed}" if changed else "the program changed"
+    return other or _output_change(receipt, root, verify=verify)
+
+
+def accept_code(path: Path, recipe: Recipe, *, root: Path, verify: bool = False) -> str | None:
+    """Take what a stage left as if the program of today had made it; None when done, else why not, in words.
+
+    Nothing is accepted unless the program is all that changed. The receipt keeps the digest of the code before.
 
     Args:
         path: the stage's receipt.
@@ -110,32 +151,20 @@ def why_stale(path: Path, recipe: Recipe, *, root: Path, verify: bool = False) -
         verify: hash every output again instead of trusting size and time.
     """
     receipt = read_receipt(path)
-    if receipt is None:
-        return "never done"
-    if not receipt.finished:
-        return "failed last time"
-    return _recipe_change(receipt.recipe, recipe) or _output_change(receipt, root, verify=verify)
+    if receipt is None or not receipt.finished:
+        return _why_unfinished(path, receipt)
+    other = _change_besides_code(receipt.recipe, recipe) or _output_change(receipt, root, verify=verify)
+    if other is None and receipt.recipe.code == recipe.code:
+        return CURRENT
+    if other is None:
+        _write(path, replace(receipt, recipe=recipe, accepted=(*receipt.accepted, receipt.recipe.code)))
+    return other
 
 
 def stamp_of(path: Path) -> FileStamp:
     """Hash, size and time of a file as it lies."""
     status = path.stat()
     return FileStamp(sha256_of(path), status.st_size, status.st_mtime_ns)
-
-
-@cache
-def code_digest(*modules: str) -> str:
-    """SHA-256 of the source of modules and folders of this package.
-
-    Args:
-        modules: paths below `pipeline/`, such as "dicom" or "image/nifti.py".
-    """
-    sources: set[Path] = set()
-    for module in modules:
-        path = _PACKAGE_ROOT / module
-        sources.update(path.rglob("*.py") if path.is_dir() else [path])
-    hashes = [f"{source.relative_to(_PACKAGE_ROOT)}:{sha256_of(source)}" for source in sorted(sources)]
-    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
 def package_versions(*names: str) -> dict[str, str]:
@@ -151,16 +180,30 @@ def _version(name: str) -> str:
         return "absent"
 
 
-def _recipe_change(old: Recipe, new: Recipe) -> str | None:
+def _write(path: Path, receipt: Receipt) -> None:
+    write_json(path, {"schema": RECEIPT_SCHEMA, **asdict(receipt)})
+
+
+def _why_unfinished(path: Path, receipt: Receipt | None) -> str:
+    if receipt is not None:
+        return "failed last time"
+    try:
+        is_older = read_json(path)["schema"] < RECEIPT_SCHEMA
+    except (StorageError, KeyError, TypeError):
+        is_older = False
+    return "made by an earlier version" if is_older else "never done"
+
+
+def _change_besides_code(old: Recipe, new: Recipe) -> str | None:
     if old.inputs != new.inputs:
         changed = {name for name in {*old.inputs, *new.inputs} if old.inputs.get(name) != new.inputs.get(name)}
-        return f"input changed: {', '.join(sorted(changed)[:3])}"
+        return f"input changed: {', '.join(sorted(changed)[:NAMED])}"
     if old.config != new.config:
         return "settings of this stage changed in dataset.toml"
-    if old.code != new.code:
-        return "the code of this stage changed"
-    if old.packages != new.packages:
-        return "a package has another version"
+    both = sorted(old.packages.keys() & new.packages.keys())
+    updated = [name for name in both if old.packages[name] != new.packages[name]]
+    if updated:
+        return f"another version is installed: {', '.join(updated)}"
     return None
 
 

@@ -92,6 +92,10 @@ class Layout:
         """Tables and pages for people."""
         return self.root / "reports"
 
+    def code(self, digest: str) -> Path:
+        """What the code of a stage is made of, so that it can be told what changed since."""
+        return self.reports / "code" / f"{digest}.json"
+
     @property
     def logs(self) -> Path:
         """Logs of runs, without source identifiers."""

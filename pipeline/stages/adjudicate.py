@@ -102,8 +102,6 @@ def _item(ws: Workspace, volume: VolumeKey, vote: StandingVote) -> AdjudicationI
 
 ADJUDICATE = Stage(
     name="adjudicate",
-    code=("core", "review", "pictures", "image", "stages/adjudicate.py"),
-    packages=("numpy", "jinja2", "pillow", "scikit-image"),
     sections=lambda config: (config.review, config.labels, config.dataset),
     inputs=_inputs,
     work=_adjudicate,

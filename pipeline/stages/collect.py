@@ -266,8 +266,6 @@ def _problem(row: ReturnRow) -> Problem:
 
 COLLECT = Stage(
     name="collect",
-    code=("core", "review", "image", "stages/collect.py"),
-    packages=("numpy",),
     sections=lambda config: (config.labels, config.review),
     inputs=_inputs,
     work=_collect,

@@ -108,8 +108,6 @@ def _origin(ws: Workspace, record: SliceRecord) -> SliceOrigin:
 
 CONVERT = Stage(
     name="convert",
-    code=("core", "dicom", "text", "image/nifti.py", "stages/convert.py"),
-    packages=("pydicom", "numpy", "imagecodecs", "pylibjpeg-openjpeg", "pylibjpeg-rle"),
     sections=lambda config: (config.deidentification, config.inclusion),
     inputs=_convert_inputs,
     work=_convert,

@@ -93,8 +93,6 @@ def _write_files_table(ws: Workspace, set_aside: Sequence[FileFate], series: Seq
 
 SCAN = Stage(
     name="scan",
-    code=("core", "dicom"),
-    packages=("pydicom", "numpy"),
     sections=lambda config: (config.source,),
     inputs=source_inputs,
     work=_scan,

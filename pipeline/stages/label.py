@@ -110,8 +110,6 @@ def segmenter_of(coarse: CoarseConfig, root: Path, *, allow_unpinned: bool = Fal
 
 LABEL = Stage(
     name="label",
-    code=("core", "segment", "image", "cohort/image_quality.py", "dicom/group", "stages/label.py"),
-    packages=("nnunetv2", "torch", "numpy", "connected-components-3d"),
     sections=lambda config: (config.coarse,),
     inputs=_label_inputs,
     work=_label,

@@ -158,8 +158,6 @@ def _rater_package(
 
 PACK = Stage(
     name="pack",
-    code=("core", "review", "pictures", "image", "segment/priority.py", "stages/pack.py"),
-    packages=("numpy", "jinja2", "pillow", "scikit-image"),
     sections=lambda config: (config.review, config.labels, config.dataset, config.inclusion),
     inputs=_pack_inputs,
     work=_pack,

@@ -17,13 +17,14 @@ from pipeline.stages.case import SettledCase, SettledVolume, read_settled_case, 
 from pipeline.stages.privacy import places_of_leaks, unsearched
 from pipeline.stages.report import read_consort, released_page
 from pipeline.stages.tables import agreement_tables, rated_volume
-from pipeline.stages.way import TO_SETTLE
-from pipeline.workspace import Outcome, Status, Waiting, Workspace
+from pipeline.stages.way import DATASET_STAGES, HANDOUT_STAGES, TO_SETTLE
+from pipeline.workspace import Outcome, Status, Waiting, Workspace, accepted_changes
 
 if TYPE_CHECKING:
     from pipeline.dataset.release_inputs import ReleaseInputs, ReleaseVolume, ReviewFacts, ScanFacts
 
 RELEASE_PACKAGES = ("numpy", "pandas", "pyarrow", "deflate", "nnunetv2", "torch", "pydicom", "simpleitk", "liverset")
+STAGES_BEFORE = (*DATASET_STAGES, *HANDOUT_STAGES, *TO_SETTLE)
 NOT_SETTLED = "not-settled"
 QC_PAGE = "qc/index.html"
 SUMMARIES = ("overall", "plc_cect", "limt", "raters", "rater_pairs", "rater_groups", "repeats")
@@ -68,6 +69,7 @@ def page_of_version(ws: Workspace, version: str) -> Path:
 def _inputs_of(ws: Workspace, cases: Sequence[SettledCase], version: str) -> ReleaseInputs:
     from pipeline.dataset.release_inputs import ReleaseInputs
 
+    settled = [case.case_id for case in cases]
     volumes = [volume for case in cases for volume in case.volumes]
     rated = [rated_volume(volume.converted, volume.agreement) for volume in volumes]
     tables = agreement_tables(ws, rated, ((volume.case_id, volume.phase) for volume in volumes))
@@ -82,7 +84,7 @@ def _inputs_of(ws: Workspace, cases: Sequence[SettledCase], version: str) -> Rel
         enhancement=[{"patient_id": case.case_id, **row.to_json()} for case in cases for row in case.enhancement],
         summaries={name: tables[name] for name in SUMMARIES if tables.get(name)},
         pages={QC_PAGE: lambda rows: released_page(ws, cases, version, rows, tables)},
-        provenance={"packages": package_versions(*RELEASE_PACKAGES)},
+        provenance={"packages": package_versions(*RELEASE_PACKAGES), **accepted_changes(ws, STAGES_BEFORE, settled)},
     )
 
 

@@ -191,8 +191,6 @@ def _disputed(agreement: Agreement) -> dict[int, int]:
 
 REPORT = Stage(
     name=REPORT_NAME,
-    code=("core", "report", "pictures", "dataset", "agreement", "stages/report.py"),
-    packages=("jinja2", "numpy", "pillow", "scikit-image"),
     sections=lambda config: (config.dataset, config.image),
     inputs=_inputs,
     work=_report,

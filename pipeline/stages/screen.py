@@ -260,14 +260,6 @@ def _screen_problems(inclusion: Inclusion, cases: Sequence[Case]) -> tuple[Probl
 
 SCREEN = Stage(
     name="screen",
-    code=(
-        "core",
-        "dicom",
-        "image/motion.py",
-        "cohort",
-        "stages/intake.py",
-    ),
-    packages=("pydicom", "numpy", "pandas", "scipy", "scikit-image"),
     sections=_sections,
     inputs=_screen_inputs,
     work=_screen,

@@ -140,8 +140,6 @@ def _prepare_volume(ws: Workspace, case_id: str, phase: Phase) -> tuple[list[Pat
 
 AGREE = Stage(
     name="agree",
-    code=("core", "agreement", "image", "stages/settle.py"),
-    packages=("numpy", "scipy", "edt", "connected-components-3d"),
     sections=lambda config: (config.labels,),
     inputs=_ratings_inputs,
     work=_agree,
@@ -149,8 +147,6 @@ AGREE = Stage(
 
 VOTE = Stage(
     name="vote",
-    code=("core", "agreement", "image", "stages/settle.py"),
-    packages=("numpy", "scipy", "connected-components-3d"),
     sections=lambda config: (config.consensus, config.labels),
     inputs=_ratings_inputs,
     work=_vote,
@@ -158,8 +154,6 @@ VOTE = Stage(
 
 MEASURE = Stage(
     name="measure",
-    code=("core", "lesions", "image", "stages/settle.py"),
-    packages=("numpy", "scipy", "edt", "connected-components-3d"),
     sections=lambda config: (),
     inputs=_consensus_inputs,
     work=_measure,
@@ -167,8 +161,6 @@ MEASURE = Stage(
 
 PREPARE = Stage(
     name="prepare",
-    code=("core", "image", "stages/settle.py"),
-    packages=("numpy", "deflate"),
     sections=lambda config: (config.image,),
     inputs=_consensus_inputs,
     work=_prepare,

@@ -35,8 +35,8 @@ def test_untouched_stage_is_current(finished, tmp_path: Path):
         ({"inputs": {"series": "bb"}}, "input changed: series"),
         ({"inputs": {"series": "aa", "clinical": "ee"}}, "input changed: clinical"),
         ({"config": "xx"}, "settings of this stage changed in dataset.toml"),
-        ({"code": "xx"}, "the code of this stage changed"),
-        ({"packages": {"pydicom": "3.0.3"}}, "a package has another version"),
+        ({"code": "xx"}, "the program changed"),
+        ({"packages": {"pydicom": "3.0.3"}}, "another version is installed: pydicom"),
     ],
 )
 def test_each_change_of_the_recipe_is_named(finished, tmp_path: Path, change, reason):

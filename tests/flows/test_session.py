@@ -88,7 +88,7 @@ def test_three_flows_run_and_leave_a_history_but_no_noise_and_no_patient(
     assert len(build) == 3 + 2 * len(CASES) - 3
     problems = {outcome["case_id"]: outcome["problems"] for outcome in told["build"] if outcome["status"] == "failed"}
     assert problems["P0002"][0]["message"] == REFUSAL
-    assert problems["P0003"][0]["message"].startswith("ValueError at pipeline/workspace.py:")
+    assert problems["P0003"][0]["message"].startswith("unexpected ValueError at pipeline/workspace.py:")
     assert set(statuses(told["collect"]).values()) == {"done", "current"}
     assert [outcome["note"] for outcome in told["publish"]] == ["1.0.0", "1.0.0"]
     assert told["heard"] == [*told["build"], *told["collect"], *told["publish"]]

@@ -65,7 +65,7 @@ def _stage(name: str, act: Callable[[str | None], None] = lambda case_id: None) 
         write_text(folder / f"{name}.txt", f"{name} {case_id}\n")
         return Work((folder / f"{name}.txt",))
 
-    return Stage(name, (), (), lambda config: (config.dataset,), lambda workspace, case_id: {}, work)
+    return Stage(name, lambda config: (config.dataset,), lambda workspace, case_id: {}, work)
 
 
 def _fail_on(case: str, error: Exception) -> Callable[[str | None], None]:
