@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pipeline.agreement.reasons import Doubt
 from pipeline.core.artefacts import FloatOrNaN
 from pipeline.core.files import finite
 from pipeline.core.labels import Structure
-from pipeline.core.records import Reason
 from pipeline.frames import Tabular
 
 
@@ -98,7 +98,7 @@ class JointLesion:
         volumes_ml: what each rater marked of it.
         components: how many separate lesions each rater drew in it.
         union_ml: what anybody marked of it.
-        majority_ml: what more than half of the raters marked of it; 0.0 when the vote drops it.
+        kept_ml: what the vote makes lesion of it, the strict majority where there is no other; 0.0 when it drops it.
         first_slice: lowest slice (axis 0, from 0).
         last_slice: highest slice.
         centroid_lps_mm: of the union.
@@ -111,7 +111,7 @@ class JointLesion:
     volumes_ml: tuple[float, ...]
     components: tuple[int, ...]
     union_ml: float
-    majority_ml: float
+    kept_ml: float
     first_slice: int
     last_slice: int
     centroid_lps_mm: tuple[float, float, float]
@@ -183,6 +183,7 @@ DEFINITIONS = {
     "krippendorff_alpha": "in or out of the structure, nominal, over the voxels that at least one rater marked",
     "all_labels": "all labels at once: kappa nominal, alpha ordinal (background, liver, lesion) where they are nested",
     "lesion": "component connected over faces, edges or corners; pattern has one digit per rater, in their order",
+    "kept_ml": "what the vote makes lesion of it; where raters are only compared, what more than half of them marked",
     "f1": "share of both raters' lesions with a one-to-one match that touches; f1_iou50: that overlaps by half",
     "slice": "index on the first axis, from 0",
 }
@@ -366,11 +367,15 @@ class Explanation:
     differing_slices: tuple[DisagreementSlice, ...]
     staple_check: Mapping[str, StapleCheck]
     lesions: tuple[JointLesion, ...]
-    needs_adjudication: tuple[Reason, ...]
+    needs_adjudication: tuple[Doubt, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, with the definitions of its terms; undefined is null."""
-        return dict(finite(asdict(self) | {"definitions": {name: DEFINITIONS[name] for name in ("lesion", "slice")}}))
+        """Everything, each reason in words too, with the definitions of its terms; undefined is null."""
+        content = asdict(self) | {
+            "needs_adjudication": [asdict(doubt) | {"message": doubt.sentence()} for doubt in self.needs_adjudication],
+            "definitions": {name: DEFINITIONS[name] for name in ("lesion", "kept_ml", "slice")},
+        }
+        return dict(finite(content))
 
 
 def _row_of(pair: PairScores) -> dict[str, Any]:

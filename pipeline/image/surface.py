@@ -53,6 +53,25 @@ def distance_to(edge: NDArray[np.int64], shape: tuple[int, ...], geometry: Geome
     return lambda flat: np.sqrt(squared[flat])
 
 
+def widened_in_slices(mask: NDArray[np.bool_], geometry: Geometry, border_mm: float) -> NDArray[np.bool_]:
+    """The mask and all within a distance: in mm within each slice, then across by one slice or as many as it holds.
+
+    Args:
+        mask: (slices, rows, columns).
+        geometry: for the spacing.
+        border_mm: the distance.
+    """
+    slice_mm, *in_plane_mm = geometry.spacing_mm
+    widened = np.zeros_like(mask)
+    for index in np.flatnonzero(mask.any(axis=(1, 2))):
+        widened[index] = edt.edt(~mask[index], anisotropy=tuple(in_plane_mm), parallel=1) <= border_mm * (1 + 1e-6)
+    across = widened.copy()
+    for step in range(1, max(1, int(border_mm / slice_mm)) + 1):
+        across[step:] |= widened[:-step]
+        across[:-step] |= widened[step:]
+    return across
+
+
 def _by_nearest_neighbour(edge: NDArray[np.int64], shape: tuple[int, ...], geometry: Geometry) -> DistanceTo:
     def points(flat: NDArray[np.int64]) -> NDArray[np.float64]:
         return geometry.to_lps_mm(np.stack(np.unravel_index(flat, shape), axis=-1))

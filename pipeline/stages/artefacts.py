@@ -204,11 +204,15 @@ class LeadDecision(Artefact):
 class RatedAgreement(Artefact):
     """`agreement.json`: how far the raters of one volume agree."""
 
+    format_version = 2
+
     agreement: Agreement
 
 
 class VotedMask(Artefact):
     """`consensus.json`: what speaks for the voted mask of one volume."""
+
+    format_version = 2
 
     explanation: Explanation
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from pipeline.agreement.reasons import Doubt
 from pipeline.agreement.records import Agreement, Explanation
 from pipeline.core.errors import ConfigError
 from pipeline.core.files import identity_of
-from pipeline.core.records import Phase, Reason
+from pipeline.core.records import Phase
 from pipeline.lesions.records import Enhancement, Lesion
 from pipeline.stages.artefacts import (
     CoarseLabel,
@@ -43,7 +44,7 @@ class StandingVote:
     mask: Path
 
     @property
-    def open_reasons(self) -> tuple[Reason, ...]:
+    def open_reasons(self) -> tuple[Doubt, ...]:
         """What only the lead radiologist can settle; empty once that is done, or need not be."""
         return () if self.decision else self.explanation.needs_adjudication
 

@@ -55,14 +55,19 @@ def test_lesions_drawn_alike_are_neither_merged_nor_split():
 def test_what_the_majority_keeps_of_a_lesion_is_told():
     wide, narrow = lesions_at(np.s_[1, 1, 1:5]), lesions_at(np.s_[1, 1, 1:3])
     (lesion,) = joint_lesions(maps_of(wide, narrow, narrow))
-    assert (lesion.union_ml, lesion.majority_ml) == (pytest.approx(0.02), pytest.approx(0.01))
+    assert (lesion.union_ml, lesion.kept_ml) == (pytest.approx(0.02), pytest.approx(0.01))
     assert (lesion.first_slice, lesion.last_slice) == (1, 1)
     assert lesion.centroid_lps_mm == pytest.approx((2.5, 1.0, 5.0))
 
 
+def test_what_another_rule_keeps_is_what_is_kept():
+    (lesion,) = joint_lesions(maps_of(lesions_at(A), lesions_at()), np.array([False, False, True]))
+    assert lesion.kept_ml == lesion.union_ml
+
+
 def test_half_of_the_raters_are_no_majority():
     (lesion,) = joint_lesions(maps_of(lesions_at(A), lesions_at()))
-    assert (lesion.union_ml, lesion.majority_ml) == (pytest.approx(0.045), 0.0)
+    assert (lesion.union_ml, lesion.kept_ml) == (pytest.approx(0.045), 0.0)
 
 
 def test_detection_counts_what_touches_and_what_matches_well():
