@@ -15,10 +15,18 @@ from pipeline.agreement.detection import LesionMaps, joint_lesions, lesion_maps
 from pipeline.agreement.disagreement import disagreement_slices, slices_to_look_at
 from pipeline.agreement.joint import LIVER_STRUCTURES, Joint, join
 from pipeline.agreement.losses import dropped_pieces, liver_faults, lost_lesions
-from pipeline.agreement.reasons import Doubt, JointReview, LowDice, TooManyTies, VolumeDifference, slices_of
+from pipeline.agreement.reasons import (
+    Doubt,
+    JointReview,
+    LowDice,
+    StapleUnsettled,
+    TooManyTies,
+    VolumeDifference,
+    slices_of,
+)
 from pipeline.agreement.records import DisagreementSlice, Explanation, JointLesion, StapleCheck, TiedSlice
 from pipeline.agreement.scores import overlap_of, overlaps
-from pipeline.agreement.staple import staple
+from pipeline.agreement.staple import MAX_ITERATIONS, staple
 from pipeline.core.config import AdjudicateConfig, ConsensusConfig
 from pipeline.core.labels import Label, Structure
 from pipeline.core.volume import LabelMap
@@ -29,7 +37,7 @@ RULES = {
     "nested-majority": "liver where more than half of the raters say liver or lesion, lesion where more than half say "
     "lesion; ties are exactly half",
     "plurality": "the most frequent label; ties are labels equally frequent",
-    "staple": "STAPLE over the whole grid for the liver and for the lesions in it, each from a probability of one half",
+    "staple": "STAPLE over the whole grid for the liver and for the lesions in it: what is more likely than not",
 }
 
 
@@ -172,6 +180,7 @@ def _staple_check(joint: Joint, decision: Decision, structure: Structure) -> Sta
         dice_with_mask=overlap.dice,
         sensitivity=dict(zip(joint.raters, found.sensitivity.tolist(), strict=True)),
         specificity=dict(zip(joint.raters, found.specificity.tolist(), strict=True)),
+        converged=found.converged,
     )
 
 
@@ -180,6 +189,8 @@ def _doubts(joint: Joint, decision: Decision, config: ConsensusConfig) -> Iterat
     limits = config.adjudicate
     yield from _joint_review(joint)
     yield from _ties(joint, decision, 0.0 if config.ties == "adjudicator" else limits.max_tie_fraction)
+    if config.method == "staple":
+        yield from _staple_unsettled(joint)
     yield from _volume_difference(joint, limits.max_volume_difference_ml)
     for structure in (Structure.WHOLE_LIVER, Structure.LESION):
         yield from _low_dice(joint, structure, limits.min_dice)
@@ -205,6 +216,12 @@ def _ties(joint: Joint, decision: Decision, most: float) -> Iterator[Doubt]:
     union = int(joint.counts[(joint.patterns > 0).any(axis=1)].sum())
     if len(joint.raters) > 2 and tied > most * union:
         yield TooManyTies(tied, union, most)
+
+
+def _staple_unsettled(joint: Joint) -> Iterator[Doubt]:
+    for structure in STAPLED:
+        if not staple(joint.members(structure.values), joint.counts).converged:
+            yield StapleUnsettled(structure.value, MAX_ITERATIONS)
 
 
 def _volume_difference(joint: Joint, limit_ml: float) -> Iterator[Doubt]:

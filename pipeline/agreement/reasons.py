@@ -58,6 +58,19 @@ class TooManyTies:
 
 
 @dataclass(frozen=True, slots=True)
+class StapleUnsettled:
+    """The mask is STAPLE's, and its estimate of a structure still moved at the last iteration allowed."""
+
+    structure: str
+    iterations: int
+    rule: Literal["staple-unsettled"] = "staple-unsettled"
+
+    def sentence(self, names: Mapping[str, str] = CODES) -> str:
+        """The reason in words."""
+        return f"{self.structure}: STAPLE did not converge in {self.iterations} iterations"
+
+
+@dataclass(frozen=True, slots=True)
 class VolumeDifference:
     """Lesion volumes differ by more than the limit; one volume a rater."""
 
@@ -180,6 +193,7 @@ class LesionOutsideLiver:
 Doubt: TypeAlias = Annotated[
     JointReview
     | TooManyTies
+    | StapleUnsettled
     | VolumeDifference
     | LowDice
     | MinorityLesion

@@ -312,6 +312,7 @@ class StapleCheck:
         dice_with_mask: Dice of these with the voted mask.
         sensitivity: by rater.
         specificity: by rater.
+        converged: False when the estimate still moved at the last iteration allowed.
     """
 
     region: str
@@ -319,6 +320,7 @@ class StapleCheck:
     dice_with_mask: FloatOrNaN
     sensitivity: Mapping[str, FloatOrNaN]
     specificity: Mapping[str, FloatOrNaN]
+    converged: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,8 @@ def consensus(masks: tuple[Path, ...], out: Path, tie: str, method: str, labels:
     tied = counted(found["tied_voxels"], "tied voxel")
     lines = [f"{out.name}: {found['kind']} of {', '.join(found['raters'])}; {tied}"]
     lines += [f"  {reason['rule']}: {reason['message']}" for reason in found["needs_adjudication"]]
+    unsettled = [structure for structure, check in found["staple_check"].items() if not check["converged"]]
+    lines += [f"  STAPLE, a check beside the vote, did not converge on {structure}" for structure in unsettled]
     if found["needs_adjudication"]:
         lines.append(f"Next: look at slices {slice_ranges(found['slices_to_look_at'])}")
     show(found, lines, as_json=as_json)

@@ -15,6 +15,7 @@ from pipeline.agreement.reasons import (
     MinorityLesion,
     Seen,
     Span,
+    StapleUnsettled,
     TooManyTies,
     VolumeDifference,
     slices_of,
@@ -24,6 +25,7 @@ SEEN = Seen(2, 0.18, Span(11, 13), ("R3",), 3)
 EVERY = (
     JointReview(1),
     TooManyTies(30, 1000, 0.01),
+    StapleUnsettled("lesion", 500),
     VolumeDifference(("R1", "R2", "R3"), (1.0, 8.25, 3.0), 5.0),
     LowDice("lesion", ("R1", "R3"), 0.4321, 0.8),
     MinorityLesion(SEEN, 0.0),
@@ -38,6 +40,7 @@ def test_each_reason_reads_as_a_sentence():
     assert [reason.sentence() for reason in EVERY] == [
         "the two raters differ in 1 voxel; review them together",
         "30 of 1000 marked voxels are tied (limit 1.00%)",
+        "lesion: STAPLE did not converge in 500 iterations",
         "lesion volumes differ by 7.2 ml (limit 5.0 ml)",
         "lesion: Dice 0.432 between R1 and R3 (limit 0.800)",
         "lesion 2: 1 of 3 raters marked 0.18 ml on slices 12-14; the vote keeps nothing of it",
@@ -64,7 +67,7 @@ def test_every_reason_is_stored_and_read_again_by_its_rule():
 
 
 def test_what_a_reason_is_about_is_looked_at():
-    assert [list(slices_of(reason)) for reason in EVERY[3:]] == [
+    assert [list(slices_of(reason)) for reason in EVERY[4:]] == [
         [],
         [11, 12, 13],
         [11, 12, 13],

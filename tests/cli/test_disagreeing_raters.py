@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from pipeline.cli.agreement import consensus
+from pipeline.image.nifti import read_labels
 from tests.cli.test_agreement import run
 from tests.places import CASES
 
@@ -50,3 +51,15 @@ def test_consensus_names_what_it_drops_and_no_mere_border(cases, tmp_path, case,
     if sentence:
         assert sentence in found.output
         assert "Next: look at slices 12-14" in found.output or case == "three_saw_no_overlap"
+
+
+@pytest.mark.parametrize("case", ["staple_nested", "staple_agreeing"])
+def test_staple_beside_the_vote_and_in_its_place_is_simpleitks(cases, tmp_path, case):
+    right = cases[1][case]["staple_lesion"]
+    for method in ("nested-majority", "staple"):
+        out = tmp_path / f"{method}.nii.gz"
+        content = json.loads(run(consensus, *masks_of(cases, case), "-o", out, "--method", method, "--json").output)
+        check = content["staple_check"]["lesion"]
+        assert (check["voxels"], check["converged"]) == (right["voxels"], True)
+        assert list(check["sensitivity"].values()) == pytest.approx(right["sensitivity"], abs=1e-4)
+    assert (read_labels(out).voxels == 2).sum() == right["voxels"]
