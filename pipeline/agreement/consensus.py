@@ -192,7 +192,7 @@ def _doubts(joint: Joint, decision: Decision, config: ConsensusConfig) -> Iterat
     if config.method == "staple":
         yield from _staple_unsettled(joint)
     yield from _volume_difference(joint, limits.max_volume_difference_ml)
-    for structure in (Structure.WHOLE_LIVER, Structure.LESION):
+    for structure in (Structure.WHOLE_LIVER, Structure.LESION) if joint.outlines_liver else (Structure.LESION,):
         yield from _low_dice(joint, structure, limits.min_dice)
 
 

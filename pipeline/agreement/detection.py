@@ -25,7 +25,8 @@ from pipeline.agreement.records import Detection, JointLesion
 from pipeline.image.components import label_components
 
 WELL_MATCHED_IOU = 0.5
-"""From this intersection over union on a lesion counts as well found, as in LiTS (Bilic et al., arXiv 1901.04056)."""
+"""Above this intersection over union two lesions are one, and neither can be that of a third, so that no assignment is
+needed. Source: Kirillov et al. 2019, Panoptic Segmentation, arXiv 1801.00868."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -184,7 +185,7 @@ def _detection(maps: LesionMaps, a: int, b: int) -> Detection:
         lesions_a=len(sizes_a) - 1,
         lesions_b=len(sizes_b) - 1,
         touching=len(matched),
-        well_matched=int(np.count_nonzero(iou[matched] >= WELL_MATCHED_IOU)),
+        well_matched=int(np.count_nonzero(iou > WELL_MATCHED_IOU)),
         matched_dice=float(dice.mean()) if len(dice) else math.nan,
     )
 

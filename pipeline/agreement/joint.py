@@ -66,6 +66,11 @@ class Joint:
         z, y, x = (slice(first, first + n) for first, n in zip(self.start, self.codes.shape, strict=True))
         return z, y, x
 
+    @property
+    def outlines_liver(self) -> bool:
+        """False when no rater marked liver, as in masks of lesions alone."""
+        return bool(self.members(Structure.PARENCHYMA.values).any())
+
     def members(self, values: Sequence[int]) -> NDArray[np.bool_]:
         """(patterns, raters), True where the rater marked one of the values."""
         return np.isin(self.patterns, tuple(values))

@@ -88,7 +88,7 @@ def liver_faults(joint: Joint, decision: Decision, *, limit_mm3: float) -> Itera
         decision: what the vote made of each pattern.
         limit_mm3: smallest volume of a hole.
     """
-    if not joint.members(Structure.PARENCHYMA.values).any():
+    if not joint.outlines_liver:
         return
     ml = joint.geometry.voxel_volume_ml
     voted = decision.labels[joint.codes]

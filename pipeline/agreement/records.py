@@ -133,7 +133,7 @@ class Detection:
         lesions_a: number of lesions a drew.
         lesions_b: number of lesions b drew.
         touching: matched pairs that overlap at all.
-        well_matched: matched pairs with an intersection over union of at least one half.
+        well_matched: pairs with an intersection over union above one half, whatever else touches.
         matched_dice: mean Dice of the matched pairs; NaN without any.
     """
 
@@ -151,7 +151,7 @@ class Detection:
 
     @property
     def f1_iou50(self) -> float:
-        """The same, counting only matches that overlap by half."""
+        """The same, counting only pairs with an intersection over union above one half."""
         return self._share(self.well_matched)
 
     def _share(self, matched: int) -> float:
@@ -184,7 +184,8 @@ DEFINITIONS = {
     "all_labels": "all labels at once: kappa nominal, alpha ordinal (background, liver, lesion) where they are nested",
     "lesion": "component connected over faces, edges or corners; pattern has one digit per rater, in their order",
     "kept_ml": "what the vote makes lesion of it; where raters are only compared, what more than half of them marked",
-    "f1": "share of both raters' lesions with a one-to-one match that touches; f1_iou50: that overlaps by half",
+    "f1": "share of both raters' lesions with a one-to-one match that touches; f1_iou50: with a partner of which "
+    "intersection over union is above one half, as in panoptic quality",
     "slice": "index on the first axis, from 0",
 }
 """What each number means; stands in every output, since tools differ by up to 35 % under the same name."""

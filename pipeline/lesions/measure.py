@@ -22,7 +22,7 @@ LESION_DEFINITIONS = {
     "max_diameter_mm": "largest distance between two voxel centres, in any direction",
     "axial_diameter_mm": "largest distance between two voxel centres of one axial slice",
     "distance_to_surface_mm": "smallest distance from a voxel of the lesion to a voxel on the surface of liver and "
-    "lesions together; 0 where the lesion reaches it",
+    "lesions together; 0 where the lesion reaches it, undefined in masks of lesions alone",
     "slice": "index on the axis nearest to head-feet, from 0",
     "centroid_lps_mm": "mean of voxel centres; x to the left, y to posterior, z to the head",
     "intensity": "over all voxels; eroded: over voxels whose four neighbours in the slice lie inside too, to keep "

@@ -89,7 +89,8 @@ class Lesion:
         first_slice: lowest of them by index.
         last_slice: highest.
         centroid_lps_mm: mean of the voxel centres.
-        distance_to_surface_mm: from the lesion's nearest voxel to the liver's surface; 0.0 when it reaches it.
+        distance_to_surface_mm: from the lesion's nearest voxel to the liver's surface; 0.0 when it reaches it,
+            NaN where no liver was outlined.
         box: (start, shape) in voxels along the array's axes.
         appearance: on the image, None without one.
     """
@@ -104,7 +105,7 @@ class Lesion:
     first_slice: int
     last_slice: int
     centroid_lps_mm: tuple[float, float, float]
-    distance_to_surface_mm: float
+    distance_to_surface_mm: FloatOrNaN
     box: tuple[tuple[int, int, int], tuple[int, int, int]]
     appearance: Appearance | None
 
