@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.agreement.decision import Decision, entropy_bits, nested_majority, plurality
+from pipeline.agreement.decision import Decision, Ties, entropy_bits, nested_majority, plurality
 from pipeline.agreement.detection import LesionMaps, joint_lesions, lesion_maps
 from pipeline.agreement.disagreement import disagreement_slices, slices_to_look_at
+from pipeline.agreement.instances import instance_majority
 from pipeline.agreement.joint import LIVER_STRUCTURES, Joint, join
 from pipeline.agreement.losses import dropped_pieces, liver_faults, lost_lesions
 from pipeline.agreement.reasons import (
@@ -36,6 +37,8 @@ from pipeline.image.nifti import content_sha256
 RULES = {
     "nested-majority": "liver where more than half of the raters say liver or lesion, lesion where more than half say "
     "lesion; ties are exactly half",
+    "instance-majority": "liver as by nested-majority; lesion where more than half of the raters marked the same "
+    "lesion, lesions of two raters being the same where they match one to one; ties are exactly half",
     "plurality": "the most frequent label; ties are labels equally frequent",
     "staple": "STAPLE over the whole grid for the liver and for the lesions in it: what is more likely than not",
 }
@@ -141,8 +144,7 @@ def vote(ratings: Mapping[str, LabelMap], config: ConsensusConfig) -> Consensus:
         GeometryError: when two masks lie on different grids.
         LabelError: when there is no rating.
     """
-    joint = join(ratings)
-    decision = _decide(joint, config)
+    joint, decision = _decide(join(ratings), config)
     maps = lesion_maps(joint, Structure.LESION.values)
     lesions = joint_lesions(maps, np.isin(decision.labels, Structure.LESION.values))
     doubts = _doubts(joint, decision, config), _losses(maps, decision, lesions, config.adjudicate)
@@ -157,11 +159,18 @@ def vote(ratings: Mapping[str, LabelMap], config: ConsensusConfig) -> Consensus:
     )
 
 
-def _decide(joint: Joint, config: ConsensusConfig) -> Decision:
-    if config.method == "staple":
-        return _staple_decision(joint)
-    rule = {"nested-majority": nested_majority, "plurality": plurality}[config.method]
-    return rule(joint.patterns, "down" if config.ties == "adjudicator" else config.ties)
+def _decide(joint: Joint, config: ConsensusConfig) -> tuple[Joint, Decision]:
+    """What the rule makes of the ratings, by pattern; patterns are told apart as far as the rule does."""
+    ties: Ties = "down" if config.ties == "adjudicator" else config.ties
+    match config.method:
+        case "staple":
+            return joint, _staple_decision(joint)
+        case "instance-majority":
+            return instance_majority(joint, ties)
+        case "plurality":
+            return joint, plurality(joint.patterns, ties)
+        case "nested-majority":
+            return joint, nested_majority(joint.patterns, ties)
 
 
 def _staple_decision(joint: Joint) -> Decision:

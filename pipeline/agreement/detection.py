@@ -55,6 +55,12 @@ class LesionMaps:
         pairs, voxels = np.unique(first[both] * width + second[both], return_counts=True)
         return Shared(pairs // width, pairs % width, voxels)
 
+    def overlapping(self, a: int, b: int) -> tuple[Shared, NDArray[np.float64]]:
+        """The same with the intersection over union of each pair."""
+        shared = self.shared(a, b)
+        together = self.sizes(a)[shared.first] + self.sizes(b)[shared.second]
+        return shared, shared.voxels / (together - shared.voxels)
+
     def raters_who_marked(self, voxels: NDArray[np.int64]) -> tuple[str, ...]:
         """The raters who marked any of some voxels."""
         drawn = zip(self.joint.raters, self.by_rater, strict=True)
@@ -175,15 +181,13 @@ def _largest_first(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _detection(maps: LesionMaps, a: int, b: int) -> Detection:
-    shared, sizes_a, sizes_b = maps.shared(a, b), maps.sizes(a), maps.sizes(b)
-    together = sizes_a[shared.first] + sizes_b[shared.second]
-    iou = shared.voxels / (together - shared.voxels)
+    shared, iou = maps.overlapping(a, b)
     matched = best_matching(shared, iou)
-    dice = 2 * shared.voxels[matched] / together[matched]
+    dice = 2 * iou[matched] / (1 + iou[matched])
     return Detection(
         raters=(maps.joint.raters[a], maps.joint.raters[b]),
-        lesions_a=len(sizes_a) - 1,
-        lesions_b=len(sizes_b) - 1,
+        lesions_a=int(maps.by_rater[a].max(initial=0)),
+        lesions_b=int(maps.by_rater[b].max(initial=0)),
         touching=len(matched),
         well_matched=int(np.count_nonzero(iou > WELL_MATCHED_IOU)),
         matched_dice=float(dice.mean()) if len(dice) else math.nan,

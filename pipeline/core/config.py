@@ -217,12 +217,15 @@ class AdjudicateConfig(Section):
     min_piece_mm3: Annotated[float, Field(ge=0)] = 14.0
 
 
-ConsensusMethod: TypeAlias = Literal["nested-majority", "plurality", "staple"]
+ConsensusMethod: TypeAlias = Literal["nested-majority", "instance-majority", "plurality", "staple"]
 TiePolicy: TypeAlias = Literal["down", "up", "adjudicator", "undecided"]
 
 
 class ConsensusConfig(Section):
     """`[consensus]`: how several ratings become one mask.
+
+    `method` is a vote on liver, then on lesion, voxel by voxel ("nested-majority") or lesion by lesion
+    ("instance-majority"), the most frequent label ("plurality"), or STAPLE's estimate ("staple").
 
     `ties` says what a tie becomes: denied ("down"), granted ("up"), denied until the lead radiologist has looked at any
     of them ("adjudicator"), or left open as 255, which no release takes ("undecided").

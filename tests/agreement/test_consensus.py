@@ -144,14 +144,14 @@ def test_one_rater_gives_his_own_mask():
     assert found.needs_adjudication == ()
 
 
-@pytest.mark.parametrize("method", ["nested-majority", "plurality", "staple"])
+@pytest.mark.parametrize("method", ["nested-majority", "instance-majority", "plurality", "staple"])
 def test_every_method_keeps_what_all_raters_agree_on(method):
     mask = liver_with_lesion((1, slice(2, 5), slice(2, 5)))
     found = vote(named([mask] * 3), ConsensusConfig(method=method))
     assert np.array_equal(found.labels.voxels, mask)
 
 
-@pytest.mark.parametrize("method", ["nested-majority", "plurality", "staple"])
+@pytest.mark.parametrize("method", ["nested-majority", "instance-majority", "plurality", "staple"])
 def test_masks_without_any_mark_give_an_empty_mask(method):
     found = vote(named(np.zeros((3, *GRID.shape), np.uint8)), ConsensusConfig(method=method))
     assert not found.labels.voxels.any()

@@ -156,7 +156,7 @@ def test_names_come_from_files_else_from_folders_else_from_numbers(tmp_path):
     assert rater_names(same) == ["mask-1", "mask-2"]
 
 
-@pytest.mark.parametrize("method", ["nested-majority", "plurality", "staple"])
+@pytest.mark.parametrize("method", ["nested-majority", "instance-majority", "plurality", "staple"])
 def test_consensus_writes_mask_ties_entropy_and_explanation_beside_it(tmp_path, method):
     paths = [tmp_path / f"R{n}.nii.gz" for n in range(4)]
     for seed, path in enumerate(paths):
