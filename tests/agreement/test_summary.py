@@ -155,6 +155,55 @@ def test_pair_table_holds_bland_altman_and_icc_of_volumes():
     json.dumps(pair_table(VOLUMES), allow_nan=False)
 
 
+def cohort(*, normals):
+    """100 patients whose lesion two raters outline in 1 to 9 columns of 20 ml, and normals in whom neither sees one."""
+    rng = np.random.default_rng(3)
+    first = rng.integers(1, 7, 100)
+    second = first + rng.integers(0, 4, 100)
+    columns = [*zip(first.tolist(), second.tolist(), strict=True), *[(0, 0)] * normals]
+    volumes = [RatedVolume(f"P{n:04d}", "C1", striped(*pair)) for n, pair in enumerate(columns)]
+    return volumes, 20.0 * np.array(columns)
+
+
+def icc_by_sums(volumes_ml):
+    """ICC(2,1) spelled out from sums of squares (Shrout & Fleiss 1979)."""
+    n, k = volumes_ml.shape
+    mean = volumes_ml.sum() / (n * k)
+    rows = k * sum((row.sum() / k - mean) ** 2 for row in volumes_ml)
+    columns = n * sum((column.sum() / n - mean) ** 2 for column in volumes_ml.T)
+    rest = sum((value - mean) ** 2 for value in volumes_ml.ravel()) - rows - columns
+    of_rows, of_columns, error = rows / (n - 1), columns / (k - 1), rest / ((n - 1) * (k - 1))
+    return (of_rows - error) / (of_rows + (k - 1) * error + k * (of_columns - error) / n)
+
+
+def test_volumes_without_a_lesion_raise_the_icc_and_are_told_apart():
+    volumes, volumes_ml = cohort(normals=50)
+    (row,) = [row for row in pair_table(volumes) if row["structure"] == "lesion"]
+    (group,) = [row for row in group_table(volumes) if row["structure"] == "lesion"]
+    differences = (volumes_ml[:, 0] - volumes_ml[:, 1])[:100]
+    assert (row["volumes"], row["marked_volumes"]) == (group["volumes"], group["marked_volumes"]) == (150, 100)
+    for found in (row, group):
+        assert found["icc_2_1"] == pytest.approx(icc_by_sums(volumes_ml))
+        assert found["marked_icc_2_1"] == pytest.approx(icc_by_sums(volumes_ml[:100]))
+    assert row["icc_2_1"] > row["marked_icc_2_1"] + 0.1
+    assert row["marked_bias_ml"] == pytest.approx(statistics.mean(differences))
+    spread = 1.96 * statistics.stdev(differences)
+    assert row["marked_bias_low_ml"] == pytest.approx(statistics.mean(differences) - spread)
+    assert row["bias_ml"] == pytest.approx(statistics.mean(differences) * 100 / 150)
+
+
+def test_a_cohort_without_normals_has_one_icc():
+    (row,) = [row for row in pair_table(cohort(normals=0)[0]) if row["structure"] == "lesion"]
+    assert row["icc_2_1"] == row["marked_icc_2_1"]
+    (rater, _) = [row for row in rater_table(cohort(normals=7)[0]) if row["structure"] == "lesion"]
+    assert (rater["volumes"], rater["marked_volumes"]) == (107, 100)
+
+
+def test_raters_who_never_saw_a_lesion_have_no_icc_of_marked_volumes():
+    (row,) = [row for row in pair_table([RatedVolume("P1", "C1", striped(0, 0))] * 3) if row["structure"] == "lesion"]
+    assert (row["marked_volumes"], row["marked_icc_2_1"], row["marked_bias_ml"]) == (0, None, None)
+
+
 def test_icc_is_given_for_each_group_of_raters_who_read_the_same_volumes():
     others = agree({name: mask_of(columns) for name, columns in (("R1", 3), ("R4", 5))})
     rows = [row for row in group_table([*VOLUMES, RatedVolume("P0009", "C1", others)]) if row["structure"] == "lesion"]
