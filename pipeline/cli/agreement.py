@@ -175,7 +175,7 @@ def _agreement_lines(found: Mapping[str, Any]) -> list[str]:
 
 
 def _lesion_lines(found: Sequence[Mapping[str, Any]]) -> list[str]:
-    names = ("number", "volume_ml", "max_diameter_mm", "axial_diameter_mm", "distance_to_surface_mm")
+    names = ("number", "volume_ml", "max_diameter_mm", "axial_diameter_mm", "short_axis_mm", "distance_to_surface_mm")
     images = list(found[0]["appearance"]) if found else []
     rows = [
         (

@@ -155,6 +155,12 @@ class Geometry:
         affine[:3, 3] = self.to_lps_mm(start)
         return Geometry(shape, affine)
 
+    def moved(self, shift_lps_mm: ArrayLike) -> Geometry:
+        """The grid at another place."""
+        affine = self.affine.copy()
+        affine[:3, 3] += np.asarray(shift_lps_mm, dtype=np.float64)
+        return Geometry(self.shape, affine)
+
     def spanning(self, others: Iterable[Geometry]) -> Geometry:
         """The grid extended by whole voxels until it holds the corners of others too.
 

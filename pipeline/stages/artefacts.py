@@ -220,6 +220,8 @@ class VotedMask(Artefact):
 class MeasuredLesions(Artefact):
     """`lesions.json`: every lesion of one volume's mask that counts, largest first."""
 
+    format_version = 2
+
     case_id: str
     phase: Phase
     lesions: tuple[Lesion, ...]
@@ -227,6 +229,8 @@ class MeasuredLesions(Artefact):
 
 class MeasuredEnhancement(Artefact):
     """`enhancement.json`: every lesion of a case on every phase."""
+
+    format_version = 2
 
     rows: tuple[Enhancement, ...]
 
