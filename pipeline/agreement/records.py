@@ -258,6 +258,21 @@ class VoteScores:
     vote_ml: float
 
 
+@dataclass(frozen=True, slots=True)
+class FinalScores:
+    """How far one rater agrees with the mask that counts: the vote by the configured rule, or the lead's.
+
+    Attributes:
+        rater: whose mask.
+        structure: what was compared.
+        dice_with_final: NaN when both masks are empty.
+    """
+
+    rater: str
+    structure: str
+    dice_with_final: FloatOrNaN
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Agreement(Tabular):
     """How far the raters of one volume agree.

@@ -11,7 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.agreement.records import PairScores, VoteScores
-from pipeline.agreement.summary import SUMMARY_DEFINITIONS, VOTE_MEASURES, RatedVolume, SummaryRow, summarise
+from pipeline.agreement.summary import (
+    FINAL_MEASURE,
+    SUMMARY_DEFINITIONS,
+    VOTE_MEASURES,
+    RatedVolume,
+    SummaryRow,
+    summarise,
+)
 from pipeline.agreement.volumes import bland_altman, icc_2_1
 from pipeline.core.files import finite
 from pipeline.core.labels import Structure
@@ -20,6 +27,8 @@ TABLE_DEFINITIONS = {
     "before": "mean Dice of all pairs of raters, in percent",
     "after": "mean Dice of raters with the strict majority they took part in, in percent: biased upwards",
     "after_fair": "mean Dice of raters with the strict majority of the others, in percent",
+    "after_final": "mean Dice of raters with the mask that counts, in percent: the vote by the configured rule and tie "
+    "policy, or the lead radiologist's where adjudicated; what LiMT calls after consensus",
     "bias_ml": "mean volume difference: rater minus vote, or first rater minus second",
     "bias_low_ml, bias_high_ml": "limits of agreement, bias -+ 1.96 standard deviations (Bland & Altman 1986)",
     "bias_percent": "mean volume difference in percent of the mean of both, where either marked the structure",
@@ -55,7 +64,7 @@ OVERALL_MEASURES = ("dice", "jaccard", "hd95_max_mm", "assd_mm", "nsd", "f1")
 PAGE_HEADINGS = {
     "overall": "Pairs of raters over all volumes, with 95 % intervals of the mean over patients",
     "plc_cect": "Lesions between raters: Dice, and volume difference in ml (as PLC-CECT reports them)",
-    "limt": "Dice in percent before and after the vote (as LiMT reports it), and against the vote of the others",
+    "limt": "Dice in percent before and after the vote, against the vote of the others, and with the final mask (LiMT)",
     "raters": "Each rater against the vote; marked: over volumes in which either marked the structure",
     "rater_pairs": "Volumes of each pair of raters: bias, limits of agreement, ICC; marked: where either marked any",
     "rater_groups": "Volumes of all raters who read the same cases: ICC; marked: where any of them marked any",
@@ -92,9 +101,14 @@ def plc_table(rows: Iterable[SummaryRow]) -> list[dict[str, Any]]:
 
 
 def limt_table(rows: Iterable[SummaryRow]) -> list[dict[str, Any]]:
-    """Dice before and after the vote as LiMT prints it, in percent, with the fair figure beside it."""
-    columns = {"dice": "before", "dice_with_vote": "after", "dice_with_vote_of_others": "after_fair"}
-    table: dict[tuple[str, str, str], dict[str, Any]] = defaultdict(dict)
+    """Dice before and after as LiMT prints it, in percent: with the vote, the vote of the others, and the final mask."""
+    columns = {
+        "dice": "before",
+        "dice_with_vote": "after",
+        "dice_with_vote_of_others": "after_fair",
+        FINAL_MEASURE: "after_final",
+    }
+    table: dict[tuple[str, str, str], dict[str, Any]] = defaultdict(lambda: dict.fromkeys(columns.values(), math.nan))
     for row in rows:
         if row.measure in columns:
             table[row.group, row.value, row.structure][columns[row.measure]] = 100 * row.mean

@@ -10,6 +10,7 @@
     AGREE       agreement.json                    how far raters agree
     VOTE        consensus.json                    what speaks for the voted mask
     MEASURE     lesions.json, enhancement.json    lesions of the mask that counts
+                final.json                        how far each rater agrees with it
     PREPARE     preparation.json                  which slices and which window a released image has
 
 Each says which version of its format it has; see `core.artefacts`.
@@ -23,7 +24,7 @@ from typing import TypeAlias
 
 from pydantic import JsonValue
 
-from pipeline.agreement.records import Agreement, Explanation
+from pipeline.agreement.records import Agreement, Explanation, FinalScores
 from pipeline.cohort.inclusion import FlowStep
 from pipeline.core.artefacts import Artefact
 from pipeline.core.config import WindowConfig
@@ -215,6 +216,12 @@ class VotedMask(Artefact):
     format_version = 2
 
     explanation: Explanation
+
+
+class FinalAgreement(Artefact):
+    """`final.json`: how far each rater of one volume agrees with the mask that counts."""
+
+    scores: tuple[FinalScores, ...]
 
 
 class MeasuredLesions(Artefact):

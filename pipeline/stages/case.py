@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from pipeline.agreement.reasons import Doubt
-from pipeline.agreement.records import Agreement, Explanation
+from pipeline.agreement.records import Agreement, Explanation, FinalScores
 from pipeline.core.errors import ConfigError
 from pipeline.core.files import identity_of
 from pipeline.core.records import Phase
@@ -16,6 +16,7 @@ from pipeline.lesions.records import Enhancement, Lesion
 from pipeline.stages.artefacts import (
     CoarseLabel,
     ConvertedVolume,
+    FinalAgreement,
     LeadDecision,
     MeasuredEnhancement,
     MeasuredLesions,
@@ -65,6 +66,7 @@ class SettledVolume:
     converted: ConvertedVolume
     coarse: CoarseLabel
     agreement: Agreement
+    against_final: tuple[FinalScores, ...]
     vote: StandingVote
     lesions: tuple[Lesion, ...]
     prepared: PreparedVolume
@@ -155,6 +157,7 @@ def _settled_volume(ws: Workspace, case_id: str, phase: Phase) -> SettledVolume:
         converted=ConvertedVolume.load(layout.header(case_id, phase)),
         coarse=CoarseLabel.load(layout.coarse_provenance(case_id, phase)),
         agreement=RatedAgreement.load(layout.agreement(case_id, phase)).agreement,
+        against_final=FinalAgreement.load(layout.final_agreement(case_id, phase)).scores,
         vote=require_vote(ws, case_id, phase),
         lesions=MeasuredLesions.load(layout.lesions(case_id, phase)).lesions,
         prepared=PreparedVolume.load(layout.preparation(case_id, phase)),

@@ -69,7 +69,7 @@ def _inputs_of(ws: Workspace, cases: Sequence[SettledCase], version: str) -> Rel
     from pipeline.dataset.release_inputs import ReleaseInputs
 
     volumes = [volume for case in cases for volume in case.volumes]
-    rated = [rated_volume(volume.converted, volume.agreement) for volume in volumes]
+    rated = [rated_volume(volume.converted, volume.agreement, volume.against_final) for volume in volumes]
     tables = agreement_tables(ws, rated, ((volume.case_id, volume.phase) for volume in volumes))
     return ReleaseInputs(
         version=version,

@@ -3,12 +3,13 @@ from __future__ import annotations
 import json
 import math
 import statistics
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline.agreement.agree import agree
+from pipeline.agreement.agree import against_final, agree
 from pipeline.agreement.summary import RatedVolume, bootstrap_interval, summarise
 from pipeline.agreement.tables import (
     dataset_tables,
@@ -138,6 +139,28 @@ def test_limt_table_is_before_and_after_in_percent_with_the_fair_figure():
     assert row["before"] == pytest.approx(100 * (8 / 10 + 8 / 9 + 10 / 11) / 3)
     assert row["after"] == pytest.approx(100 * (8 / 9 + 10 / 11 + 1) / 3)
     assert row["after_fair"] == pytest.approx(100 * (8 / 9 + 8 / 10 + 8 / 9) / 3)
+    assert row["after_final"] is None
+
+
+def test_after_consensus_is_against_the_mask_that_counts_beside_the_vote():
+    """Raters of 4, 6 and 5 columns; their vote has 5, the lead made it 6."""
+    ratings = {"R1": mask_of(4), "R2": mask_of(6), "R3": mask_of(5)}
+    settled = [replace(VOLUMES[1], against_final=against_final(ratings, mask_of(columns))) for columns in (5, 6)]
+    voted, adjudicated = (
+        next(row for row in limt_table(summarise([volume])) if (row["group"], row["structure"]) == ("all", "lesion"))
+        for volume in settled
+    )
+    assert voted["after_final"] == pytest.approx(voted["after"])
+    assert adjudicated["after"] == pytest.approx(voted["after"])
+    assert adjudicated["after_final"] == pytest.approx(100 * (8 / 10 + 1 + 10 / 11) / 3)
+
+
+def test_nothing_marked_agrees_with_nothing_left():
+    scores = against_final({"R1": mask_of(0), "R2": mask_of(2)}, mask_of(0))
+    dice = {(score.rater, score.structure): score.dice_with_final for score in scores}
+    assert math.isnan(dice["R1", "lesion"])
+    assert (dice["R2", "lesion"], dice["R1", "whole_liver"], dice["R2", "whole_liver"]) == (0, 1, 1)
+    assert len(dice) == 6
 
 
 def test_rater_table_shows_who_draws_too_much():
@@ -249,5 +272,6 @@ def test_tables_for_a_page_are_short_texts_under_headings():
         "before": "93.3",
         "after": "96.63",
         "after_fair": "92.96",
+        "after_final": "-",
     }
     assert page_tables(dataset_tables([])) == {heading: [] for heading in page}
