@@ -1,9 +1,8 @@
 """What a vote takes away: lesions and pieces of lesions that raters marked, and holes it leaves in the liver.
 
 A border that one rater puts a little further out is no lost lesion. So what the vote keeps of the lesions is widened by
-`BORDER_MM` within each slice and by one slice across, or by as many as `BORDER_MM` holds: thick slices make steps that
-are no disagreement. What raters marked beyond is a piece, and so is every lesion of a rater of which nothing is kept,
-however near it lies.
+`BORDER_MM`, by one voxel within the slice and by one slice at least: large voxels make steps that are no disagreement.
+What raters marked beyond is a piece, and so is every lesion of a rater of which nothing is kept, however near it lies.
 """
 
 from __future__ import annotations

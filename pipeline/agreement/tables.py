@@ -101,7 +101,7 @@ def plc_table(rows: Iterable[SummaryRow]) -> list[dict[str, Any]]:
 
 
 def limt_table(rows: Iterable[SummaryRow]) -> list[dict[str, Any]]:
-    """Dice before and after as LiMT prints it, in percent: with the vote, the vote of the others, and the final mask."""
+    """Dice before and after as LiMT prints it, in percent: with the vote, that of the others, and the final mask."""
     columns = {
         "dice": "before",
         "dice_with_vote": "after",

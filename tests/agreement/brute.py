@@ -95,11 +95,14 @@ def components(mask):
 
 
 def near(voxel, kept, spacing_mm, border_mm=2.0):
-    """Whether what is kept lies within the border: in the slice in mm, across by a slice or as many as it holds."""
+    """Whether what is kept lies within the border: in the slice in mm or next to it, across by slices, one at least."""
     slices = max(1, math.floor(border_mm / spacing_mm[0]))
     return any(
         abs(z - voxel[0]) <= slices
-        and math.hypot((y - voxel[1]) * spacing_mm[1], (x - voxel[2]) * spacing_mm[2]) <= border_mm + 1e-9
+        and (
+            math.hypot((y - voxel[1]) * spacing_mm[1], (x - voxel[2]) * spacing_mm[2]) <= border_mm + 1e-9
+            or max(abs(y - voxel[1]), abs(x - voxel[2])) <= 1
+        )
         for z, y, x in kept
     )
 

@@ -19,7 +19,7 @@ from pipeline.image.surface import widened_in_slices
 from tests.agreement import brute
 
 LENIENT = AdjudicateConfig(min_dice=0, max_tie_fraction=1, max_volume_difference_ml=1e6)
-SPACINGS = [(1.0, 1.0, 1.0), (5.0, 0.8, 0.8), (3.0, 1.0, 1.0), (0.7, 1.5, 0.9)]
+SPACINGS = [(1.0, 1.0, 1.0), (5.0, 0.8, 0.8), (3.0, 1.0, 1.0), (0.7, 1.5, 0.9), (5.0, 3.8, 3.8)]
 SHAPE = (24, 60, 60)
 LOSSES = ("minority-lesion", "lost-lesion", "dropped-piece")
 
@@ -191,7 +191,7 @@ def test_lesions_alone_are_in_no_liver_and_no_fault():
     st.sampled_from(SPACINGS),
     st.sampled_from([0.5, 1.6, 2.0, 5.0]),
 )
-def test_widening_is_by_mm_in_the_slice_and_by_whole_slices_across(mask, spacing_mm, border_mm):
+def test_widening_is_by_mm_and_at_least_to_the_next_voxel_and_slice(mask, spacing_mm, border_mm):
     grid = Geometry.from_axes(mask.shape, spacing_mm=spacing_mm)
     kept = [tuple(voxel) for voxel in np.argwhere(mask).tolist()]
     expected = [brute.near(voxel, kept, spacing_mm, border_mm) for voxel in np.ndindex(mask.shape)]
