@@ -15,7 +15,7 @@ from pydantic import Field
 
 from pipeline.core.words import counted, slice_ranges
 
-CODES: Mapping[str, str] = MappingProxyType({})
+OWN_CODES: Mapping[str, str] = MappingProxyType({})
 """Raters under their own codes."""
 
 
@@ -38,7 +38,7 @@ class JointReview:
     voxels: int
     rule: Literal["two-raters"] = "two-raters"
 
-    def sentence(self, names: Mapping[str, str] = CODES) -> str:
+    def sentence(self, names: Mapping[str, str] = OWN_CODES) -> str:
         """The reason in words."""
         return f"the two raters differ in {counted(self.voxels, 'voxel')}; review them together"
 
@@ -52,7 +52,7 @@ class TooManyTies:
     max_fraction: float
     rule: Literal["ties"] = "ties"
 
-    def sentence(self, names: Mapping[str, str] = CODES) -> str:
+    def sentence(self, names: Mapping[str, str] = OWN_CODES) -> str:
         """The reason in words."""
         return f"{self.tied_voxels} of {self.marked_voxels} marked voxels are tied (limit {self.max_fraction:.2%})"
 
@@ -65,7 +65,7 @@ class StapleUnsettled:
     iterations: int
     rule: Literal["staple-unsettled"] = "staple-unsettled"
 
-    def sentence(self, names: Mapping[str, str] = CODES) -> str:
+    def sentence(self, names: Mapping[str, str] = OWN_CODES) -> str:
         """The reason in words."""
         return f"{self.structure}: STAPLE did not converge in {self.iterations} iterations"
 
@@ -79,7 +79,7 @@ class VolumeDifference:
     limit_ml: float
     rule: Literal["volume-difference"] = "volume-difference"
 
-    def sentence(self, names: Mapping[str, str] = CODES) -> str:
+    def sentence(self, names: Mapping[str, str] = OWN_CODES) -> str:
         """The reason in words."""
         spread_ml = max(self.volumes_ml) - min(self.volumes_ml)
         return f"lesion volumes differ by {spread_ml:.1f} ml (limit {self.limit_ml:.1f} ml)"
@@ -95,7 +95,7 @@ class LowDice:
     limit: float
     rule: Literal["low-dice"] = "low-dice"
 
-    def sentence(self, names: Mapping[str, str] = CODES) -> str:
+    def sentence(self, names: Mapping[str, str] = OWN_CODES) -> str:
         """The reason in words."""
         first, second = sorted(names.get(rater, rater) for rater in self.raters)
         return f"{self.structure}: Dice {self.dice:.3f} between {first} and {second} (limit {self.limit:.3f})"
@@ -133,7 +133,7 @@ class MinorityLesion:
     kept_ml: float
     rule: Literal["minority-lesion"] = "minority-lesion"
 
-    def sentence(self, names: Mapping[str, str] = CODES) -> str:
+    def sentence(self, names: Mapping[str, str] = OWN_CODES) -> str:
         """The reason in words."""
         return f"lesion {self.seen.lesion}: {self.seen}; the vote keeps {_volume(self.kept_ml)} of it"
 
@@ -145,7 +145,7 @@ class LostLesion:
     seen: Seen
     rule: Literal["lost-lesion"] = "lost-lesion"
 
-    def sentence(self, names: Mapping[str, str] = CODES) -> str:
+    def sentence(self, names: Mapping[str, str] = OWN_CODES) -> str:
         """The reason in words."""
         return f"lesion {self.seen.lesion}: {self.seen}; the vote keeps nothing of it"
 
@@ -158,7 +158,7 @@ class DroppedPiece:
     limit_mm3: float
     rule: Literal["dropped-piece"] = "dropped-piece"
 
-    def sentence(self, names: Mapping[str, str] = CODES) -> str:
+    def sentence(self, names: Mapping[str, str] = OWN_CODES) -> str:
         """The reason in words."""
         return f"beyond the border of lesion {self.seen.lesion}: {self.seen}; the vote drops it"
 
@@ -172,7 +172,7 @@ class LiverHole:
     limit_mm3: float
     rule: Literal["liver-hole"] = "liver-hole"
 
-    def sentence(self, names: Mapping[str, str] = CODES) -> str:
+    def sentence(self, names: Mapping[str, str] = OWN_CODES) -> str:
         """The reason in words."""
         return f"the vote leaves a hole of {self.volume_ml:.3g} ml in the liver on {self.slices}"
 
@@ -183,9 +183,9 @@ class LesionOutsideLiver:
 
     volume_ml: float
     slices: Span
-    rule: Literal["lesion-outside-liver"] = "lesion-outside-liver"
+    rule: Literal["outside-liver"] = "outside-liver"
 
-    def sentence(self, names: Mapping[str, str] = CODES) -> str:
+    def sentence(self, names: Mapping[str, str] = OWN_CODES) -> str:
         """The reason in words."""
         return f"a voted lesion of {self.volume_ml:.3g} ml on {self.slices} touches no voted liver"
 

@@ -175,7 +175,7 @@ def test_a_voted_lesion_that_touches_no_voted_liver_is_reported():
     small, large = cube(outer=range(2, 5)), cube()
     for voxels in (small, large):
         voxels[8, 8, 8] = 2
-    assert rules(reasons_of([small, small, large], (1, 1, 1))) == ["lesion-outside-liver"]
+    assert rules(reasons_of([small, small, large], (1, 1, 1))) == ["outside-liver"]
     assert rules(reasons_of([large, large, small], (1, 1, 1))) == []
 
 
