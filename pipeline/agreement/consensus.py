@@ -210,7 +210,7 @@ def _losses(
 ) -> Iterator[Doubt]:
     """What the vote takes away of lesions and liver."""
     yield from lost_lesions(maps.joint, lesions)
-    yield from dropped_pieces(maps, lesions, decision, limit_mm3=limits.min_piece_mm3)
+    yield from dropped_pieces(maps, decision, limit_mm3=limits.min_piece_mm3)
     yield from liver_faults(maps.joint, decision, limit_mm3=limits.min_piece_mm3)
 
 

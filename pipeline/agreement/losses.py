@@ -47,14 +47,11 @@ def lost_lesions(joint: Joint, lesions: Sequence[JointLesion]) -> Iterator[Doubt
             yield LostLesion(seen)
 
 
-def dropped_pieces(
-    maps: LesionMaps, lesions: Sequence[JointLesion], decision: Decision, *, limit_mm3: float
-) -> Iterator[Doubt]:
-    """Every piece that the vote drops of lesions of which it keeps something, largest lesion first.
+def dropped_pieces(maps: LesionMaps, decision: Decision, *, limit_mm3: float) -> Iterator[Doubt]:
+    """Every piece that the vote drops of lesions of which it keeps something.
 
     Args:
         maps: the lesions of every rater.
-        lesions: of the same raters, in order.
         decision: what the vote made of each pattern.
         limit_mm3: smallest volume of a piece; a whole lesion of a rater is named whatever its size.
     """
@@ -67,11 +64,11 @@ def dropped_pieces(
     border = widened_in_slices(_painted(kept, places, shape), maps.joint.geometry, BORDER_MM)[places]
     pieces = components(_painted(~border | whole, places, shape))[places]
     ml = maps.joint.geometry.voxel_volume_ml
-    still_there = {lesion.number for lesion in lesions if kept[maps.union == lesion.number].any()}
+    is_kept = np.bincount(maps.union, weights=kept) > 0
     for voxels in groups_of(pieces):
         number, volume_ml = int(maps.union[voxels[0]]), len(voxels) * ml
         is_large = volume_ml * 1000 >= limit_mm3 * (1 - 1e-9)
-        if number in still_there and (is_large or whole[voxels].any()):
+        if is_kept[number] and (is_large or whole[voxels].any()):
             seen_by = maps.raters_who_marked(voxels)
             seen = Seen(number, volume_ml, _span(maps.positions[voxels]), seen_by, len(maps.joint.raters))
             yield DroppedPiece(seen, limit_mm3)
