@@ -160,7 +160,7 @@ def vote(ratings: Mapping[str, LabelMap], config: ConsensusConfig) -> Consensus:
 
 
 def _decide(joint: Joint, config: ConsensusConfig) -> tuple[Joint, Decision]:
-    """What the rule makes of the ratings, by pattern; patterns are told apart as far as the rule does."""
+    """What the rule makes of the ratings, by pattern; a pattern is split where the rule decides more finely."""
     ties: Ties = "down" if config.ties == "adjudicator" else config.ties
     match config.method:
         case "staple":

@@ -63,8 +63,8 @@ class LesionMaps:
 
     def raters_who_marked(self, voxels: NDArray[np.int64]) -> tuple[str, ...]:
         """The raters who marked any of some voxels."""
-        drawn = zip(self.joint.raters, self.by_rater, strict=True)
-        return tuple(rater for rater, component in drawn if component[voxels].any())
+        by_rater = zip(self.joint.raters, self.by_rater, strict=True)
+        return tuple(rater for rater, component in by_rater if component[voxels].any())
 
     def sizes(self, rater: int) -> NDArray[np.int64]:
         """Voxels of each component of a rater, by its number; 0 stands for what he did not mark."""

@@ -47,7 +47,7 @@ def instance_majority(joint: Joint, ties: Ties) -> tuple[Joint, Decision]:
 
 
 def instances_of(maps: LesionMaps) -> NDArray[np.int64]:
-    """(raters, voxels) the instance that each rater's lesion is, from 1; 0 where he marked none.
+    """(raters, voxels) the instance that each rater's lesion is, from 1; 0 where no lesion was marked.
 
     Lesions of two raters are one instance when they match one to one, as in `detections`; so are all that match
     through others.

@@ -1,6 +1,6 @@
 """How each lesion takes up contrast from phase to phase: what models of dynamic enhancement learn to predict.
 
-Every phase has its own mask, drawn on its own image. `tracks` tells which lesions are the same. Where a phase has no
+Every phase has its own mask, outlined on its own image. `tracks` says which lesions are the same. Where a phase has no
 outline of a lesion, that of the phase which shows it largest is carried over by position and measured shift, and the
 row says so.
 """

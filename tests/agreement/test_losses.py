@@ -128,7 +128,7 @@ def test_a_piece_of_the_limit_itself_is_reported(voxels, reported):
     assert rules(found) == ["dropped-piece"] * reported
 
 
-def test_a_speck_drawn_apart_is_named_though_another_raters_border_reaches_it():
+def test_a_speck_outlined_apart_is_named_though_another_raters_border_reaches_it():
     agreed, speck, wide = np.zeros((3, 3, 12, 12), bool)
     agreed[1, 3:6, 3:6] = speck[1, 3:6, 3:6] = True
     wide[1, 3:6, 3:7] = True

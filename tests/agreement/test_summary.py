@@ -199,7 +199,7 @@ def icc_by_sums(volumes_ml):
     return (of_rows - error) / (of_rows + (k - 1) * error + k * (of_columns - error) / n)
 
 
-def test_volumes_without_a_lesion_raise_the_icc_and_are_told_apart():
+def test_volumes_without_a_lesion_raise_the_icc_and_are_counted_apart():
     volumes, volumes_ml = cohort(normals=50)
     (row,) = [row for row in pair_table(volumes) if row["structure"] == "lesion"]
     (group,) = [row for row in group_table(volumes) if row["structure"] == "lesion"]

@@ -88,7 +88,7 @@ def test_masks_cropped_to_what_they_hold_are_compared_on_the_grid_of_all(cases, 
     assert (voted.voxels == expected.voxels).all()
 
 
-def test_binary_masks_are_lesions_when_told_so_and_warned_of_otherwise(cases):
+def test_binary_masks_are_lesions_when_asked_for_and_warned_of_otherwise(cases):
     right, masks = cases[1]["binary_lesions"], masks_of(cases, "binary_lesions")
     (pair,) = json.loads(run(agree, *masks, "--as", "lesion", "--json").output)["pairs"]
     assert (pair["structure"], pair["dice"]) == ("lesion", pytest.approx(right["lesion_dice"]))
