@@ -18,12 +18,16 @@ from pipeline.agreement.raters import reliability, reliability_of_labels
 from pipeline.agreement.records import (
     UNDEFINED,
     Agreement,
+    FinalScores,
     PairScores,
     VoteScores,
 )
 from pipeline.agreement.scores import overlap_of, overlaps
 from pipeline.core.labels import Label, Structure
 from pipeline.core.volume import LabelMap
+
+_FINAL = "final mask"
+"""Stands among the raters where all masks are counted together; no code has a space."""
 
 
 def agree(
@@ -56,6 +60,29 @@ def agree(
         lesions=joint_lesions(maps),
         detections=detections(maps),
     )
+
+
+def against_final(
+    ratings: Mapping[str, LabelMap], final: LabelMap, *, structures: Structures = LIVER_STRUCTURES
+) -> tuple[FinalScores, ...]:
+    """How far each rater agrees with the mask that counts, structure by structure.
+
+    Args:
+        ratings: rater to mask.
+        final: the vote by the configured rule, or the lead radiologist's mask, on the same grid.
+        structures: what to report.
+
+    Raises:
+        GeometryError: when two masks lie on different grids.
+    """
+    joint = join({**ratings, _FINAL: final})
+    column = joint.raters.index(_FINAL)
+    scores = []
+    for name, values in structures.items():
+        common = overlaps(joint, joint.members(values))
+        others = ((index, rater) for index, rater in enumerate(joint.raters) if index != column)
+        scores += [FinalScores(rater, name, overlap_of(common, index, column).dice) for index, rater in others]
+    return tuple(scores)
 
 
 def _pairs(joint: Joint, name: str, values: Sequence[int], tolerance_mm: float) -> list[PairScores]:

@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from itertools import combinations
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, combinations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.agreement.decision import Decision, entropy_bits, nested_majority, plurality
-from pipeline.agreement.detection import joint_lesions, lesion_maps
+from pipeline.agreement.decision import Decision, Ties, entropy_bits, nested_majority, plurality
+from pipeline.agreement.detection import LesionMaps, joint_lesions, lesion_maps
 from pipeline.agreement.disagreement import disagreement_slices, slices_to_look_at
+from pipeline.agreement.instances import instance_majority
 from pipeline.agreement.joint import LIVER_STRUCTURES, Joint, join
+from pipeline.agreement.losses import dropped_pieces, liver_faults, lost_lesions
+from pipeline.agreement.reasons import (
+    Doubt,
+    JointReview,
+    LowDice,
+    StapleUnsettled,
+    TooManyTies,
+    VolumeDifference,
+    slices_of,
+)
 from pipeline.agreement.records import DisagreementSlice, Explanation, JointLesion, StapleCheck, TiedSlice
 from pipeline.agreement.scores import overlap_of, overlaps
-from pipeline.agreement.staple import staple
+from pipeline.agreement.staple import MAX_ITERATIONS, staple
 from pipeline.core.config import AdjudicateConfig, ConsensusConfig
 from pipeline.core.labels import Label, Structure
-from pipeline.core.records import Reason
 from pipeline.core.volume import LabelMap
-from pipeline.core.words import slice_number
 from pipeline.frames import Tabular
 from pipeline.image.nifti import content_sha256
 
 RULES = {
     "nested-majority": "liver where more than half of the raters say liver or lesion, lesion where more than half say "
     "lesion; ties are exactly half",
+    "instance-majority": "liver as by nested-majority; lesion where more than half of the raters marked the same "
+    "lesion, lesions of two raters being the same where they match one to one; ties are exactly half",
     "plurality": "the most frequent label; ties are labels equally frequent",
-    "staple": "STAPLE over the whole grid for the liver and for the lesions in it, each from a probability of one half",
+    "staple": "STAPLE over the whole grid for the liver and for the lesions in it: what is more likely than not",
 }
 
 
@@ -57,13 +68,13 @@ class Consensus(Tabular):
     config: ConsensusConfig
     rating_sha256: Mapping[str, str]
     lesions: tuple[JointLesion, ...]
-    needs_adjudication: tuple[Reason, ...]
+    needs_adjudication: tuple[Doubt, ...]
 
     columns = ("rule", "message")
 
     def rows(self) -> Sequence[Mapping[str, Any]]:
         """One row a reason why a person must look."""
-        return [asdict(reason) for reason in self.needs_adjudication]
+        return [{"rule": doubt.rule, "message": doubt.sentence()} for doubt in self.needs_adjudication]
 
     def __repr__(self) -> str:
         reasons = len(self.needs_adjudication)
@@ -90,6 +101,12 @@ class Consensus(Tabular):
         names = {1: "single rating", 2: "two ratings for joint review, no consensus"}
         return names.get(len(self.joint.raters), "consensus")
 
+    @property
+    def slices_to_look_at(self) -> tuple[int, ...]:
+        """Where raters differ most, and every slice that a reason is about."""
+        named = (index for doubt in self.needs_adjudication for index in slices_of(doubt))
+        return tuple(sorted({*slices_to_look_at(self.joint), *named}))
+
     def explanation(self) -> Explanation:
         """What speaks for the mask: rule, raters, votes, ties, slices to look at, lesions, hashes, open reasons."""
         tied = self.joint.slice_counts @ self.decision.ties
@@ -105,7 +122,7 @@ class Consensus(Tabular):
             votes={name: _vote_counts(self.joint, values) for name, values in LIVER_STRUCTURES.items()},
             tied_voxels=int(tied.sum()),
             tied_slices=_by_slice(self.joint, tied),
-            slices_to_look_at=tuple(slices_to_look_at(self.joint)),
+            slices_to_look_at=self.slices_to_look_at,
             differing_slices=tuple(_differing(self.joint)),
             staple_check={of.value: _staple_check(self.joint, self.decision, of) for of in STAPLED},
             lesions=self.lesions,
@@ -127,9 +144,10 @@ def vote(ratings: Mapping[str, LabelMap], config: ConsensusConfig) -> Consensus:
         GeometryError: when two masks lie on different grids.
         LabelError: when there is no rating.
     """
-    joint = join(ratings)
-    decision = _decide(joint, config)
-    lesions = joint_lesions(lesion_maps(joint, Structure.LESION.values))
+    joint, decision = _decide(join(ratings), config)
+    maps = lesion_maps(joint, Structure.LESION.values)
+    lesions = joint_lesions(maps, np.isin(decision.labels, Structure.LESION.values))
+    doubts = _doubts(joint, decision, config), _losses(maps, decision, lesions, config.adjudicate)
     return Consensus(
         labels=LabelMap(joint.painted(decision.labels), joint.geometry),
         joint=joint,
@@ -137,15 +155,22 @@ def vote(ratings: Mapping[str, LabelMap], config: ConsensusConfig) -> Consensus:
         config=config,
         rating_sha256={rater: content_sha256(ratings[rater]) for rater in joint.raters},
         lesions=lesions,
-        needs_adjudication=tuple(_doubts(joint, decision, lesions, config)),
+        needs_adjudication=tuple(chain.from_iterable(doubts)),
     )
 
 
-def _decide(joint: Joint, config: ConsensusConfig) -> Decision:
-    if config.method == "staple":
-        return _staple_decision(joint)
-    rule = {"nested-majority": nested_majority, "plurality": plurality}[config.method]
-    return rule(joint.patterns, "down" if config.ties == "adjudicator" else config.ties)
+def _decide(joint: Joint, config: ConsensusConfig) -> tuple[Joint, Decision]:
+    """What the rule makes of the ratings, by pattern; a pattern is split where the rule decides more finely."""
+    ties: Ties = "down" if config.ties == "adjudicator" else config.ties
+    match config.method:
+        case "staple":
+            return joint, _staple_decision(joint)
+        case "instance-majority":
+            return instance_majority(joint, ties)
+        case "plurality":
+            return joint, plurality(joint.patterns, ties)
+        case "nested-majority":
+            return joint, nested_majority(joint.patterns, ties)
 
 
 def _staple_decision(joint: Joint) -> Decision:
@@ -164,66 +189,63 @@ def _staple_check(joint: Joint, decision: Decision, structure: Structure) -> Sta
         dice_with_mask=overlap.dice,
         sensitivity=dict(zip(joint.raters, found.sensitivity.tolist(), strict=True)),
         specificity=dict(zip(joint.raters, found.specificity.tolist(), strict=True)),
+        converged=found.converged,
     )
 
 
-def _doubts(
-    joint: Joint, decision: Decision, lesions: tuple[JointLesion, ...], config: ConsensusConfig
-) -> list[Reason]:
-    """Everything that keeps the vote from being the last word."""
+def _doubts(joint: Joint, decision: Decision, config: ConsensusConfig) -> Iterator[Doubt]:
+    """What keeps the vote on the whole volume from being the last word."""
     limits = config.adjudicate
-    most_ties = 0.0 if config.ties == "adjudicator" else limits.max_tie_fraction
-    found = [_joint_review(joint), _ties(joint, decision, most_ties), _volume_spread(joint, limits)]
-    found += [_low_dice(joint, structure, limits) for structure in (Structure.WHOLE_LIVER, Structure.LESION)]
-    found += [_minority_lesion(lesion, len(joint.raters)) for lesion in lesions]
-    return [reason for reason in found if reason is not None]
+    yield from _joint_review(joint)
+    yield from _ties(joint, decision, 0.0 if config.ties == "adjudicator" else limits.max_tie_fraction)
+    if config.method == "staple":
+        yield from _staple_unsettled(joint)
+    yield from _volume_difference(joint, limits.max_volume_difference_ml)
+    for structure in (Structure.WHOLE_LIVER, Structure.LESION) if joint.outlines_liver else (Structure.LESION,):
+        yield from _low_dice(joint, structure, limits.min_dice)
 
 
-def _joint_review(joint: Joint) -> Reason | None:
+def _losses(
+    maps: LesionMaps, decision: Decision, lesions: tuple[JointLesion, ...], limits: AdjudicateConfig
+) -> Iterator[Doubt]:
+    """What the vote takes away of lesions and liver."""
+    yield from lost_lesions(maps.joint, lesions)
+    yield from dropped_pieces(maps, decision, limit_mm3=limits.min_piece_mm3)
+    yield from liver_faults(maps.joint, decision, limit_mm3=limits.min_piece_mm3)
+
+
+def _joint_review(joint: Joint) -> Iterator[Doubt]:
     differing = int(joint.counts[(joint.patterns != joint.patterns[:, :1]).any(axis=1)].sum())
-    if len(joint.raters) != 2 or not differing:
-        return None
-    return Reason("two-raters", f"the two raters differ in {differing} voxels; review them together")
+    if len(joint.raters) == 2 and differing:
+        yield JointReview(differing)
 
 
-def _ties(joint: Joint, decision: Decision, most: float) -> Reason | None:
+def _ties(joint: Joint, decision: Decision, most: float) -> Iterator[Doubt]:
     tied = int(joint.counts[decision.ties].sum())
     union = int(joint.counts[(joint.patterns > 0).any(axis=1)].sum())
-    if len(joint.raters) < 3 or tied <= most * union:
-        return None
-    return Reason("ties", f"{tied} of {union} marked voxels are tied (limit {most:.2%})")
+    if len(joint.raters) > 2 and tied > most * union:
+        yield TooManyTies(tied, union, most)
 
 
-def _volume_spread(joint: Joint, limits: AdjudicateConfig) -> Reason | None:
-    sizes = np.diag(overlaps(joint, joint.members(Structure.LESION.values))) * joint.geometry.voxel_volume_ml
-    spread = float(sizes.max() - sizes.min())
-    if spread <= limits.max_volume_difference_ml:
-        return None
-    limit = limits.max_volume_difference_ml
-    return Reason("volume-difference", f"lesion volumes differ by {spread:.1f} ml (limit {limit:.1f} ml)")
+def _staple_unsettled(joint: Joint) -> Iterator[Doubt]:
+    for structure in STAPLED:
+        if not staple(joint.members(structure.values), joint.counts).converged:
+            yield StapleUnsettled(structure.value, MAX_ITERATIONS)
 
 
-def _low_dice(joint: Joint, structure: Structure, limits: AdjudicateConfig) -> Reason | None:
+def _volume_difference(joint: Joint, limit_ml: float) -> Iterator[Doubt]:
+    sizes_ml = np.diag(overlaps(joint, joint.members(Structure.LESION.values))) * joint.geometry.voxel_volume_ml
+    if np.ptp(sizes_ml) > limit_ml:
+        yield VolumeDifference(joint.raters, tuple(sizes_ml.tolist()), limit_ml)
+
+
+def _low_dice(joint: Joint, structure: Structure, limit: float) -> Iterator[Doubt]:
     common = overlaps(joint, joint.members(structure.values))
     pairs = {(a, b): overlap_of(common, a, b).dice for a, b in combinations(range(len(joint.raters)), 2)}
-    low = {pair: dice for pair, dice in pairs.items() if dice < limits.min_dice}
-    if not low:
-        return None
-    a, b = min(low, key=low.__getitem__)
-    return Reason(
-        "low-dice",
-        f"{structure}: Dice {low[a, b]:.3f} between {joint.raters[a]} and {joint.raters[b]} "
-        f"(limit {limits.min_dice:.3f})",
-    )
-
-
-def _minority_lesion(lesion: JointLesion, raters: int) -> Reason | None:
-    if 2 * lesion.seen_by > raters:
-        return None
-    first, last = slice_number(lesion.first_slice), slice_number(lesion.last_slice)
-    slices = f"slice {first}" if first == last else f"slices {first} to {last}"
-    size = f"lesion {lesion.number} of {lesion.union_ml:.3g} ml on {slices}"
-    return Reason("minority-lesion", f"{lesion.seen_by} of {raters} raters marked {size}")
+    low = {pair: dice for pair, dice in pairs.items() if dice < limit}
+    if low:
+        a, b = min(low, key=low.__getitem__)
+        yield LowDice(structure.value, (joint.raters[a], joint.raters[b]), low[a, b], limit)
 
 
 def _voxels(decision: Decision, joint: Joint) -> dict[str, int]:

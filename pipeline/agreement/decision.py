@@ -41,7 +41,7 @@ def nested_majority(patterns: NDArray[np.uint8], ties: Ties = "down") -> Decisio
     votes = (patterns[:, :, np.newaxis] >= levels).sum(axis=1)
     lower = (2 * votes > patterns.shape[1]).sum(axis=1)
     upper = (2 * votes >= patterns.shape[1]).sum(axis=1)
-    return _settled(lower, upper, ties)
+    return settled(lower, upper, ties)
 
 
 def plurality(patterns: NDArray[np.uint8], ties: Ties = "down") -> Decision:
@@ -55,10 +55,11 @@ def plurality(patterns: NDArray[np.uint8], ties: Ties = "down") -> Decision:
     votes = (patterns[:, :, np.newaxis] == labels).sum(axis=1)
     lower = votes.argmax(axis=1)
     upper = len(labels) - 1 - votes[:, ::-1].argmax(axis=1)
-    return _settled(lower, upper, ties)
+    return settled(lower, upper, ties)
 
 
-def _settled(lower: NDArray[np.integer], upper: NDArray[np.integer], ties: Ties) -> Decision:
+def settled(lower: NDArray[np.integer], upper: NDArray[np.integer], ties: Ties) -> Decision:
+    """What becomes of each pattern, given its label with ties denied and with ties granted."""
     tied = lower != upper
     chosen = {"down": lower, "up": upper, "undecided": np.where(tied, UNDECIDED, lower)}[ties]
     return Decision(chosen.astype(np.uint8), tied)

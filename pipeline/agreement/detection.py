@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, permutations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,8 @@ from pipeline.agreement.records import Detection, JointLesion
 from pipeline.image.components import label_components
 
 WELL_MATCHED_IOU = 0.5
-"""From this intersection over union on a lesion counts as well found, as in LiTS (Bilic et al., arXiv 1901.04056)."""
+"""Above this intersection over union two lesions are one, and neither can be that of a third, so that no assignment is
+needed. Source: Kirillov et al. 2019, Panoptic Segmentation, arXiv 1801.00868."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,12 +36,14 @@ class LesionMaps:
     Attributes:
         joint: the ratings.
         positions: (voxels, 3) indices in the whole grid.
-        union: (voxels) component of the union, from 1.
+        codes: (voxels) row of `joint.patterns`.
+        union: (voxels) component of the union, from 1, largest first.
         by_rater: (raters, voxels) component of each rater, 0 where he marked nothing.
     """
 
     joint: Joint
     positions: NDArray[np.int64]
+    codes: NDArray[np.unsignedinteger[Any]]
     union: NDArray[np.int64]
     by_rater: NDArray[np.int64]
 
@@ -50,6 +54,17 @@ class LesionMaps:
         width = int(second.max(initial=0)) + 1
         pairs, voxels = np.unique(first[both] * width + second[both], return_counts=True)
         return Shared(pairs // width, pairs % width, voxels)
+
+    def overlapping(self, a: int, b: int) -> tuple[Shared, NDArray[np.float64]]:
+        """The same with the intersection over union of each pair."""
+        shared = self.shared(a, b)
+        together = self.sizes(a)[shared.first] + self.sizes(b)[shared.second]
+        return shared, shared.voxels / (together - shared.voxels)
+
+    def raters_who_marked(self, voxels: NDArray[np.int64]) -> tuple[str, ...]:
+        """The raters who marked any of some voxels."""
+        by_rater = zip(self.joint.raters, self.by_rater, strict=True)
+        return tuple(rater for rater, component in by_rater if component[voxels].any())
 
     def sizes(self, rater: int) -> NDArray[np.int64]:
         """Voxels of each component of a rater, by its number; 0 stands for what he did not mark."""
@@ -81,7 +96,7 @@ def lesion_maps(joint: Joint, values: Sequence[int]) -> LesionMaps:
     inside = np.nonzero(union)
     by_rater = [components(of_rater[codes])[inside] for of_rater in members.T]
     positions = np.stack(inside, axis=-1) + corner
-    return LesionMaps(joint, positions, components(union)[inside], np.stack(by_rater))
+    return LesionMaps(joint, positions, codes[inside], _largest_first(components(union)[inside]), np.stack(by_rater))
 
 
 def components(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -89,15 +104,24 @@ def components(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     return label_components(mask)[0].astype(np.int64)
 
 
-def joint_lesions(maps: LesionMaps) -> tuple[JointLesion, ...]:
-    """Every region that anybody marked, largest first; what a minority saw is kept and says so."""
-    sizes = np.bincount(maps.union, minlength=1)[1:]
-    groups = np.split(np.argsort(maps.union, kind="stable"), np.cumsum(sizes)[:-1]) if len(sizes) else []
+def groups_of(numbers: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Positions of each number from 1 on, in order; 0 belongs to none."""
+    order = np.argsort(numbers, kind="stable")
+    return np.split(order, np.cumsum(np.bincount(numbers, minlength=1)))[1:-1]
+
+
+def joint_lesions(maps: LesionMaps, kept: NDArray[np.bool_] | None = None) -> tuple[JointLesion, ...]:
+    """Every region that anybody marked, largest first; what a minority saw is kept and says so.
+
+    Args:
+        maps: the lesions of every rater.
+        kept: (patterns) True where a vote says lesion; by default where more than half of the raters do.
+    """
     merged, split = _merges(maps)
-    order = np.argsort(-sizes, kind="stable")
+    kept_voxels = kept[maps.codes] if kept is not None else 2 * (maps.by_rater > 0).sum(axis=0) > len(maps.by_rater)
     return tuple(
-        _joint_lesion(maps, number, groups[index], merged[index + 1], split[index + 1])
-        for number, index in enumerate(order.tolist(), start=1)
+        _joint_lesion(maps, number, voxels, kept_voxels[voxels], merged[number], split[number])
+        for number, voxels in enumerate(groups_of(maps.union), start=1)
     )
 
 
@@ -121,11 +145,16 @@ def _merges(maps: LesionMaps) -> tuple[dict[int, set[str]], dict[int, set[str]]]
 
 
 def _joint_lesion(
-    maps: LesionMaps, number: int, voxels: NDArray[np.int64], merged: set[str], split: set[str]
+    maps: LesionMaps,
+    number: int,
+    voxels: NDArray[np.int64],
+    kept: NDArray[np.bool_],
+    merged: set[str],
+    split: set[str],
 ) -> JointLesion:
     geometry = maps.joint.geometry
     drawn = maps.by_rater[:, voxels]
-    marked, votes = np.count_nonzero(drawn, axis=1), np.count_nonzero(drawn, axis=0)
+    marked = np.count_nonzero(drawn, axis=1)
     positions = maps.positions[voxels]
     x, y, z = geometry.to_lps_mm(positions.mean(axis=0)).tolist()
     return JointLesion(
@@ -134,7 +163,7 @@ def _joint_lesion(
         volumes_ml=tuple((marked * geometry.voxel_volume_ml).tolist()),
         components=tuple(len(np.unique(row[row > 0])) for row in drawn),
         union_ml=len(voxels) * geometry.voxel_volume_ml,
-        majority_ml=int(np.count_nonzero(2 * votes > len(drawn))) * geometry.voxel_volume_ml,
+        kept_ml=int(np.count_nonzero(kept)) * geometry.voxel_volume_ml,
         first_slice=int(positions[:, 0].min()),
         last_slice=int(positions[:, 0].max()),
         centroid_lps_mm=(x, y, z),
@@ -143,18 +172,24 @@ def _joint_lesion(
     )
 
 
+def _largest_first(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Numbers from 1 on given anew by how often they occur; equal ones keep their order."""
+    order = np.argsort(-np.bincount(numbers, minlength=1)[1:], kind="stable")
+    renumbered = np.zeros(len(order) + 1, dtype=np.int64)
+    renumbered[order + 1] = np.arange(1, len(order) + 1)
+    return renumbered[numbers]
+
+
 def _detection(maps: LesionMaps, a: int, b: int) -> Detection:
-    shared, sizes_a, sizes_b = maps.shared(a, b), maps.sizes(a), maps.sizes(b)
-    together = sizes_a[shared.first] + sizes_b[shared.second]
-    iou = shared.voxels / (together - shared.voxels)
+    shared, iou = maps.overlapping(a, b)
     matched = best_matching(shared, iou)
-    dice = 2 * shared.voxels[matched] / together[matched]
+    dice = 2 * iou[matched] / (1 + iou[matched])
     return Detection(
         raters=(maps.joint.raters[a], maps.joint.raters[b]),
-        lesions_a=len(sizes_a) - 1,
-        lesions_b=len(sizes_b) - 1,
+        lesions_a=int(maps.by_rater[a].max(initial=0)),
+        lesions_b=int(maps.by_rater[b].max(initial=0)),
         touching=len(matched),
-        well_matched=int(np.count_nonzero(iou[matched] >= WELL_MATCHED_IOU)),
+        well_matched=int(np.count_nonzero(iou > WELL_MATCHED_IOU)),
         matched_dice=float(dice.mean()) if len(dice) else math.nan,
     )
 

@@ -14,10 +14,19 @@ from pipeline.agreement.consensus import Consensus, vote
 from pipeline.agreement.joint import FIRST_KIND, structures_with_kinds
 from pipeline.core.config import ConsensusConfig
 from pipeline.core.files import write_json
+from pipeline.core.geometry import Geometry
 from pipeline.core.labels import LabelScheme, Structure
 from pipeline.core.volume import LabelMap, Unit, Volume
-from pipeline.image.loading import AXIAL, MaskReader, placed_exactly
-from pipeline.image.masks import LabelReading, StoredMask, mask_suffix, read_labels_of, read_mask
+from pipeline.image.loading import (
+    AXIAL,
+    MaskMeaning,
+    MaskReader,
+    axial_grid,
+    labels_in,
+    placed_exactly,
+    without_lesion,
+)
+from pipeline.image.masks import LabelReading, Placement, StoredMask, mask_suffix, read_mask
 from pipeline.image.nifti import write_nifti
 from pipeline.image.orientation import reoriented
 
@@ -29,48 +38,55 @@ class RatingFiles:
     Attributes:
         ratings: name to mask; a name is the file's own, or its folder's where all files are called alike.
         repairs: name to what had to be done, one short phrase each.
+        warnings: what a person should know before believing the numbers.
     """
 
     ratings: dict[str, LabelMap]
     repairs: dict[str, tuple[str, ...]]
+    warnings: tuple[str, ...] = ()
 
 
 def load_ratings(
     paths: Sequence[Path],
     *,
+    image: Path | None = None,
+    meaning: MaskMeaning = "labels",
     scheme: LabelScheme | None = None,
     read: MaskReader = read_mask,
     kinds_apart: bool = False,
 ) -> RatingFiles:
-    """Masks of one volume, each voxel at its place on the grid of the largest of them.
+    """Masks of one volume, each voxel at its place on one axial grid: the image's, or the box that holds all masks.
+
+    Programs crop a mask to what it holds, so that none may cover the others.
 
     Args:
         paths: one file a rater.
+        image: the volume; slices are counted on it.
+        meaning: what the values of all masks mean.
         scheme: the labels that may occur.
         read: what reads a file.
         kinds_apart: give segments named after a lesion kind values of their own, see `structures_with_kinds`.
 
     Raises:
         StorageError: when a file is missing, damaged or of another format.
-        GeometryError: when a mask lies on another grid.
-        LabelError: when a mask holds other labels than the scheme's.
+        GeometryError: when a mask lies on another grid, or outside the image.
+        LabelError: when a mask holds other labels than the scheme's, or several where it should be binary.
     """
     scheme = scheme or LabelScheme()
     kinds = scheme.lesion_kinds if kinds_apart else ()
     found = {
-        name: _labels(read(path), scheme, kinds, path.name)
+        name: _labels(read(path), scheme, meaning, kinds, path.name)
         for name, path in zip(rater_names(paths), paths, strict=True)
     }
     if not found:
         return RatingFiles({}, {})
-    largest = max((reading.labels for reading in found.values()), key=lambda labels: labels.voxels.size)
-    reference = reoriented(largest, AXIAL).geometry
-    placed = {
-        name: placed_exactly(reading.labels, reference, what=f"the mask {name}") for name, reading in found.items()
-    }
+    grid = axial_grid(image) if image else _common_grid([reading.labels for reading in found.values()])
+    placed = {name: _placed(reading.labels, grid, f"the mask {name}") for name, reading in found.items()}
+    ratings = {name: placement.labels for name, placement in placed.items()}
     return RatingFiles(
-        {name: placement.labels for name, placement in placed.items()},
+        ratings,
         {name: found[name].repairs + placement.repairs for name, placement in placed.items()},
+        without_lesion(ratings),
     )
 
 
@@ -86,19 +102,23 @@ def agree_files(
     paths: Sequence[Path],
     *,
     tolerance_mm: float = 2.0,
+    image: Path | None = None,
+    meaning: MaskMeaning = "labels",
     scheme: LabelScheme | None = None,
     read: MaskReader = read_mask,
 ) -> dict[str, Any]:
-    """How far the masks in some files agree, as `Agreement.to_json` tells it, and what was done to read them.
+    """How far the masks in some files agree, as `Agreement.to_json` has it, what was done to read them, and warnings.
 
     Lesion kinds of the scheme are structures of their own, found in segments that bear their names.
 
     Raises: as `load_ratings` and `agree`.
     """
-    loaded = load_ratings(paths, scheme=scheme, read=read, kinds_apart=True)
+    loaded = load_ratings(paths, image=image, meaning=meaning, scheme=scheme, read=read, kinds_apart=True)
     structures = structures_with_kinds(scheme.lesion_kinds if scheme else ())
+    if meaning == "lesion":
+        structures = {str(Structure.LESION): Structure.LESION.values}
     found = agree(loaded.ratings, tolerance_mm=tolerance_mm, structures=structures)
-    return found.to_json() | {"repairs": loaded.repairs}
+    return found.to_json() | {"repairs": loaded.repairs, "warnings": loaded.warnings}
 
 
 def consensus_files(
@@ -106,6 +126,8 @@ def consensus_files(
     out: Path,
     *,
     config: ConsensusConfig | None = None,
+    image: Path | None = None,
+    meaning: MaskMeaning = "labels",
     scheme: LabelScheme | None = None,
     read: MaskReader = read_mask,
 ) -> dict[str, Any]:
@@ -115,22 +137,47 @@ def consensus_files(
         paths: one file a rater.
         out: the voted mask, `.nii` or `.nii.gz`; the others lie beside it under its name and what they are.
         config: rule and tie policy.
+        image: the volume, whose grid the voted mask gets; without it, the box that holds all masks.
+        meaning: what the values of all masks mean; a lesion is written as label 2 all the same.
         scheme: the labels that may occur.
         read: what reads a file.
 
     Raises: as `load_ratings` and `vote`, and `StorageError` when a file cannot be written.
     """
-    loaded = load_ratings(paths, scheme=scheme, read=read)
+    loaded = load_ratings(paths, image=image, meaning=meaning, scheme=scheme, read=read)
     consensus = vote(loaded.ratings, config or ConsensusConfig())
-    explanation = consensus.explanation().to_json() | {"repairs": loaded.repairs}
+    explanation = consensus.explanation().to_json() | {"repairs": loaded.repairs, "warnings": loaded.warnings}
     _write_maps(out, consensus)
     write_json(_beside(out, ".json"), explanation)
     return explanation
 
 
-def _labels(stored: StoredMask, scheme: LabelScheme, kinds: Sequence[str], what: str) -> LabelReading:
+def _common_grid(masks: Sequence[LabelMap]) -> Geometry:
+    """The axial grid that holds all masks."""
+    said = [labels for labels in masks if not _is_nothing(labels)] or masks
+    largest = max(said, key=lambda labels: labels.voxels.size)
+    return reoriented(largest, AXIAL).geometry.spanning(labels.geometry for labels in said)
+
+
+def _placed(labels: LabelMap, grid: Geometry, what: str) -> Placement:
+    """A mask on the grid."""
+    if _is_nothing(labels):
+        return Placement(LabelMap(np.zeros(grid.shape, np.uint8), grid), ("empty, filled up to the grid",), 0.0, 0)
+    return placed_exactly(labels, grid, what=what)
+
+
+def _is_nothing(labels: LabelMap) -> bool:
+    """True for the single empty voxel that 3D Slicer saves of an empty segmentation; its place means nothing."""
+    return labels.voxels.size == 1 and not labels.voxels.any()
+
+
+def _labels(
+    stored: StoredMask, scheme: LabelScheme, meaning: MaskMeaning, kinds: Sequence[str], what: str
+) -> LabelReading:
     """A mask's labels, segments named after a kind with the kind's own value."""
-    reading = read_labels_of(stored, scheme, what=what)
+    reading = labels_in(stored, scheme, meaning, what=what)
+    if meaning == "lesion":
+        return reading
     values = {kind.casefold(): value for value, kind in enumerate(kinds, start=FIRST_KIND)}
     voxels = reading.labels.voxels.copy()
     for segment in stored.segments:

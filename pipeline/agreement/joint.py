@@ -8,7 +8,7 @@ patterns and their counts.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -66,6 +66,11 @@ class Joint:
         z, y, x = (slice(first, first + n) for first, n in zip(self.start, self.codes.shape, strict=True))
         return z, y, x
 
+    @property
+    def outlines_liver(self) -> bool:
+        """False when no rater marked liver, as in masks of lesions alone."""
+        return bool(self.members(Structure.PARENCHYMA.values).any())
+
     def members(self, values: Sequence[int]) -> NDArray[np.bool_]:
         """(patterns, raters), True where the rater marked one of the values."""
         return np.isin(self.patterns, tuple(values))
@@ -74,6 +79,20 @@ class Joint:
         """Voxels of the box that any rater gave one of the values."""
         marked: NDArray[np.bool_] = self.members(values).max(axis=1)[self.codes]
         return marked
+
+    def split(self, parts: NDArray[np.uint8], count: int) -> tuple[Joint, NDArray[np.int64]]:
+        """The same ratings, each pattern once for every part it occurs in, and the part of each pattern.
+
+        Args:
+            parts: (slices, rows, columns) of the box, a number below `count` for each voxel; 0 where nobody marked any.
+            count: of parts.
+        """
+        combinations = len(self.patterns) * count
+        codes = self.codes.astype(np.min_scalar_type(combinations - 1))
+        seen, codes = _compacted(codes * codes.dtype.type(count % combinations) + parts, combinations)
+        return replace(
+            self, codes=codes, patterns=self.patterns[seen // count], slice_counts=_counted(codes, len(seen))
+        ), (seen % count).astype(np.int64)
 
     def painted(self, by_pattern: NDArray[Any]) -> NDArray[Any]:
         """The whole grid with each pattern's value in its voxels."""
@@ -100,11 +119,8 @@ def join(ratings: Mapping[str, LabelMap]) -> Joint:
         require_same_space(geometry, ratings[rater].geometry, what=f"the mask of {rater}")
     box = _union_box([ratings[rater].voxels for rater in raters])
     codes, patterns = _encoded([ratings[rater].voxels[box] for rater in raters])
-    slice_counts = np.array(
-        [np.bincount(plane.ravel(), minlength=len(patterns)) for plane in codes], dtype=np.int64
-    ).reshape(len(codes), len(patterns))
     z, y, x = box
-    return Joint(raters, geometry, (z.start, y.start, x.start), codes, patterns, slice_counts)
+    return Joint(raters, geometry, (z.start, y.start, x.start), codes, patterns, _counted(codes, len(patterns)))
 
 
 def structures_with_kinds(kinds: Sequence[str]) -> Structures:
@@ -150,6 +166,12 @@ def _encoded(masks: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.unsignedint
     places = base ** np.arange(len(masks) - 1, -1, -1, dtype=object)
     digits = [(seen.astype(object) // place % base) for place in places]
     return codes, np.stack(digits, axis=1).astype(np.uint8)
+
+
+def _counted(codes: NDArray[np.unsignedinteger[Any]], patterns: int) -> NDArray[np.int64]:
+    """(slices, patterns) voxels that show each pattern."""
+    counts = [np.bincount(plane.ravel(), minlength=patterns) for plane in codes]
+    return np.array(counts, dtype=np.int64).reshape(len(codes), patterns)
 
 
 def _compacted(

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pipeline.agreement.reasons import Doubt
 from pipeline.core.artefacts import FloatOrNaN
 from pipeline.core.files import finite
 from pipeline.core.labels import Structure
-from pipeline.core.records import Reason
 from pipeline.frames import Tabular
 
 
@@ -98,7 +98,7 @@ class JointLesion:
         volumes_ml: what each rater marked of it.
         components: how many separate lesions each rater drew in it.
         union_ml: what anybody marked of it.
-        majority_ml: what more than half of the raters marked of it; 0.0 when the vote drops it.
+        kept_ml: what the vote makes lesion of it, the strict majority where there is no other; 0.0 when it drops it.
         first_slice: lowest slice (axis 0, from 0).
         last_slice: highest slice.
         centroid_lps_mm: of the union.
@@ -111,7 +111,7 @@ class JointLesion:
     volumes_ml: tuple[float, ...]
     components: tuple[int, ...]
     union_ml: float
-    majority_ml: float
+    kept_ml: float
     first_slice: int
     last_slice: int
     centroid_lps_mm: tuple[float, float, float]
@@ -133,7 +133,7 @@ class Detection:
         lesions_a: number of lesions a drew.
         lesions_b: number of lesions b drew.
         touching: matched pairs that overlap at all.
-        well_matched: matched pairs with an intersection over union of at least one half.
+        well_matched: pairs with an intersection over union above one half, whatever else touches.
         matched_dice: mean Dice of the matched pairs; NaN without any.
     """
 
@@ -151,7 +151,7 @@ class Detection:
 
     @property
     def f1_iou50(self) -> float:
-        """The same, counting only matches that overlap by half."""
+        """The same, counting only pairs with an intersection over union above one half."""
         return self._share(self.well_matched)
 
     def _share(self, matched: int) -> float:
@@ -183,7 +183,9 @@ DEFINITIONS = {
     "krippendorff_alpha": "in or out of the structure, nominal, over the voxels that at least one rater marked",
     "all_labels": "all labels at once: kappa nominal, alpha ordinal (background, liver, lesion) where they are nested",
     "lesion": "component connected over faces, edges or corners; pattern has one digit per rater, in their order",
-    "f1": "share of both raters' lesions with a one-to-one match that touches; f1_iou50: that overlaps by half",
+    "kept_ml": "what the vote makes lesion of it; where raters are only compared, what more than half of them marked",
+    "f1": "share of both raters' lesions with a one-to-one match that touches; f1_iou50: with a partner of which "
+    "intersection over union is above one half, as in panoptic quality",
     "slice": "index on the first axis, from 0",
 }
 """What each number means; stands in every output, since tools differ by up to 35 % under the same name."""
@@ -256,6 +258,21 @@ class VoteScores:
     vote_ml: float
 
 
+@dataclass(frozen=True, slots=True)
+class FinalScores:
+    """How far one rater agrees with the mask that counts: the vote by the configured rule, or the lead's.
+
+    Attributes:
+        rater: whose mask.
+        structure: what was compared.
+        dice_with_final: NaN when both masks are empty.
+    """
+
+    rater: str
+    structure: str
+    dice_with_final: FloatOrNaN
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Agreement(Tabular):
     """How far the raters of one volume agree.
@@ -311,6 +328,7 @@ class StapleCheck:
         dice_with_mask: Dice of these with the voted mask.
         sensitivity: by rater.
         specificity: by rater.
+        converged: False when the estimate still moved at the last iteration allowed.
     """
 
     region: str
@@ -318,6 +336,7 @@ class StapleCheck:
     dice_with_mask: FloatOrNaN
     sensitivity: Mapping[str, FloatOrNaN]
     specificity: Mapping[str, FloatOrNaN]
+    converged: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,11 +385,15 @@ class Explanation:
     differing_slices: tuple[DisagreementSlice, ...]
     staple_check: Mapping[str, StapleCheck]
     lesions: tuple[JointLesion, ...]
-    needs_adjudication: tuple[Reason, ...]
+    needs_adjudication: tuple[Doubt, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, with the definitions of its terms; undefined is null."""
-        return dict(finite(asdict(self) | {"definitions": {name: DEFINITIONS[name] for name in ("lesion", "slice")}}))
+        """Everything, each reason in words too, with the definitions of its terms; undefined is null."""
+        content = asdict(self) | {
+            "needs_adjudication": [asdict(doubt) | {"message": doubt.sentence()} for doubt in self.needs_adjudication],
+            "definitions": {name: DEFINITIONS[name] for name in ("lesion", "kept_ml", "slice")},
+        }
+        return dict(finite(content))
 
 
 def _row_of(pair: PairScores) -> dict[str, Any]:

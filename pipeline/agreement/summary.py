@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.agreement.records import Agreement
+from pipeline.agreement.records import Agreement, FinalScores
 from pipeline.core.files import finite
 from pipeline.core.labels import Structure
 
@@ -30,6 +30,7 @@ PAIR_MEASURES = (
     "nsd",
 )
 VOTE_MEASURES = ("dice_with_vote", "dice_with_vote_of_others")
+FINAL_MEASURE = "dice_with_final"
 DETECTION_MEASURES = ("f1", "f1_iou50", "matched_dice")
 
 SUMMARY_DEFINITIONS = {
@@ -53,12 +54,14 @@ class RatedVolume:
         phase: of the volume.
         agreement: of its raters.
         groups: what else to report by, such as vendor or slice thickness; each a name and this volume's value.
+        against_final: each rater against the mask that counts; empty while there is none.
     """
 
     case_id: str
     phase: str
     agreement: Agreement
     groups: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    against_final: tuple[FinalScores, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,8 @@ class SummaryRow:
         group: "all", "phase", or the name of another grouping.
         value: the group's value.
         structure: what was compared.
-        measure: a name of `PAIR_MEASURES`, `VOTE_MEASURES`, `DETECTION_MEASURES`, or a volume difference.
+        measure: a name of `PAIR_MEASURES`, `VOTE_MEASURES` or `DETECTION_MEASURES`, `FINAL_MEASURE`, or a volume
+            difference.
         patients: patients with a defined value.
         volumes: volumes with a defined value.
         both_empty: pairs in which neither rater marked the structure.
@@ -156,15 +160,16 @@ def _values(volumes: Sequence[RatedVolume]) -> dict[tuple[str, str], dict[str, l
     """(structure, measure) to patient to one value a volume; undefined ones are left out."""
     found: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for volume in volumes:
-        for name, values in _of_volume(volume.agreement).items():
+        for name, values in _of_volume(volume).items():
             defined = [value for value in values if value is not None]
             found[name][volume.case_id] += [sum(defined) / len(defined)] if defined else []
     return found
 
 
-def _of_volume(agreement: Agreement) -> dict[tuple[str, str], list[float | None]]:
+def _of_volume(volume: RatedVolume) -> dict[tuple[str, str], list[float | None]]:
     """(structure, measure) to one value a pair or rater."""
     found: dict[tuple[str, str], list[float | None]] = defaultdict(list)
+    agreement = volume.agreement
     for pair in agreement.pairs:
         scores = pair.to_json()
         for measure in PAIR_MEASURES:
@@ -174,6 +179,8 @@ def _of_volume(agreement: Agreement) -> dict[tuple[str, str], list[float | None]
     for score in agreement.against_vote:
         for measure in VOTE_MEASURES:
             found[score.structure, measure].append(_defined(getattr(score, measure)))
+    for final in volume.against_final:
+        found[final.structure, FINAL_MEASURE].append(_defined(final.dice_with_final))
     for match in agreement.detections:
         for measure in DETECTION_MEASURES:
             found[str(Structure.LESION), measure].append(_defined(getattr(match, measure)))

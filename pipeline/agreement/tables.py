@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.agreement.records import PairScores, VoteScores
-from pipeline.agreement.summary import SUMMARY_DEFINITIONS, VOTE_MEASURES, RatedVolume, SummaryRow, summarise
+from pipeline.agreement.summary import (
+    FINAL_MEASURE,
+    SUMMARY_DEFINITIONS,
+    VOTE_MEASURES,
+    RatedVolume,
+    SummaryRow,
+    summarise,
+)
 from pipeline.agreement.volumes import bland_altman, icc_2_1
 from pipeline.core.files import finite
 from pipeline.core.labels import Structure
@@ -20,10 +27,14 @@ TABLE_DEFINITIONS = {
     "before": "mean Dice of all pairs of raters, in percent",
     "after": "mean Dice of raters with the strict majority they took part in, in percent: biased upwards",
     "after_fair": "mean Dice of raters with the strict majority of the others, in percent",
+    "after_final": "mean Dice of raters with the mask that counts, in percent: the vote by the configured rule and tie "
+    "policy, or the lead radiologist's where adjudicated; what LiMT calls after consensus",
     "bias_ml": "mean volume difference: rater minus vote, or first rater minus second",
     "bias_low_ml, bias_high_ml": "limits of agreement, bias -+ 1.96 standard deviations (Bland & Altman 1986)",
     "bias_percent": "mean volume difference in percent of the mean of both, where either marked the structure",
     "icc_2_1": "two-way random effects, absolute agreement, single rater (Shrout & Fleiss 1979), of volumes",
+    "marked_*": "the same over volumes in which at least one of the two (or of the group) marked the structure; those "
+    "without a lesion raise the ICC and narrow the limits of agreement",
 }
 
 
@@ -53,10 +64,10 @@ OVERALL_MEASURES = ("dice", "jaccard", "hd95_max_mm", "assd_mm", "nsd", "f1")
 PAGE_HEADINGS = {
     "overall": "Pairs of raters over all volumes, with 95 % intervals of the mean over patients",
     "plc_cect": "Lesions between raters: Dice, and volume difference in ml (as PLC-CECT reports them)",
-    "limt": "Dice in percent before and after the vote (as LiMT reports it), and against the vote of the others",
-    "raters": "Each rater against the vote",
-    "rater_pairs": "Volumes of each pair of raters: bias, limits of agreement, ICC",
-    "rater_groups": "Volumes of all raters who read the same cases: ICC",
+    "limt": "Dice in percent before and after the vote, against the vote of the others, and with the final mask (LiMT)",
+    "raters": "Each rater against the vote; marked: over volumes in which either marked the structure",
+    "rater_pairs": "Volumes of each pair of raters: bias, limits of agreement, ICC; marked: where either marked any",
+    "rater_groups": "Volumes of all raters who read the same cases: ICC; marked: where any of them marked any",
     "repeats": "Each rater against their own first mask, on hidden repeats",
 }
 
@@ -90,9 +101,14 @@ def plc_table(rows: Iterable[SummaryRow]) -> list[dict[str, Any]]:
 
 
 def limt_table(rows: Iterable[SummaryRow]) -> list[dict[str, Any]]:
-    """Dice before and after the vote as LiMT prints it, in percent, with the fair figure beside it."""
-    columns = {"dice": "before", "dice_with_vote": "after", "dice_with_vote_of_others": "after_fair"}
-    table: dict[tuple[str, str, str], dict[str, Any]] = defaultdict(dict)
+    """Dice before and after as LiMT prints it, in percent: with the vote, that of the others, and the final mask."""
+    columns = {
+        "dice": "before",
+        "dice_with_vote": "after",
+        "dice_with_vote_of_others": "after_fair",
+        FINAL_MEASURE: "after_final",
+    }
+    table: dict[tuple[str, str, str], dict[str, Any]] = defaultdict(lambda: dict.fromkeys(columns.values(), math.nan))
     for row in rows:
         if row.measure in columns:
             table[row.group, row.value, row.structure][columns[row.measure]] = 100 * row.mean
@@ -129,7 +145,7 @@ def group_table(volumes: Sequence[RatedVolume]) -> list[dict[str, Any]]:
             by_rater = {score.rater: score.volume_ml for score in scores if score.structure == structure}
             found[" ".join(sorted(by_rater)), structure].append([by_rater[rater] for rater in sorted(by_rater)])
     return [
-        {"raters": raters, "structure": structure, "volumes": len(rows), **finite({"icc_2_1": icc_2_1(np.array(rows))})}
+        {"raters": raters, "structure": structure, **finite(_over_all_and_marked(np.array(rows), _icc))}
         for (raters, structure), rows in sorted(found.items())
     ]
 
@@ -156,21 +172,34 @@ def _statistics(row: SummaryRow) -> dict[str, Any]:
 def _rater_row(rater: str, structure: str, scores: Sequence[VoteScores]) -> dict[str, Any]:
     volumes_ml = np.array([[score.volume_ml, score.vote_ml] for score in scores], dtype=np.float64)
     dice = {measure: _mean(getattr(score, measure) for score in scores) for measure in VOTE_MEASURES}
-    row = {"rater": rater, "structure": structure, "volumes": len(scores)} | dice | _bias(volumes_ml)
+    row = {"rater": rater, "structure": structure} | dice | _over_all_and_marked(volumes_ml, _bias)
     return dict(finite(row))
 
 
 def _pair_row(a: str, b: str, structure: str, pairs: Sequence[PairScores]) -> dict[str, Any]:
     volumes_ml = np.array([pair.volumes_ml for pair in pairs], dtype=np.float64)
-    row = {"rater_a": a, "rater_b": b, "structure": structure, "volumes": len(pairs)}
-    row |= {"dice": _mean(pair.overlap.dice for pair in pairs)} | _bias(volumes_ml) | {"icc_2_1": icc_2_1(volumes_ml)}
+    row = {"rater_a": a, "rater_b": b, "structure": structure, "dice": _mean(pair.overlap.dice for pair in pairs)}
+    row |= _over_all_and_marked(volumes_ml, lambda rows: _bias(rows) | _icc(rows))
     return dict(finite(row))
+
+
+def _over_all_and_marked(
+    volumes_ml: NDArray[np.float64], measure: Callable[[NDArray[np.float64]], dict[str, float]]
+) -> dict[str, float]:
+    """Measures of volumes (things, raters), and again of those that at least one rater marked."""
+    marked = volumes_ml[volumes_ml.any(axis=1)]
+    again = {"volumes": len(marked)} | measure(marked)
+    return {"volumes": len(volumes_ml)} | measure(volumes_ml) | {f"marked_{name}": again[name] for name in again}
+
+
+def _icc(volumes_ml: NDArray[np.float64]) -> dict[str, float]:
+    return {"icc_2_1": icc_2_1(volumes_ml)}
 
 
 def _bias(volumes_ml: NDArray[np.float64]) -> dict[str, float]:
     """Bland-Altman of two columns of volumes, in ml and in percent of their mean."""
     apart = bland_altman(volumes_ml[:, 0], volumes_ml[:, 1])
-    marked = volumes_ml[volumes_ml.sum(axis=1) > 0]
+    marked = volumes_ml[volumes_ml.any(axis=1)]
     percent = 100 * marked / marked.mean(axis=1, keepdims=True)
     return {
         "bias_ml": apart.bias,

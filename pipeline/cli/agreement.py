@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
@@ -15,11 +15,24 @@ from pipeline.core.labels import LabelScheme
 from pipeline.core.words import counted, slice_ranges
 from pipeline.standalone import read_any_mask
 
+if TYPE_CHECKING:
+    from pipeline.image.loading import MaskMeaning
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _existing = click.Path(path_type=Path, dir_okay=False)
 masks_argument = click.argument("masks", type=_existing, nargs=-1, required=True)
 labels_option = click.option(
     "--labels", type=_existing, help="A dataset.toml whose [labels] list the lesion kinds used as segment names."
+)
+
+image_option = click.option("--image", type=_existing, help="The image the masks belong to: its slices are counted.")
+as_option = click.option(
+    "--as",
+    "meaning",
+    type=click.Choice(["labels", "lesion"]),
+    default="labels",
+    show_default=True,
+    help="What the values mean: liver (1) and lesion (2), or a binary mask in which all that is marked is lesion.",
 )
 
 SHOWN = ("dice", "jaccard", "hd95_max_mm", "assd_mm", "nsd", "volume_difference_ml")
@@ -34,11 +47,22 @@ def _setting(name: str, field: str, meaning: str) -> Callable[[_Command], _Comma
 
 @click.command(epilog="Example: `liverset agree R1.nii.gz R2.seg.nrrd R3.dcm --json`")
 @masks_argument
+@image_option
+@as_option
 @labels_option
 @click.option("--nsd-mm", default=2.0, show_default=True, help="Tolerance of the normalised surface distance in mm.")
 @click.option("-o", "--out", type=_existing, help="Write everything as JSON to this file.")
 @as_json_option
-def agree(masks: tuple[Path, ...], labels: Path | None, nsd_mm: float, out: Path | None, *, as_json: bool) -> None:
+def agree(
+    masks: tuple[Path, ...],
+    image: Path | None,
+    meaning: MaskMeaning,
+    labels: Path | None,
+    nsd_mm: float,
+    out: Path | None,
+    *,
+    as_json: bool,
+) -> None:
     """Measure how far the raters of one volume agree.
 
     Takes one mask per rater, on one grid, in any orientation: .nii, .nii.gz, .nrrd, .seg.nrrd, .mha or DICOM SEG.
@@ -46,9 +70,12 @@ def agree(masks: tuple[Path, ...], labels: Path | None, nsd_mm: float, out: Path
     """
     from pipeline.agreement.files import agree_files
 
-    found = agree_files(masks, tolerance_mm=nsd_mm, scheme=_scheme(labels), read=read_any_mask)
+    found = agree_files(
+        masks, tolerance_mm=nsd_mm, image=image, meaning=meaning, scheme=_scheme(labels), read=read_any_mask
+    )
     if out is not None:
         write_json(out, found)
+    _warn(found, as_json=as_json)
     show(found, _agreement_lines(found), as_json=as_json)
 
 
@@ -59,9 +86,21 @@ def agree(masks: tuple[Path, ...], labels: Path | None, nsd_mm: float, out: Path
     "--tie", "ties", "What a tie becomes: not marked, marked, not marked and sent to the lead radiologist, or 255."
 )
 @_setting("--method", "method", "How the masks are combined.")
+@image_option
+@as_option
 @labels_option
 @as_json_option
-def consensus(masks: tuple[Path, ...], out: Path, tie: str, method: str, labels: Path | None, *, as_json: bool) -> None:
+def consensus(
+    masks: tuple[Path, ...],
+    out: Path,
+    tie: str,
+    method: str,
+    image: Path | None,
+    meaning: MaskMeaning,
+    labels: Path | None,
+    *,
+    as_json: bool,
+) -> None:
     """Combine the masks of several raters into one.
 
     Takes one mask per rater. Writes the voted mask, maps of ties and entropy, and an explanation. Exits with 1 when
@@ -70,12 +109,17 @@ def consensus(masks: tuple[Path, ...], out: Path, tie: str, method: str, labels:
     from pipeline.agreement.files import consensus_files
 
     config = ConsensusConfig.model_validate({"method": method, "ties": tie})
-    found = consensus_files(masks, out, config=config, scheme=_scheme(labels), read=read_any_mask)
+    found = consensus_files(
+        masks, out, config=config, image=image, meaning=meaning, scheme=_scheme(labels), read=read_any_mask
+    )
     tied = counted(found["tied_voxels"], "tied voxel")
     lines = [f"{out.name}: {found['kind']} of {', '.join(found['raters'])}; {tied}"]
     lines += [f"  {reason['rule']}: {reason['message']}" for reason in found["needs_adjudication"]]
+    unsettled = [structure for structure, check in found["staple_check"].items() if not check["converged"]]
+    lines += [f"  STAPLE, a check beside the vote, did not converge on {structure}" for structure in unsettled]
     if found["needs_adjudication"]:
         lines.append(f"Next: look at slices {slice_ranges(found['slices_to_look_at'])}")
+    _warn(found, as_json=as_json)
     show(found, lines, as_json=as_json)
     if found["needs_adjudication"]:
         click.get_current_context().exit(EXIT_PROBLEMS)
@@ -83,9 +127,13 @@ def consensus(masks: tuple[Path, ...], out: Path, tie: str, method: str, labels:
 
 @click.command(epilog="Example: `liverset lesions P.nii.gz C1.nii.gz C2.nii.gz mask.nii.gz`")
 @click.argument("files", type=_existing, nargs=-1, required=True, metavar="[IMAGE]... MASK")
+@image_option
+@as_option
 @labels_option
 @as_json_option
-def lesions(files: tuple[Path, ...], labels: Path | None, *, as_json: bool) -> None:
+def lesions(
+    files: tuple[Path, ...], image: Path | None, meaning: MaskMeaning, labels: Path | None, *, as_json: bool
+) -> None:
     """Measure every lesion of a mask.
 
     Takes any number of images and, last, the mask. Prints volume, diameters, distance to the liver's surface, slices,
@@ -93,8 +141,17 @@ def lesions(files: tuple[Path, ...], labels: Path | None, *, as_json: bool) -> N
     """
     from pipeline.lesions.files import lesions_files
 
-    found = lesions_files(files[:-1], files[-1], scheme=_scheme(labels), read=read_any_mask)
+    found = lesions_files(
+        files[:-1], files[-1], image=image, meaning=meaning, scheme=_scheme(labels), read=read_any_mask
+    )
+    _warn(found, as_json=as_json)
     show(found, _lesion_lines(found["lesions"]) or ["no lesion found"], as_json=as_json)
+
+
+def _warn(found: Mapping[str, Any], *, as_json: bool) -> None:
+    """Warnings for people; the JSON holds them itself."""
+    for warning in () if as_json else found["warnings"]:
+        click.echo(f"Warning: {warning}", err=True)
 
 
 def _scheme(labels: Path | None) -> LabelScheme:
@@ -118,7 +175,7 @@ def _agreement_lines(found: Mapping[str, Any]) -> list[str]:
 
 
 def _lesion_lines(found: Sequence[Mapping[str, Any]]) -> list[str]:
-    names = ("number", "volume_ml", "max_diameter_mm", "axial_diameter_mm", "distance_to_surface_mm")
+    names = ("number", "volume_ml", "max_diameter_mm", "axial_diameter_mm", "short_axis_mm", "distance_to_surface_mm")
     images = list(found[0]["appearance"]) if found else []
     rows = [
         (

@@ -6,6 +6,7 @@ RAS exists only inside NIfTI files, and only `image/nifti.py` knows of it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,10 @@ SAME_SPACE_TOLERANCE_MM = 0.01
 
 SHEAR_TOLERANCE = 1e-3
 """Largest cosine between two axes that still counts as a right angle (0.06 degrees)."""
+
+
+LONGEST_PATIENT_MM = 3000.0
+"""Grids of one patient lie no further apart: beds travel some two metres."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,6 +154,29 @@ class Geometry:
         affine = self.affine.copy()
         affine[:3, 3] = self.to_lps_mm(start)
         return Geometry(shape, affine)
+
+    def moved(self, shift_lps_mm: ArrayLike) -> Geometry:
+        """The grid at another place."""
+        affine = self.affine.copy()
+        affine[:3, 3] += np.asarray(shift_lps_mm, dtype=np.float64)
+        return Geometry(self.shape, affine)
+
+    def spanning(self, others: Iterable[Geometry]) -> Geometry:
+        """The grid extended by whole voxels until it holds the corners of others too.
+
+        Raises:
+            GeometryError: when they lie further apart than one patient reaches.
+        """
+        corners = np.concatenate([self.to_index(one.corners_lps_mm()) for one in (self, *others)])
+        start, stop = np.rint(corners.min(axis=0)).astype(int), np.rint(corners.max(axis=0)).astype(int) + 1
+        if ((stop - start) * self.spacing_mm > LONGEST_PATIENT_MM).any():
+            raise GeometryError(
+                f"the masks lie more than {LONGEST_PATIENT_MM / 1000:g} m apart; check that they are of one scan"
+            )
+        affine = self.affine.copy()
+        affine[:3, 3] = self.to_lps_mm(start)
+        slices, rows, columns = (stop - start).tolist()
+        return Geometry((slices, rows, columns), affine)
 
     def distance_mm(self, other: Geometry) -> float:
         """Largest distance between the same corners of two grids; infinite when the shapes differ."""

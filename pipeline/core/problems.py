@@ -255,6 +255,11 @@ _CONSENSUS = {
     "volume-difference": ("the raters' lesion volumes differ by more than the limit", PACK_FOR_LEAD),
     "low-dice": ("two raters agree less than the limit", PACK_FOR_LEAD),
     "minority-lesion": ("half of the raters or fewer marked a lesion", PACK_FOR_LEAD),
+    "lost-lesion": ("more than half of the raters marked a lesion, and the vote keeps nothing of it", PACK_FOR_LEAD),
+    "dropped-piece": ("the vote keeps a lesion and drops a piece beyond its border", PACK_FOR_LEAD),
+    "liver-hole": ("the vote leaves a hole in the liver where raters marked it", PACK_FOR_LEAD),
+    "outside-liver": ("a voted lesion touches no voted liver", PACK_FOR_LEAD),
+    "staple-unsettled": ("the mask is STAPLE's, and STAPLE did not converge", PACK_FOR_LEAD),
 }
 
 _RELEASE = {

@@ -247,6 +247,10 @@ class Layout:
         """Which vote the lead radiologist's mask is about, and who gave it."""
         return self.case(case_id) / phase / "adjudicated.json"
 
+    def final_agreement(self, case_id: str, phase: Phase) -> Path:
+        """How far each rater agrees with the mask that counts."""
+        return self.case(case_id) / phase / "final.json"
+
     def lesions(self, case_id: str, phase: Phase) -> Path:
         """Measures of each lesion of the voted mask."""
         return self.case(case_id) / phase / "lesions.json"

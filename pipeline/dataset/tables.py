@@ -15,7 +15,16 @@ from pipeline.dataset.release_inputs import Row
 TABLE_DIGITS = 4
 """Decimals of every number in a table: finer than any scanner, coarser than the last bit of two CPUs."""
 
-LESION_COLUMNS = ("patient_id", "phase", "number", "kind", "volume_ml", "max_diameter_mm", "axial_diameter_mm")
+LESION_COLUMNS = (
+    "patient_id",
+    "phase",
+    "number",
+    "kind",
+    "volume_ml",
+    "max_diameter_mm",
+    "axial_diameter_mm",
+    "short_axis_mm",
+)
 AGREEMENT_COLUMNS = ("patient_id", "phase", "structure", "raters", "dice")
 TABLE1_COLUMNS = ("characteristic", "with_lesions", "without_lesions", "all")
 STATISTICS_COLUMNS = ("figure", "unit", "category", "group", "count")

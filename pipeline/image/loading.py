@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from pipeline.core.errors import GeometryError, StorageError
 from pipeline.core.geometry import Geometry
+from pipeline.core.labels import Label, LabelScheme
 from pipeline.core.volume import LabelMap, Volume
-from pipeline.image.masks import Placement, StoredMask, place, read_mask
+from pipeline.image.masks import LabelReading, Placement, StoredMask, place, read_labels_of, read_lesion_of, read_mask
+from pipeline.image.orientation import reoriented
 
 MaskReader: TypeAlias = Callable[[Path], StoredMask]
 """What reads one mask file; a reader that also knows DICOM SEG can stand in for `read_mask`."""
+
+MaskMeaning: TypeAlias = Literal["labels", "lesion"]
+"""What the values of a mask mean: labels of the scheme, or all that is marked is lesion."""
 
 AXIAL = "SPL"
 """Orientation in which the first axis counts axial slices from the feet."""
@@ -35,6 +40,33 @@ def read_image(path: Path) -> Volume:
     return Volume(whole if np.array_equal(whole, voxels) else voxels.astype(np.float32), stored.geometry)
 
 
+def axial_grid(image: Path) -> Geometry:
+    """The grid of an image, axial slices from the feet.
+
+    Raises: as `read_image`.
+    """
+    return reoriented(read_image(image), AXIAL).geometry
+
+
+def labels_in(mask: StoredMask, scheme: LabelScheme, meaning: MaskMeaning, *, what: str) -> LabelReading:
+    """The labels of a mask as it is meant.
+
+    Raises: as `read_labels_of` and `read_lesion_of`.
+    """
+    return read_lesion_of(mask, scheme, what=what) if meaning == "lesion" else read_labels_of(mask, scheme, what=what)
+
+
+def without_lesion(masks: Mapping[str, LabelMap]) -> tuple[str, ...]:
+    """A warning for masks that hold no lesion label: nobody saw one, or a binary lesion mask was read as liver."""
+    names = [name for name, labels in masks.items() if not (labels.voxels >= Label.LESION).any()]
+    if not names:
+        return ()
+    return (
+        f"no lesion label ({Label.LESION}) in {', '.join(names)}; "
+        "if 1 means lesion in a binary mask, read it with --as lesion",
+    )
+
+
 def placed_exactly(labels: LabelMap, reference: Geometry, *, what: str) -> Placement:
     """The mask on another order or extent of the same grid; nothing is moved by less than a voxel, nothing is lost.
 
@@ -49,9 +81,9 @@ def placed_exactly(labels: LabelMap, reference: Geometry, *, what: str) -> Place
     placement = place(labels, reference, what=what)
     if placement.shift_voxels:
         shift = f"{placement.shift_voxels:.2f} voxels"
-        raise GeometryError(f"{what} is shifted by {shift} against the others; export it unresampled")
+        raise GeometryError(f"{what} is shifted by {shift} against the grid; export it unresampled")
     if placement.lost_voxels:
         raise GeometryError(
-            f"{what} has {placement.lost_voxels} labelled voxels outside the others' grid; export it on the image's own"
+            f"{what} has {placement.lost_voxels} labelled voxels outside the image; check that they are of one scan"
         )
     return placement

@@ -154,6 +154,27 @@ def read_labels_of(mask: StoredMask, scheme: LabelScheme, *, what: str) -> Label
     return _labels_by_name(layers, mask, scheme, what)
 
 
+def read_lesion_of(mask: StoredMask, scheme: LabelScheme, *, what: str) -> LabelReading:
+    """A binary mask whose marked voxels are all lesion, whatever their value or the names of its segments.
+
+    Args:
+        mask: as read.
+        scheme: the labels that may occur.
+        what: the thing in question, in words without patient data.
+
+    Raises:
+        LabelError: for fractions, for several values, or for a segment that is named liver.
+    """
+    layers = _whole_numbers(mask.layers, what)
+    values = np.unique(layers[layers != 0]).tolist()
+    if any(_label_named(segment.name, scheme) == Label.LIVER for segment in mask.segments):
+        raise LabelError(f"{what} names a segment liver; read it as labels, without --as lesion")
+    if len(values) > 1 and not mask.segments:
+        raise LabelError(f"{what} holds the values {values}, expected one beside 0; read it without --as lesion")
+    lesion = (layers != 0).any(axis=0).astype(np.uint8) * np.uint8(Label.LESION)
+    return LabelReading(LabelMap(lesion, mask.geometry), ("all that is marked taken as lesion",))
+
+
 def place(labels: LabelMap, reference: Geometry, *, what: str) -> Placement:
     """The mask on its image's grid, each voxel moved as a whole: axes permuted and flipped, extent cropped or padded.
 

@@ -12,6 +12,7 @@ from typing import TypeAlias
 import edt
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
 from scipy.spatial import KDTree
 
 from pipeline.core.geometry import Geometry
@@ -51,6 +52,28 @@ def distance_to(edge: NDArray[np.int64], shape: tuple[int, ...], geometry: Geome
     away.flat[edge] = False
     squared = edt.edtsq(away, anisotropy=geometry.spacing_mm, black_border=False, parallel=1).ravel()
     return lambda flat: np.sqrt(squared[flat])
+
+
+def widened_in_slices(mask: NDArray[np.bool_], geometry: Geometry, border_mm: float) -> NDArray[np.bool_]:
+    """The mask and all near it: within each slice what lies no further than a distance, then across as many slices.
+
+    It reaches at least to the next voxel, over edges too, and to the next slice, however large they are.
+
+    Args:
+        mask: (slices, rows, columns).
+        geometry: for the spacing.
+        border_mm: the distance.
+    """
+    slice_mm, *in_plane_mm = geometry.spacing_mm
+    widened = np.zeros_like(mask)
+    for index in np.flatnonzero(mask.any(axis=(1, 2))):
+        away_mm = edt.edt(~mask[index], anisotropy=tuple(in_plane_mm), parallel=1)
+        widened[index] = (away_mm <= border_mm * (1 + 1e-6)) | binary_dilation(mask[index], np.ones((3, 3)))
+    across = widened.copy()
+    for step in range(1, max(1, int(border_mm / slice_mm)) + 1):
+        across[step:] |= widened[:-step]
+        across[:-step] |= widened[step:]
+    return across
 
 
 def _by_nearest_neighbour(edge: NDArray[np.int64], shape: tuple[int, ...], geometry: Geometry) -> DistanceTo:

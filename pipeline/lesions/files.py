@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.labels import LabelScheme
-from pipeline.image.loading import AXIAL, MaskReader, placed_exactly, read_image
-from pipeline.image.masks import read_labels_of, read_mask
+from pipeline.image.loading import (
+    AXIAL,
+    MaskMeaning,
+    MaskReader,
+    axial_grid,
+    labels_in,
+    placed_exactly,
+    read_image,
+    without_lesion,
+)
+from pipeline.image.masks import read_mask
 from pipeline.image.orientation import reoriented
 from pipeline.lesions.appearance import appearances
 from pipeline.lesions.measure import LESION_DEFINITIONS, measure_lesions
@@ -16,15 +27,24 @@ from pipeline.lesions.regions import lesion_regions
 
 
 def lesions_files(
-    images: Sequence[Path], mask: Path, *, scheme: LabelScheme | None = None, read: MaskReader = read_mask
+    images: Sequence[Path],
+    mask: Path,
+    *,
+    image: Path | None = None,
+    meaning: MaskMeaning = "labels",
+    scheme: LabelScheme | None = None,
+    read: MaskReader = read_mask,
 ) -> dict[str, Any]:
     """Every lesion of a mask, measured, and its appearance on each image by file name.
 
-    Slices are axial and counted from the feet, whatever the orientation of the files.
+    Slices are axial and counted from the feet, whatever the orientation of the files: on the image that names the grid,
+    else on the first of the images, else on the mask.
 
     Args:
         images: of one patient, each on the mask's grid; none gives sizes alone.
         mask: liver and lesions.
+        image: names the grid.
+        meaning: what the mask's values mean.
         scheme: the labels that may occur.
         read: what reads the mask's file.
 
@@ -33,17 +53,20 @@ def lesions_files(
         GeometryError: when mask and an image lie on different grids.
         LabelError: when the mask holds other labels than the scheme's.
     """
-    stored = read_labels_of(read(mask), scheme or LabelScheme(), what=mask.name).labels
+    stored = labels_in(read(mask), scheme or LabelScheme(), meaning, what=mask.name).labels
     volumes = {path.name: reoriented(read_image(path), AXIAL) for path in images}
-    grids = [volume.geometry for volume in volumes.values()] or [reoriented(stored, AXIAL).geometry]
-    labels = placed_exactly(stored, grids[0], what=mask.name).labels
+    grids = [axial_grid(image)] if image else [volume.geometry for volume in volumes.values()]
+    labels = placed_exactly(stored, (*grids, reoriented(stored, AXIAL).geometry)[0], what=mask.name).labels
     looks = {
         name: appearances(lesion_regions(on_image), on_image, volume)
         for name, volume in volumes.items()
         for on_image in (placed_exactly(stored, volume.geometry, what=mask.name).labels,)
     }
+    measured = measure_lesions(labels)
+    if meaning == "lesion":
+        measured = tuple(replace(lesion, distance_to_surface_mm=math.nan) for lesion in measured)
     lesions = [
         lesion.to_json() | {"appearance": {name: seen[lesion.number - 1].to_json() for name, seen in looks.items()}}
-        for lesion in measure_lesions(labels)
+        for lesion in measured
     ]
-    return {"lesions": lesions, "definitions": LESION_DEFINITIONS}
+    return {"lesions": lesions, "definitions": LESION_DEFINITIONS, "warnings": without_lesion({mask.name: labels})}

@@ -13,16 +13,18 @@ from pipeline.core.volume import LabelMap, Volume
 from pipeline.image.components import bounding_box
 from pipeline.image.surface import distance_to, edge_voxels
 from pipeline.lesions.appearance import appearances
-from pipeline.lesions.diameters import max_diameter_mm
+from pipeline.lesions.diameters import max_diameter_mm, short_axis_mm
 from pipeline.lesions.records import Appearance, Lesion
 from pipeline.lesions.regions import Region, axial_axis, lesion_regions
 
 LESION_DEFINITIONS = {
     "lesion": "component connected over faces, edges or corners, numbered from the largest; ties by place",
     "max_diameter_mm": "largest distance between two voxel centres, in any direction",
-    "axial_diameter_mm": "largest distance between two voxel centres of one axial slice",
+    "axial_diameter_mm": "largest distance between two voxel centres of one axial slice: RECIST 1.1's longest diameter",
+    "short_axis_mm": "longest chord at right angles to it in the same slice, within the convex hull of voxel centres: "
+    "RECIST 1.1's short axis",
     "distance_to_surface_mm": "smallest distance from a voxel of the lesion to a voxel on the surface of liver and "
-    "lesions together; 0 where the lesion reaches it",
+    "lesions together; 0 where the lesion reaches it, undefined in masks of lesions alone",
     "slice": "index on the axis nearest to head-feet, from 0",
     "centroid_lps_mm": "mean of voxel centres; x to the left, y to posterior, z to the head",
     "intensity": "over all voxels; eroded: over voxels whose four neighbours in the slice lie inside too, to keep "
@@ -73,6 +75,7 @@ def _measured(
     indices = region.indices
     steps_mm = geometry.affine[:3, :3].T
     axial_mm, axial_slice = _largest_in_slice(indices, steps_mm, axis)
+    widest = indices[indices[:, axis] == axial_slice]
     shown = np.unique(indices[:, axis])
     x, y, z = geometry.to_lps_mm(indices.mean(axis=0)).tolist()
     start = region.box[0].start, region.box[1].start, region.box[2].start
@@ -82,6 +85,7 @@ def _measured(
         volume_ml=len(indices) * geometry.voxel_volume_ml,
         max_diameter_mm=max_diameter_mm(indices, steps_mm),
         axial_diameter_mm=axial_mm,
+        short_axis_mm=short_axis_mm(widest, steps_mm),
         axial_diameter_slice=axial_slice,
         slices=len(shown),
         first_slice=int(shown[0]),

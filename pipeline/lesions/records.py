@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -83,13 +84,15 @@ class Lesion:
         voxels: how many.
         volume_ml: millilitres (cubic centimetres).
         max_diameter_mm: largest extent in any direction, voxel centre to voxel centre.
-        axial_diameter_mm: largest extent within one axial slice.
+        axial_diameter_mm: largest extent within one axial slice: the longest diameter of RECIST 1.1.
+        short_axis_mm: largest extent at right angles to it, in the same slice.
         axial_diameter_slice: the slice it lies on.
         slices: number of axial slices that show the lesion.
         first_slice: lowest of them by index.
         last_slice: highest.
         centroid_lps_mm: mean of the voxel centres.
-        distance_to_surface_mm: from the lesion's nearest voxel to the liver's surface; 0.0 when it reaches it.
+        distance_to_surface_mm: from the lesion's nearest voxel to the liver's surface; 0.0 when it reaches it,
+            NaN where no liver was outlined.
         box: (start, shape) in voxels along the array's axes.
         appearance: on the image, None without one.
     """
@@ -99,12 +102,13 @@ class Lesion:
     volume_ml: float
     max_diameter_mm: float
     axial_diameter_mm: float
+    short_axis_mm: float
     axial_diameter_slice: int
     slices: int
     first_slice: int
     last_slice: int
     centroid_lps_mm: tuple[float, float, float]
-    distance_to_surface_mm: float
+    distance_to_surface_mm: FloatOrNaN
     box: tuple[tuple[int, int, int], tuple[int, int, int]]
     appearance: Appearance | None
 
@@ -112,6 +116,15 @@ class Lesion:
         """All measures; undefined is null."""
         appearance = self.appearance.to_json() if self.appearance else None
         return dict(finite(asdict(self) | {"appearance": appearance}))
+
+
+class Match(StrEnum):
+    """How a phase's outline was found to be that of a lesion."""
+
+    FIRST = "first"
+    OVERLAP = "overlap"
+    CENTRE = "centre"
+    UNMATCHED = "unmatched"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +135,8 @@ class Enhancement:
         lesion: number over all phases, from the largest.
         phase: which.
         number_on_phase: its number among the lesions of this phase's own mask; None when carried over.
+        matched_by: how this phase's outline was found to be the lesion's: it is the "first" one, or it was found by
+            "overlap" or "centre"; "unmatched" where the phase has no outline of it.
         outline_from: the phase its outline was drawn on; another than `phase` when carried over.
         volume_ml: of the outline.
         shift_mm: how far its centroid lies from that of the largest outline; NaN when carried over.
@@ -133,6 +148,7 @@ class Enhancement:
     lesion: int
     phase: Phase
     number_on_phase: int | None
+    matched_by: Match
     outline_from: Phase
     volume_ml: float
     shift_mm: FloatOrNaN

@@ -8,18 +8,25 @@ for that reader's outline. Nothing that was drawn is ever changed.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from pipeline.core.config import LEAD
 from pipeline.core.errors import ReviewError
 from pipeline.core.labels import LabelScheme
-from pipeline.core.records import Phase, Reason
+from pipeline.core.records import Phase
 from pipeline.core.volume import Unit
 from pipeline.review.package import PackageItem, build_package
 from pipeline.review.pages import READER_COLORS
+
+
+class Worded(Protocol):
+    """A reason to adjudicate that is put into words where it is shown."""
+
+    def sentence(self, names: Mapping[str, str]) -> str:
+        """The reason in words, with these names for the raters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +50,7 @@ class AdjudicationItem:
     image: Path
     voted: Path
     ratings: Mapping[str, Path]
-    reasons: tuple[Reason, ...] = ()
+    reasons: tuple[Worded, ...] = ()
     slices_to_look_at: tuple[int, ...] = ()
 
 
@@ -115,8 +122,7 @@ def _dealt(raters: Iterable[str], dataset: str, item_id: str) -> dict[str, str]:
 
 
 def _without_names(item: AdjudicationItem, dataset: str) -> str:
-    """The reasons as one text, with letters where they name raters."""
-    text = "; ".join(reason.message for reason in item.reasons)
-    for letter, rater in _dealt(item.ratings, dataset, item.item_id).items():
-        text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(rater)}(?![A-Za-z0-9])", f"reader {letter}", text)
+    """The reasons as one text, with letters for the raters."""
+    letters = {rater: f"reader {letter}" for letter, rater in _dealt(item.ratings, dataset, item.item_id).items()}
+    text = "; ".join(reason.sentence(letters) for reason in item.reasons)
     return text[:1].upper() + text[1:]

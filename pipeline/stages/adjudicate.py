@@ -35,7 +35,7 @@ def open_problems(volume: VolumeKey, vote: StandingVote) -> tuple[Problem, ...]:
     """What the vote of one volume leaves to settle, as problems."""
     case_id, phase = volume
     return tuple(
-        Problem(f"adjudicate-{reason.rule}", Severity.FLAG, f"{case_id} {phase}: {reason.message}", ADJUDICATION_FIX)
+        Problem(f"adjudicate-{reason.rule}", Severity.FLAG, f"{case_id} {phase}: {reason.sentence()}", ADJUDICATION_FIX)
         for reason in vote.open_reasons
     )
 

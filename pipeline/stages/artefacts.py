@@ -10,6 +10,7 @@
     AGREE       agreement.json                    how far raters agree
     VOTE        consensus.json                    what speaks for the voted mask
     MEASURE     lesions.json, enhancement.json    lesions of the mask that counts
+                final.json                        how far each rater agrees with it
     PREPARE     preparation.json                  which slices and which window a released image has
 
 Each says which version of its format it has; see `core.artefacts`.
@@ -23,7 +24,7 @@ from typing import TypeAlias
 
 from pydantic import JsonValue
 
-from pipeline.agreement.records import Agreement, Explanation
+from pipeline.agreement.records import Agreement, Explanation, FinalScores
 from pipeline.cohort.inclusion import FlowStep
 from pipeline.core.artefacts import Artefact
 from pipeline.core.config import WindowConfig
@@ -204,17 +205,29 @@ class LeadDecision(Artefact):
 class RatedAgreement(Artefact):
     """`agreement.json`: how far the raters of one volume agree."""
 
+    format_version = 2
+
     agreement: Agreement
 
 
 class VotedMask(Artefact):
     """`consensus.json`: what speaks for the voted mask of one volume."""
 
+    format_version = 2
+
     explanation: Explanation
+
+
+class FinalAgreement(Artefact):
+    """`final.json`: how far each rater of one volume agrees with the mask that counts."""
+
+    scores: tuple[FinalScores, ...]
 
 
 class MeasuredLesions(Artefact):
     """`lesions.json`: every lesion of one volume's mask that counts, largest first."""
+
+    format_version = 2
 
     case_id: str
     phase: Phase
@@ -223,6 +236,8 @@ class MeasuredLesions(Artefact):
 
 class MeasuredEnhancement(Artefact):
     """`enhancement.json`: every lesion of a case on every phase."""
+
+    format_version = 2
 
     rows: tuple[Enhancement, ...]
 

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from pipeline.agreement.records import Agreement, Explanation
+from pipeline.agreement.reasons import Doubt
+from pipeline.agreement.records import Agreement, Explanation, FinalScores
 from pipeline.core.errors import ConfigError
 from pipeline.core.files import identity_of
-from pipeline.core.records import Phase, Reason
+from pipeline.core.records import Phase
 from pipeline.lesions.records import Enhancement, Lesion
 from pipeline.stages.artefacts import (
     CoarseLabel,
     ConvertedVolume,
+    FinalAgreement,
     LeadDecision,
     MeasuredEnhancement,
     MeasuredLesions,
@@ -43,7 +45,7 @@ class StandingVote:
     mask: Path
 
     @property
-    def open_reasons(self) -> tuple[Reason, ...]:
+    def open_reasons(self) -> tuple[Doubt, ...]:
         """What only the lead radiologist can settle; empty once that is done, or need not be."""
         return () if self.decision else self.explanation.needs_adjudication
 
@@ -64,6 +66,7 @@ class SettledVolume:
     converted: ConvertedVolume
     coarse: CoarseLabel
     agreement: Agreement
+    against_final: tuple[FinalScores, ...]
     vote: StandingVote
     lesions: tuple[Lesion, ...]
     prepared: PreparedVolume
@@ -154,6 +157,7 @@ def _settled_volume(ws: Workspace, case_id: str, phase: Phase) -> SettledVolume:
         converted=ConvertedVolume.load(layout.header(case_id, phase)),
         coarse=CoarseLabel.load(layout.coarse_provenance(case_id, phase)),
         agreement=RatedAgreement.load(layout.agreement(case_id, phase)).agreement,
+        against_final=FinalAgreement.load(layout.final_agreement(case_id, phase)).scores,
         vote=require_vote(ws, case_id, phase),
         lesions=MeasuredLesions.load(layout.lesions(case_id, phase)).lesions,
         prepared=PreparedVolume.load(layout.preparation(case_id, phase)),

@@ -71,7 +71,7 @@ def _inputs_of(ws: Workspace, cases: Sequence[SettledCase], version: str) -> Rel
 
     settled = [case.case_id for case in cases]
     volumes = [volume for case in cases for volume in case.volumes]
-    rated = [rated_volume(volume.converted, volume.agreement) for volume in volumes]
+    rated = [rated_volume(volume.converted, volume.agreement, volume.against_final) for volume in volumes]
     tables = agreement_tables(ws, rated, ((volume.case_id, volume.phase) for volume in volumes))
     return ReleaseInputs(
         version=version,

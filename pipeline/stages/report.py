@@ -6,15 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from pipeline.agreement.records import Agreement
+from pipeline.agreement.records import Agreement, FinalScores
 from pipeline.cohort.inclusion import FlowStep
 from pipeline.core.files import digest, read_csv, write_text
 from pipeline.core.labels import Structure
 from pipeline.core.receipts import read_receipt
-from pipeline.core.records import Patient, Problem, Severity
+from pipeline.core.records import Patient, Phase, Problem, Severity
 from pipeline.core.volume import LabelMap, Volume
 from pipeline.stages.adjudicate import open_problems, open_votes
-from pipeline.stages.artefacts import ConsortFlow, ConvertedVolume, RatedAgreement
+from pipeline.stages.artefacts import ConsortFlow, ConvertedVolume, FinalAgreement, RatedAgreement
 from pipeline.stages.case import SettledCase, StandingVote, read_vote, screened_cases
 from pipeline.stages.tables import agreement_tables, rated_volume
 from pipeline.stages.way import DATASET_STAGES, HANDOUT_STAGES, TO_SETTLE
@@ -107,11 +107,19 @@ def _tables(ws: Workspace) -> dict[str, Any]:
     ]
     found = [
         rated_volume(
-            ConvertedVolume.load(layout.header(*volume)), RatedAgreement.load(layout.agreement(*volume)).agreement
+            ConvertedVolume.load(layout.header(*volume)),
+            RatedAgreement.load(layout.agreement(*volume)).agreement,
+            _against_final(ws, *volume),
         )
         for volume in rated
     ]
     return agreement_tables(ws, found, rated)
+
+
+def _against_final(ws: Workspace, case_id: str, phase: Phase) -> tuple[FinalScores, ...]:
+    """Each rater against the mask that counts; nothing before it was measured."""
+    path = ws.layout.final_agreement(case_id, phase)
+    return FinalAgreement.load(path).scores if path.is_file() else ()
 
 
 def _volumes_so_far(ws: Workspace) -> Iterator[QcVolume]:

@@ -9,6 +9,7 @@ from pipeline.core.records import Phase, Problem, Severity
 from pipeline.core.volume import LabelMap, Volume
 from pipeline.core.words import counted
 from pipeline.stages.artefacts import (
+    FinalAgreement,
     MeasuredEnhancement,
     MeasuredLesions,
     PreparedVolume,
@@ -89,17 +90,25 @@ def settled_volume(ws: Workspace, case_id: str, phase: Phase) -> tuple[LabelMap,
     return read_labels(require_vote(ws, case_id, phase).mask), image
 
 
+def _measure_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
+    return _ratings_inputs(ws, case_id) | _consensus_inputs(ws, case_id)
+
+
 def _measure(ws: Workspace, case_id: str | None) -> Work:
+    from pipeline.agreement.agree import against_final
     from pipeline.lesions.enhancement import PhaseReading, enhancement
     from pipeline.lesions.measure import measure_lesions
 
-    case_id, case = screened(ws, case_id)
-    readings = {phase: PhaseReading(*settled_volume(ws, case_id, phase)) for phase in case.series}
+    case_id, files_by_phase = _rating_files(ws, case_id)
+    readings = {phase: PhaseReading(*settled_volume(ws, case_id, phase)) for phase in files_by_phase}
     for phase, reading in readings.items():
+        scores = against_final(_ratings(files_by_phase[phase]), reading.labels)
+        FinalAgreement(scores=scores).save(ws.layout.final_agreement(case_id, phase))
         lesions = measure_lesions(reading.labels, reading.image)
         MeasuredLesions(case_id=case_id, phase=phase, lesions=lesions).save(ws.layout.lesions(case_id, phase))
     MeasuredEnhancement(rows=enhancement(readings)).save(ws.layout.enhancement(case_id))
-    return Work((*(ws.layout.lesions(case_id, phase) for phase in readings), ws.layout.enhancement(case_id)))
+    of_volumes = (ws.layout.lesions, ws.layout.final_agreement)
+    return Work((*(path(case_id, phase) for phase in readings for path in of_volumes), ws.layout.enhancement(case_id)))
 
 
 def _prepare(ws: Workspace, case_id: str | None) -> Work:
@@ -155,7 +164,7 @@ VOTE = Stage(
 MEASURE = Stage(
     name="measure",
     sections=lambda config: (),
-    inputs=_consensus_inputs,
+    inputs=_measure_inputs,
     work=_measure,
 )
 

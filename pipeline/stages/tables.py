@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from pipeline.agreement.records import Agreement
+from pipeline.agreement.records import Agreement, FinalScores
 from pipeline.agreement.summary import RatedVolume
 from pipeline.core.records import Phase
 from pipeline.stages.artefacts import ConvertedVolume, VolumeKey
@@ -13,13 +13,15 @@ from pipeline.stages.pack import assigned_raters
 from pipeline.workspace import Workspace
 
 
-def rated_volume(converted: ConvertedVolume, agreement: Agreement) -> RatedVolume:
+def rated_volume(
+    converted: ConvertedVolume, agreement: Agreement, against_final: tuple[FinalScores, ...] = ()
+) -> RatedVolume:
     """A volume's agreement with what tables group it by: vendor and slice thickness, besides the phase."""
     groups = {
         "vendor": converted.text("Manufacturer") or "unknown",
         "slice thickness": f"{converted.text('SliceThickness') or 'unknown'} mm",
     }
-    return RatedVolume(converted.case_id, str(converted.phase), agreement, groups)
+    return RatedVolume(converted.case_id, str(converted.phase), agreement, groups, against_final)
 
 
 def agreement_tables(ws: Workspace, rated: Sequence[RatedVolume], volumes: Iterable[VolumeKey]) -> dict[str, Any]:

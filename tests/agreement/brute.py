@@ -53,12 +53,22 @@ def dice(mask_a, mask_b):
     return 2 * len(a & b) / (len(a) + len(b)) if a or b else math.nan
 
 
-def nested_vote(labels):
+def nested_vote(labels, ties="down"):
     """One voxel's label by the rule in words: liver if most say liver or lesion, lesion if most say lesion."""
-    raters = len(labels)
-    if sum(label >= 1 for label in labels) * 2 <= raters:
-        return 0
-    return 2 if sum(label == 2 for label in labels) * 2 > raters else 1
+    for_liver, for_lesion = (2 * sum(label >= level for label in labels) for level in (1, 2))
+    without, granted = ((for_liver > n) + (for_lesion > n) for n in (len(labels), len(labels) - 1))
+    return settled(without, granted, ties)
+
+
+def plurality_vote(labels, ties="down"):
+    """One voxel's most frequent label."""
+    most = max(labels.count(label) for label in labels)
+    winners = sorted(label for label in set(labels) if labels.count(label) == most)
+    return settled(winners[0], winners[-1], ties)
+
+
+def settled(lower, upper, ties):
+    return lower if lower == upper or ties == "down" else upper if ties == "up" else 255
 
 
 def touching(a, b):
@@ -82,3 +92,39 @@ def components(mask):
             left -= near
         found.append(group)
     return found
+
+
+def near(voxel, kept, spacing_mm, border_mm=2.0):
+    """Whether what is kept lies within the border: in the slice in mm or next to it, across by slices, one at least."""
+    slices = max(1, math.floor(border_mm / spacing_mm[0]))
+    return any(
+        abs(z - voxel[0]) <= slices
+        and (
+            math.hypot((y - voxel[1]) * spacing_mm[1], (x - voxel[2]) * spacing_mm[2]) <= border_mm + 1e-9
+            or max(abs(y - voxel[1]), abs(x - voxel[2])) <= 1
+        )
+        for z, y, x in kept
+    )
+
+
+def losses(masks, kept, spacing_mm, limit_mm3):
+    """What is lost of lesions: minority and lost ones as (rule, voxels), and dropped pieces."""
+    kept = {tuple(voxel) for voxel in np.argwhere(kept).tolist()}
+    found = []
+    for lesion in components(np.any(masks, axis=0)):
+        seen = sum(any(mask[voxel] for voxel in lesion) for mask in masks)
+        if 2 * seen <= len(masks):
+            found.append(("minority-lesion", len(lesion)))
+        elif not lesion & kept:
+            found.append(("lost-lesion", len(lesion)))
+        if not lesion & kept:
+            continue
+        own = {voxel for mask in masks for part in components(mask) if not part & kept for voxel in part & lesion}
+        far = {voxel for voxel in lesion if not near(voxel, kept, spacing_mm)}
+        piece_mask = np.zeros(masks[0].shape, bool)
+        for voxel in own | far:
+            piece_mask[voxel] = True
+        voxel_mm3 = math.prod(spacing_mm)
+        pieces = [part for part in components(piece_mask) if part & own or len(part) * voxel_mm3 >= limit_mm3 - 1e-9]
+        found += [("dropped-piece", len(piece)) for piece in pieces]
+    return sorted(found)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -14,7 +15,7 @@ from pipeline.core.config import AdjudicateConfig, ConsensusConfig
 from pipeline.core.geometry import Geometry
 from pipeline.core.labels import Structure
 from pipeline.core.volume import LabelMap
-from tests.agreement.brute import nested_vote
+from tests.agreement.brute import nested_vote, plurality_vote
 
 GRID = Geometry.from_axes((4, 8, 8), spacing_mm=(5, 1, 1))
 LENIENT = AdjudicateConfig(min_dice=0, max_tie_fraction=1, max_volume_difference_ml=1000)
@@ -40,6 +41,18 @@ def test_the_vote_is_the_rule_in_words_at_every_voxel(masks):
     assert found.labels.voxels.ravel().tolist() == [nested_vote(labels) for labels in flat]
 
 
+@pytest.mark.parametrize("ties", ["down", "up", "undecided"])
+@pytest.mark.parametrize("raters", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize(("method", "rule"), [("nested-majority", nested_vote), ("plurality", plurality_vote)])
+def test_every_pattern_of_labels_is_voted_as_the_rule_says(method, rule, raters, ties):
+    patterns = list(itertools.product((0, 1, 2), repeat=raters))
+    columns = np.array(patterns, np.uint8).reshape(-1, 1, 1, raters)
+    grid = Geometry.from_axes(columns.shape[:3], spacing_mm=(5, 1, 1))
+    ratings = {f"R{rater}": LabelMap(columns[..., rater], grid) for rater in range(raters)}
+    found = vote(ratings, ConsensusConfig(method=method, ties=ties))
+    assert found.labels.voxels.ravel().tolist() == [rule(pattern, ties) for pattern in patterns]
+
+
 def test_maps_of_ties_votes_and_entropy_lie_on_the_masks_grid():
     a, b = liver_with_lesion(), liver_with_lesion((1, 3, 3))
     found = vote(named([a, a, b, b]), ConsensusConfig(ties="undecided"))
@@ -61,9 +74,10 @@ def test_a_lesion_that_a_minority_saw_is_listed_though_the_vote_drops_it():
     found = vote(named([seen, missed, missed]), ConsensusConfig(adjudicate=LENIENT))
     assert not (found.labels.voxels == 2).any()
     assert [reason.rule for reason in found.needs_adjudication] == ["minority-lesion"]
-    assert found.needs_adjudication[0].message == "1 of 3 raters marked lesion 1 of 0.01 ml on slice 2"
+    sentence = "lesion 1: 1 of 3 raters marked 0.01 ml on slice 2; the vote keeps nothing of it"
+    assert found.needs_adjudication[0].sentence() == sentence
     lesion = found.explanation().to_json()["lesions"][0]
-    assert (lesion["pattern"], lesion["majority_ml"], lesion["union_ml"]) == ("100", 0.0, pytest.approx(0.01))
+    assert (lesion["pattern"], lesion["kept_ml"], lesion["union_ml"]) == ("100", 0.0, pytest.approx(0.01))
 
 
 def test_two_raters_who_differ_are_no_consensus_but_a_joint_review():
@@ -72,7 +86,7 @@ def test_two_raters_who_differ_are_no_consensus_but_a_joint_review():
     )
     assert "joint review" in found.kind
     assert not (found.labels.voxels == 2).any()
-    assert "differ in 2 voxels" in found.needs_adjudication[0].message
+    assert "differ in 2 voxels" in found.needs_adjudication[0].sentence()
     assert found.explanation().to_json()["differing_slices"] == [
         {"structure": "lesion", "slice": 1, "disagreeing_voxels": 2, "union_voxels": 2}
     ]
@@ -130,14 +144,14 @@ def test_one_rater_gives_his_own_mask():
     assert found.needs_adjudication == ()
 
 
-@pytest.mark.parametrize("method", ["nested-majority", "plurality", "staple"])
+@pytest.mark.parametrize("method", ["nested-majority", "instance-majority", "plurality", "staple"])
 def test_every_method_keeps_what_all_raters_agree_on(method):
     mask = liver_with_lesion((1, slice(2, 5), slice(2, 5)))
     found = vote(named([mask] * 3), ConsensusConfig(method=method))
     assert np.array_equal(found.labels.voxels, mask)
 
 
-@pytest.mark.parametrize("method", ["nested-majority", "plurality", "staple"])
+@pytest.mark.parametrize("method", ["nested-majority", "instance-majority", "plurality", "staple"])
 def test_masks_without_any_mark_give_an_empty_mask(method):
     found = vote(named(np.zeros((3, *GRID.shape), np.uint8)), ConsensusConfig(method=method))
     assert not found.labels.voxels.any()

@@ -55,14 +55,19 @@ def test_lesions_drawn_alike_are_neither_merged_nor_split():
 def test_what_the_majority_keeps_of_a_lesion_is_told():
     wide, narrow = lesions_at(np.s_[1, 1, 1:5]), lesions_at(np.s_[1, 1, 1:3])
     (lesion,) = joint_lesions(maps_of(wide, narrow, narrow))
-    assert (lesion.union_ml, lesion.majority_ml) == (pytest.approx(0.02), pytest.approx(0.01))
+    assert (lesion.union_ml, lesion.kept_ml) == (pytest.approx(0.02), pytest.approx(0.01))
     assert (lesion.first_slice, lesion.last_slice) == (1, 1)
     assert lesion.centroid_lps_mm == pytest.approx((2.5, 1.0, 5.0))
 
 
+def test_what_another_rule_keeps_is_what_is_kept():
+    (lesion,) = joint_lesions(maps_of(lesions_at(A), lesions_at()), np.array([False, False, True]))
+    assert lesion.kept_ml == lesion.union_ml
+
+
 def test_half_of_the_raters_are_no_majority():
     (lesion,) = joint_lesions(maps_of(lesions_at(A), lesions_at()))
-    assert (lesion.union_ml, lesion.majority_ml) == (pytest.approx(0.045), 0.0)
+    assert (lesion.union_ml, lesion.kept_ml) == (pytest.approx(0.045), 0.0)
 
 
 def test_detection_counts_what_touches_and_what_matches_well():
@@ -71,6 +76,30 @@ def test_detection_counts_what_touches_and_what_matches_well():
     assert (found.lesions_a, found.lesions_b, found.touching, found.well_matched) == (2, 2, 2, 1)
     assert (found.f1, found.f1_iou50) == (1.0, 0.5)
     assert found.matched_dice == pytest.approx((2 * 3 / 18 + 1) / 2)
+
+
+def bars(*spans):
+    voxels = np.ones((1, 1, 90), np.uint8)
+    for start, stop in spans:
+        voxels[0, 0, start:stop] = 2
+    return LabelMap(voxels, Geometry.from_axes(voxels.shape, spacing_mm=(1, 1, 1)))
+
+
+def detection_of(a, b):
+    (found,) = detections(lesion_maps(join({"R1": a, "R2": b}), (2,)))
+    return found
+
+
+@pytest.mark.parametrize(("stop", "well_matched"), [(13, 1), (14, 0), (15, 0)])
+def test_a_pair_counts_above_an_iou_of_one_half_not_at_it(stop, well_matched):
+    """7 of 13, 7 of 14 and 7 of 15 voxels in common."""
+    assert detection_of(bars((0, 7)), bars((0, stop))).well_matched == well_matched
+
+
+def test_poorer_pairs_that_add_up_to_more_do_not_hide_a_good_one():
+    """41 of 79 voxels are common to the second bars; matched crosswise, 18 of 60 and 18 of 60 sum to more."""
+    found = detection_of(bars((0, 60), (61, 79)), bars((0, 18), (19, 79)))
+    assert (found.touching, found.well_matched, found.f1_iou50) == (2, 1, 0.5)
 
 
 def test_two_raters_without_lesions_have_an_undefined_f1():
@@ -123,6 +152,7 @@ def test_the_matching_is_the_best_there_is(a, b):
     assert iou[chosen].sum() == pytest.approx(best_matching_by_trying(groups_a, groups_b))
     (found,) = detections(maps)
     assert (found.lesions_a, found.lesions_b, found.touching) == (len(groups_a), len(groups_b), len(chosen))
+    assert found.well_matched == sum(2 * len(x & y) > len(x | y) for x in groups_a for y in groups_b)
 
 
 def test_thousands_of_specks_are_matched_in_a_moment():

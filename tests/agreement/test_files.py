@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pipeline.agreement.files import agree_files, consensus_files, load_ratings, rater_names
 from pipeline.core.config import ConsensusConfig
@@ -73,6 +75,52 @@ def test_a_mask_that_slicer_cropped_is_filled_up(tmp_path):
     assert found.repairs["cropped"] == ("filled up to the image's extent",)
 
 
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["SPL", "LPS", "IAR"]))
+def test_masks_cropped_to_their_own_boxes_meet_on_the_box_of_all(tmp_path, seed, orientation):
+    rng = np.random.default_rng(seed)
+    grid, paths, boxes = some_mask().geometry, [], []
+    whole = {}
+    for name in ("a", "b", "c"):
+        start = rng.integers(0, np.array(grid.shape))
+        stop = rng.integers(start + 1, np.array(grid.shape) + 1)
+        voxels = np.zeros(grid.shape, np.uint8)
+        box = tuple(slice(*ends) for ends in zip(start, stop, strict=True))
+        voxels[box] = rng.integers(1, 3, voxels[box].shape)
+        whole[name] = voxels
+        boxes.append((start, stop))
+        paths.append(tmp_path / f"{name}.nrrd")
+        cropped = LabelMap(voxels[box].copy(), grid.cropped(tuple(start), tuple(stop - start)))
+        write_with_itk(paths[-1], reoriented(cropped, orientation if name == "b" else "SPL"))
+    found = load_ratings(paths)
+    low, high = np.min([box[0] for box in boxes], axis=0), np.max([box[1] for box in boxes], axis=0)
+    extent = tuple(slice(*ends) for ends in zip(low, high, strict=True))
+    for name, labels in found.ratings.items():
+        assert labels.geometry.same_space(grid.cropped(tuple(low), tuple(high - low)))
+        assert np.array_equal(labels.voxels, whole[name][extent])
+
+
+def test_the_empty_voxel_that_slicer_saves_of_nothing_is_a_rater_who_saw_nothing(tmp_path):
+    labels = some_mask()
+    write_nifti(tmp_path / "R1.nii.gz", labels)
+    nothing = Geometry.from_axes((1, 1, 1), spacing_mm=(1, 1, 1))
+    write_nifti(tmp_path / "R2.nii.gz", LabelMap(np.zeros((1, 1, 1), np.uint8), nothing))
+    found = load_ratings([tmp_path / "R1.nii.gz", tmp_path / "R2.nii.gz"])
+    assert not found.ratings["R2"].voxels.any()
+    assert found.ratings["R2"].geometry.same_space(labels.geometry)
+    assert len(found.warnings) == 1
+
+
+def test_masks_of_different_patients_do_not_fill_the_memory(tmp_path):
+    labels = some_mask()
+    affine = labels.geometry.affine.copy()
+    affine[:3, 3] += labels.geometry.affine[:3, 0] * 1000
+    write_nifti(tmp_path / "a.nii.gz", labels)
+    write_nifti(tmp_path / "far.nii.gz", LabelMap(labels.voxels, Geometry(labels.geometry.shape, affine)))
+    with pytest.raises(GeometryError, match="more than 3 m apart"):
+        agree_files([tmp_path / "a.nii.gz", tmp_path / "far.nii.gz"])
+
+
 def test_another_grid_is_refused_with_the_reason(tmp_path):
     labels = some_mask()
     affine = labels.geometry.affine.copy()
@@ -108,7 +156,7 @@ def test_names_come_from_files_else_from_folders_else_from_numbers(tmp_path):
     assert rater_names(same) == ["mask-1", "mask-2"]
 
 
-@pytest.mark.parametrize("method", ["nested-majority", "plurality", "staple"])
+@pytest.mark.parametrize("method", ["nested-majority", "instance-majority", "plurality", "staple"])
 def test_consensus_writes_mask_ties_entropy_and_explanation_beside_it(tmp_path, method):
     paths = [tmp_path / f"R{n}.nii.gz" for n in range(4)]
     for seed, path in enumerate(paths):

@@ -3,12 +3,13 @@ from __future__ import annotations
 import json
 import math
 import statistics
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline.agreement.agree import agree
+from pipeline.agreement.agree import against_final, agree
 from pipeline.agreement.summary import RatedVolume, bootstrap_interval, summarise
 from pipeline.agreement.tables import (
     dataset_tables,
@@ -138,6 +139,28 @@ def test_limt_table_is_before_and_after_in_percent_with_the_fair_figure():
     assert row["before"] == pytest.approx(100 * (8 / 10 + 8 / 9 + 10 / 11) / 3)
     assert row["after"] == pytest.approx(100 * (8 / 9 + 10 / 11 + 1) / 3)
     assert row["after_fair"] == pytest.approx(100 * (8 / 9 + 8 / 10 + 8 / 9) / 3)
+    assert row["after_final"] is None
+
+
+def test_after_consensus_is_against_the_mask_that_counts_beside_the_vote():
+    """Raters of 4, 6 and 5 columns; their vote has 5, the lead made it 6."""
+    ratings = {"R1": mask_of(4), "R2": mask_of(6), "R3": mask_of(5)}
+    settled = [replace(VOLUMES[1], against_final=against_final(ratings, mask_of(columns))) for columns in (5, 6)]
+    voted, adjudicated = (
+        next(row for row in limt_table(summarise([volume])) if (row["group"], row["structure"]) == ("all", "lesion"))
+        for volume in settled
+    )
+    assert voted["after_final"] == pytest.approx(voted["after"])
+    assert adjudicated["after"] == pytest.approx(voted["after"])
+    assert adjudicated["after_final"] == pytest.approx(100 * (8 / 10 + 1 + 10 / 11) / 3)
+
+
+def test_nothing_marked_agrees_with_nothing_left():
+    scores = against_final({"R1": mask_of(0), "R2": mask_of(2)}, mask_of(0))
+    dice = {(score.rater, score.structure): score.dice_with_final for score in scores}
+    assert math.isnan(dice["R1", "lesion"])
+    assert (dice["R2", "lesion"], dice["R1", "whole_liver"], dice["R2", "whole_liver"]) == (0, 1, 1)
+    assert len(dice) == 6
 
 
 def test_rater_table_shows_who_draws_too_much():
@@ -153,6 +176,55 @@ def test_pair_table_holds_bland_altman_and_icc_of_volumes():
     assert row["bias_ml"] == pytest.approx(np.mean([0, -40, -40, 0]))
     assert row["icc_2_1"] < 1
     json.dumps(pair_table(VOLUMES), allow_nan=False)
+
+
+def cohort(*, normals):
+    """100 patients whose lesion two raters outline in 1 to 9 columns of 20 ml, and normals in whom neither sees one."""
+    rng = np.random.default_rng(3)
+    first = rng.integers(1, 7, 100)
+    second = first + rng.integers(0, 4, 100)
+    columns = [*zip(first.tolist(), second.tolist(), strict=True), *[(0, 0)] * normals]
+    volumes = [RatedVolume(f"P{n:04d}", "C1", striped(*pair)) for n, pair in enumerate(columns)]
+    return volumes, 20.0 * np.array(columns)
+
+
+def icc_by_sums(volumes_ml):
+    """ICC(2,1) spelled out from sums of squares (Shrout & Fleiss 1979)."""
+    n, k = volumes_ml.shape
+    mean = volumes_ml.sum() / (n * k)
+    rows = k * sum((row.sum() / k - mean) ** 2 for row in volumes_ml)
+    columns = n * sum((column.sum() / n - mean) ** 2 for column in volumes_ml.T)
+    rest = sum((value - mean) ** 2 for value in volumes_ml.ravel()) - rows - columns
+    of_rows, of_columns, error = rows / (n - 1), columns / (k - 1), rest / ((n - 1) * (k - 1))
+    return (of_rows - error) / (of_rows + (k - 1) * error + k * (of_columns - error) / n)
+
+
+def test_volumes_without_a_lesion_raise_the_icc_and_are_counted_apart():
+    volumes, volumes_ml = cohort(normals=50)
+    (row,) = [row for row in pair_table(volumes) if row["structure"] == "lesion"]
+    (group,) = [row for row in group_table(volumes) if row["structure"] == "lesion"]
+    differences = (volumes_ml[:, 0] - volumes_ml[:, 1])[:100]
+    assert (row["volumes"], row["marked_volumes"]) == (group["volumes"], group["marked_volumes"]) == (150, 100)
+    for found in (row, group):
+        assert found["icc_2_1"] == pytest.approx(icc_by_sums(volumes_ml))
+        assert found["marked_icc_2_1"] == pytest.approx(icc_by_sums(volumes_ml[:100]))
+    assert row["icc_2_1"] > row["marked_icc_2_1"] + 0.1
+    assert row["marked_bias_ml"] == pytest.approx(statistics.mean(differences))
+    spread = 1.96 * statistics.stdev(differences)
+    assert row["marked_bias_low_ml"] == pytest.approx(statistics.mean(differences) - spread)
+    assert row["bias_ml"] == pytest.approx(statistics.mean(differences) * 100 / 150)
+
+
+def test_a_cohort_without_normals_has_one_icc():
+    (row,) = [row for row in pair_table(cohort(normals=0)[0]) if row["structure"] == "lesion"]
+    assert row["icc_2_1"] == row["marked_icc_2_1"]
+    (rater, _) = [row for row in rater_table(cohort(normals=7)[0]) if row["structure"] == "lesion"]
+    assert (rater["volumes"], rater["marked_volumes"]) == (107, 100)
+
+
+def test_raters_who_never_saw_a_lesion_have_no_icc_of_marked_volumes():
+    (row,) = [row for row in pair_table([RatedVolume("P1", "C1", striped(0, 0))] * 3) if row["structure"] == "lesion"]
+    assert (row["marked_volumes"], row["marked_icc_2_1"], row["marked_bias_ml"]) == (0, None, None)
 
 
 def test_icc_is_given_for_each_group_of_raters_who_read_the_same_volumes():
@@ -200,5 +272,6 @@ def test_tables_for_a_page_are_short_texts_under_headings():
         "before": "93.3",
         "after": "96.63",
         "after_fair": "92.96",
+        "after_final": "-",
     }
     assert page_tables(dataset_tables([])) == {heading: [] for heading in page}

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from pipeline.cli.agreement import agree, consensus, lesions
-from pipeline.core.errors import ConfigError, GeometryError
+from pipeline.core.errors import ConfigError, GeometryError, LabelError
 from pipeline.core.geometry import Geometry
 from pipeline.core.volume import LabelMap, Volume
 from pipeline.image.nifti import read_labels, write_nifti
@@ -72,9 +73,81 @@ def test_lesions_are_measured_on_each_image(masks, tmp_path):
     assert content["lesions"][0]["appearance"]["C1.nii.gz"]["level"] == 60
 
 
-def test_a_mask_without_lesion_says_so(tmp_path):
+def test_a_mask_without_lesion_is_never_passed_over_in_silence(tmp_path, masks):
     write_nifti(tmp_path / "mask.nii.gz", LabelMap(np.ones(GRID.shape, np.uint8), GRID))
-    assert run(lesions, tmp_path / "mask.nii.gz").output == "no lesion found\n"
+    warning = "Warning: no lesion label (2) in mask{}; if 1 means lesion in a binary mask, read it with --as lesion\n"
+    alone = run(lesions, tmp_path / "mask.nii.gz")
+    assert (alone.stdout, alone.stderr) == ("no lesion found\n", warning.format(".nii.gz"))
+    assert run(agree, *masks, tmp_path / "mask.nii.gz").stderr == warning.format("")
+    assert run(consensus, *masks, tmp_path / "mask.nii.gz", "-o", tmp_path / "o.nii.gz").stderr == warning.format("")
+    assert run(agree, *masks).stderr == ""
+    content = json.loads(run(lesions, tmp_path / "mask.nii.gz", "--json").output)
+    assert warning == f"Warning: {content['warnings'][0]}\n".replace("mask.nii.gz", "mask{}")
+
+
+@pytest.fixture
+def binary(masks, tmp_path):
+    """The lesions of the three raters as masks of 0 and 1, of 0 and 255, and of 0 and 2."""
+    paths = []
+    for path, value in zip(masks, (1, 255, 2), strict=True):
+        paths.append(tmp_path / f"{path[-9:-7]}_lesion.nii.gz")
+        write_nifti(paths[-1], LabelMap(np.where(read_labels(Path(path)).voxels == 2, value, 0).astype(np.uint8), GRID))
+    return paths
+
+
+def test_binary_masks_read_as_lesion_give_the_numbers_of_labelled_ones(masks, binary, tmp_path):
+    labelled, found = (
+        json.loads(run(agree, *paths, "--json", *more).output)
+        for paths, more in ((masks, ()), (binary, ("--as", "lesion")))
+    )
+    lesion = [pair for pair in labelled["pairs"] if pair["structure"] == "lesion"]
+    assert [{**pair, "raters": 0} for pair in found["pairs"]] == [{**pair, "raters": 0} for pair in lesion]
+    assert found["warnings"] == []
+    voted = run(consensus, *binary, "--as", "lesion", "-o", tmp_path / "vote.nii.gz")
+    assert voted.exit_code == 0
+    assert np.unique(read_labels(tmp_path / "vote.nii.gz").voxels).tolist() == [0, 2]
+    (own,) = json.loads(run(lesions, binary[0], "--as", "lesion", "--json").output)["lesions"]
+    (other,) = json.loads(run(lesions, masks[0], "--json").output)["lesions"]
+    assert own == other | {"distance_to_surface_mm": None}
+
+
+def test_a_mask_of_liver_and_lesion_is_no_binary_mask(masks):
+    with pytest.raises(LabelError, match=r"holds the values \[1, 2\], expected one beside 0"):
+        run(agree, *masks, "--as", "lesion")
+
+
+def test_the_image_names_the_grid_and_its_slices_are_counted(masks, tmp_path):
+    """The masks cropped to slices 3 and 4, on the image of six."""
+    cropped = []
+    for path in masks:
+        labels = read_labels(Path(path))
+        cropped.append(tmp_path / f"{path[-9:-7]}_cropped.nii.gz")
+        write_nifti(cropped[-1], LabelMap(labels.voxels[2:4], GRID.cropped((2, 0, 0), (2, *GRID.shape[1:]))))
+    write_nifti(tmp_path / "ct.nii.gz", Volume(np.full(GRID.shape, 60, np.int16), GRID))
+    image = ("--image", tmp_path / "ct.nii.gz")
+    assert "slices 1-2" in run(agree, *cropped).output
+    assert "slices 3-4" in run(agree, *cropped, *image).output
+    assert "3-4" in run(lesions, cropped[0], *image).output
+    run(consensus, *cropped, *image, "-o", tmp_path / "vote.nii.gz")
+    assert read_labels(tmp_path / "vote.nii.gz").geometry.same_space(GRID)
+    small = Volume(np.zeros((1, *GRID.shape[1:]), np.int16), GRID.cropped((2, 0, 0), (1, *GRID.shape[1:])))
+    write_nifti(tmp_path / "small.nii.gz", small)
+    with pytest.raises(GeometryError, match="labelled voxels outside the image"):
+        run(agree, *cropped, "--image", tmp_path / "small.nii.gz")
+
+
+@pytest.mark.parametrize(("tie", "kept_ml"), [("down", 0.0), ("adjudicator", 0.0), ("undecided", 0.0), ("up", 0.0896)])
+def test_what_the_vote_keeps_follows_the_tie_policy(masks, tmp_path, tie, kept_ml):
+    """Two of four marked 2 x 4 x 4 voxels of 2.8 mm3."""
+    empty = tmp_path / "none.nii.gz"
+    write_nifti(empty, LabelMap(np.ones(GRID.shape, np.uint8), GRID))
+    (tmp_path / "more").mkdir()
+    twin = tmp_path / "more" / "none2.nii.gz"
+    twin.write_bytes(empty.read_bytes())
+    out = tmp_path / "vote.nii.gz"
+    (lesion,) = json.loads(run(consensus, *masks[:2], empty, twin, "-o", out, "--tie", tie, "--json").output)["lesions"]
+    assert lesion["kept_ml"] == pytest.approx(kept_ml)
+    assert (read_labels(out).voxels == 2).sum() * 0.0028 == pytest.approx(kept_ml)
 
 
 def test_different_grids_and_missing_configuration_stop_with_their_reason(masks, tmp_path):

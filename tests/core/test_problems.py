@@ -83,10 +83,12 @@ def texts(node: ast.expr, constants: Mapping[str, ast.expr]) -> Iterator[str]:
 
 
 def codes_of(tree: ast.Module) -> Iterator[str]:
-    """What is handed to a parameter, or assigned to a variable, that takes a code."""
+    """What is handed to a parameter, assigned to a variable, or the default of a field, that takes a code."""
     constants = constants_of(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in CODE_PARAMETERS:
+            yield from texts(node.value, constants)
+        if isinstance(node, ast.AnnAssign) and node.value and getattr(node.target, "id", "") in CODE_PARAMETERS:
             yield from texts(node.value, constants)
         if not isinstance(node, ast.Call):
             continue

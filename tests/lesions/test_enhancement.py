@@ -12,8 +12,9 @@ from pipeline.core.errors import GeometryError
 from pipeline.core.geometry import Geometry
 from pipeline.core.records import Phase
 from pipeline.core.volume import LabelMap, Volume
-from pipeline.lesions.enhancement import PhaseReading, carried, enhancement
+from pipeline.lesions.enhancement import PhaseReading, enhancement
 from pipeline.lesions.regions import Region, lesion_regions
+from pipeline.lesions.tracks import carried
 
 GRID = Geometry.from_axes((6, 20, 20), spacing_mm=(5, 1, 1))
 BIG, SMALL = np.s_[2:4, 3:9, 3:9], np.s_[2, 14:17, 14:17]

@@ -33,6 +33,7 @@ def test_a_box_has_the_volume_diameters_and_place_one_computes_on_paper():
     assert lesion.volume_ml == pytest.approx(150 * 5 * 0.8 * 0.7 / 1000)
     assert lesion.max_diameter_mm == pytest.approx(math.hypot(2 * 5, 4 * 0.8, 9 * 0.7))
     assert lesion.axial_diameter_mm == pytest.approx(math.hypot(4 * 0.8, 9 * 0.7))
+    assert lesion.short_axis_mm == pytest.approx(4 * 0.8 * lesion.axial_diameter_mm / (9 * 0.7))
     assert (lesion.axial_diameter_slice, lesion.slices, lesion.first_slice, lesion.last_slice) == (2, 3, 2, 4)
     assert lesion.centroid_lps_mm == pytest.approx((10 + 10.5 * 0.7, 20 + 6 * 0.8, 30 + 3 * 5))
     assert lesion.box == ((2, 4, 6), (3, 5, 10))
@@ -41,6 +42,7 @@ def test_a_box_has_the_volume_diameters_and_place_one_computes_on_paper():
 def test_the_axial_diameter_is_that_of_the_widest_slice_and_names_it():
     (lesion,) = measure_lesions(labels_of(liver(np.s_[2, 4:6, 4:6], np.s_[3, 4:6, 4:14], np.s_[4, 4:6, 4:9])))
     assert lesion.axial_diameter_mm == pytest.approx(math.hypot(0.8, 9 * 0.7))
+    assert lesion.short_axis_mm == pytest.approx(0.8 * math.hypot(0.8, 9 * 0.7) / (9 * 0.7))
     assert lesion.axial_diameter_slice == 3
 
 

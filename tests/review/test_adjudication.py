@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.agreement.reasons import LowDice, MinorityLesion, Seen, Span
 from pipeline.core.errors import GeometryError, ReviewError
 from pipeline.core.geometry import Geometry
-from pipeline.core.records import Reason
 from pipeline.core.volume import LabelMap
 from pipeline.image.nifti import read_labels, write_nifti
 from pipeline.review.adjudication import AdjudicationItem, anonymous, build_adjudication_package
@@ -42,7 +42,10 @@ def readings(review_round) -> dict[str, Path]:
 def adjudication(review_round: Round, readings: dict[str, Path]) -> tuple[Path, SentItem, dict[str, str]]:
     """The package, how it was sent, and which rater hides behind which letter."""
     sent = review_round.items[0]
-    reasons = (Reason("few", "one lesion was drawn by 1 of 3"), Reason("dice", "Dice 0.71 between R1 and R3"))
+    reasons = (
+        MinorityLesion(Seen(2, 0.08, Span(6, 6), ("R2",), 3), kept_ml=0.0),
+        LowDice("lesion", ("R1", "R3"), 0.71, 0.8),
+    )
     item = AdjudicationItem("P0001_C1", "P0001", sent.phase, sent.image, sent.coarse, readings, reasons)
     path = build_adjudication_package(review_round.folder / "out", [item], SCHEME, round_number=1, dataset="demo")
     shown = anonymous(readings, dataset="demo", item_id="P0001_C1")
@@ -75,7 +78,9 @@ def test_the_package_shows_every_outline_and_no_rater(review_round, readings):
         page = package.read("START_HERE.html").decode()
         assert "Liver adjudication" in page
         first, third = (letter for rater in ("R1", "R3") for letter in dealt if dealt[letter] == rater)
-        assert f"One lesion was drawn by 1 of 3; Dice 0.71 between reader {first} and reader {third}" in page
+        first, third = sorted((first, third))
+        assert "Lesion 2: 1 of 3 raters marked 0.08 ml on slice 7; the vote keeps nothing of it; " in page
+        assert f"lesion: Dice 0.710 between reader {first} and reader {third} (limit 0.800)" in page
         assert all(f"reader {letter}" in page for letter in dealt)
         picture = np.asarray(Image.open(io.BytesIO(package.read("cases/P0001_C1/preview.png"))).convert("RGB"))
         workspace = package.read("cases/P0001_C1/P0001_C1.itksnap").decode()
