@@ -440,7 +440,10 @@ class _Walk:
         names = [text for text in texts if _FILE_NAME.fullmatch(text)]
         named = [path for folder in folders for name in names if (path := folder / name).exists()]
         for file in (file for path in named or folders for file in _data_files(path)):
-            self._reached[file.relative_to(program.root).as_posix()] = _short(_content_of(file))
+            content = _content_of(file)
+            self._reached[file.relative_to(program.root).as_posix()] = _short(content)
+            if file.suffix == ".j2":
+                self._attributes.update(_asked_by_template(content.decode()))
 
     def _names_module(self, text: str) -> bool:
         is_name = all(part.isidentifier() for part in text.split("."))
@@ -469,6 +472,12 @@ def _content_of(file: Path) -> bytes:
     """A file's bytes; a text's with the same line ends everywhere."""
     content = file.read_bytes()
     return content if b"\0" in content else content.replace(b"\r\n", b"\n")
+
+
+def _asked_by_template(text: str) -> Iterator[str]:
+    """Every word in the places that a Jinja template fills in, among them the attributes it asks for."""
+    for place in re.findall(r"\{[{%].*?[%}]\}", text, re.DOTALL):
+        yield from re.findall(r"[A-Za-z_]\w*", place)
 
 
 def _short(content: bytes) -> str:

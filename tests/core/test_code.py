@@ -370,6 +370,16 @@ def test_a_file_more_in_a_folder_of_templates_counts(tmp_path: Path):
     assert code(tmp_path).digest != before
 
 
+def test_an_attribute_that_a_template_asks_for_counts(tmp_path: Path):
+    helper = "class C:\n    @property\n    def m(self): return 1\n    def n(self): return 2"
+    write(tmp_path, main=f"from pipeline.help import C\n{OPENING['by folder']}, C()", help=helper)
+    (tmp_path / "pipeline" / "data").mkdir()
+    (tmp_path / "pipeline" / "data" / "t.html.j2").write_text("n {% for c in all %}{{ c.m }}{% endfor %}")
+    definitions = code(tmp_path).definitions
+    assert "pipeline.help.C.m" in definitions
+    assert "pipeline.help.C.n" not in definitions
+
+
 def test_what_is_taken_for_given_is_not_followed(tmp_path: Path):
     write(
         tmp_path,
