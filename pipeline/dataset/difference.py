@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.errors import ReleaseError
-from pipeline.core.files import read_json
 from pipeline.core.labels import Structure, structure_mask
 from pipeline.core.volume import LabelMap
 from pipeline.core.words import counted
@@ -200,7 +199,7 @@ def _dice(old: Path, new: Path) -> dict[str, float | None] | None:
 
 
 def _moved(old: Path, new: Path) -> tuple[str, ...]:
-    before, after = (Splits.from_json(read_json(ReleaseLayout(release).splits)).places for release in (old, new))
+    before, after = (Splits.read(ReleaseLayout(release).splits).places for release in (old, new))
     return tuple(case_id for case_id in after if case_id in before and before[case_id] != after[case_id])
 
 

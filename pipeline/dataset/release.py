@@ -15,7 +15,6 @@ from pipeline.core.files import (
     json_text,
     link_or_copy,
     publish_folder,
-    read_json,
     remove_folder,
     sha256_of,
     write_atomically,
@@ -150,7 +149,7 @@ def latest_version(releases: Path, *, before: str | None = None) -> Path | None:
 
 def known_splits(releases: Path) -> Splits | None:
     """Where every patient of any version stands, also of those that left and may return; None before the first."""
-    found = [Splits.from_json(read_json(ReleaseLayout(path).splits)) for path in _versions(releases)]
+    found = [Splits.read(ReleaseLayout(path).splits) for path in _versions(releases)]
     places = {case_id: place for splits in found for case_id, place in splits.places.items()}
     return Splits(found[-1].seed, found[-1].folds, places) if found else None
 

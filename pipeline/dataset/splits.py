@@ -11,11 +11,13 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
 from pipeline.core.config import SplitsConfig
 from pipeline.core.errors import ReleaseError
+from pipeline.core.files import read_json
 
 SplitName = Literal["train", "test", "test-ood"]
 Bin = tuple[SplitName, int | None]
@@ -42,6 +44,15 @@ class Splits:
         """What `splits.json` holds."""
         patients = {case_id: {"split": split, "fold": fold} for case_id, (split, fold) in self.places.items()}
         return {"seed": self.seed, "folds": self.folds, "patients": dict(sorted(patients.items()))}
+
+    @classmethod
+    def read(cls, path: Path) -> Splits:
+        """What a `splits.json` holds.
+
+        Raises:
+            StorageError: when it is missing or no JSON.
+        """
+        return cls.from_json(read_json(path))
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Splits:

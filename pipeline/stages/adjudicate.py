@@ -16,8 +16,6 @@ from pipeline.workspace import Stage, Waiting, Work, Workspace
 if TYPE_CHECKING:
     from pipeline.review.adjudication import AdjudicationItem
 
-ADJUDICATION_FIX = "send it to the lead radiologist with `liverset review adjudicate`"
-
 
 def adjudications(ws: Workspace) -> dict[int, tuple[AskedItem, ...]]:
     """What the lead radiologist was asked to settle, by round."""
@@ -35,7 +33,7 @@ def open_problems(volume: VolumeKey, vote: StandingVote) -> tuple[Problem, ...]:
     """What the vote of one volume leaves to settle, as problems."""
     case_id, phase = volume
     return tuple(
-        Problem(f"adjudicate-{reason.rule}", Severity.FLAG, f"{case_id} {phase}: {reason.sentence()}", ADJUDICATION_FIX)
+        Problem(f"adjudicate-{reason.rule}", Severity.FLAG, f"{case_id} {phase}: {reason.sentence()}")
         for reason in vote.open_reasons
     )
 

@@ -120,7 +120,7 @@ def _places(ws: Workspace, version: str) -> Mapping[str, Bin]:
     """Split and fold of each patient of a version."""
     from pipeline.dataset.splits import Splits
 
-    return Splits.from_json(read_json(_release(ws, version).splits)).places
+    return Splits.read(_release(ws, version).splits).places
 
 
 def _reviewed_volumes(ws: Workspace, version: str) -> Iterator[LabelledVolume]:
