@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,7 +74,7 @@ class Dataset:
     @property
     def problems(self) -> DataFrame:
         """One row a problem that still stands: how much it weighs, what was found, and the fix."""
-        rows = [asdict(problem) for problem in standing_problems(self._ws)]
+        rows = [problem.to_json() for problem in standing_problems(self._ws)]
         return frame(rows, ("severity", "code", "message", "fix"))
 
     def image(self, case_id: str, phase: str) -> Volume:

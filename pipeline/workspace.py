@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from pipeline.core.code import Code, Limits, changes, code_of, name_of
 from pipeline.core.config import Config, Modality, Section, config_digest, load_config
@@ -31,11 +32,21 @@ from pipeline.dataset.layout import Layout
 logger = logging.getLogger(__name__)
 
 LIMITS = Limits(
-    ends=frozenset({"pipeline.workspace.Workspace.open", "pipeline.workspace.Stage.why"}),
+    ends=frozenset(
+        {
+            "pipeline.workspace.Workspace.open",
+            "pipeline.workspace.Stage.why",
+            "pipeline.core.problems.fix_of",
+            "pipeline.core.problems.meaning_of",
+        }
+    ),
     by_field=frozenset({"pipeline.core.config.Config"}),
     declared=frozenset({"pipeline.workspace.Stage"}),
 )
-"""A stage is handed an open workspace, asks for some tables of the settings, and neither runs nor judges another."""
+"""A stage is handed an open workspace, asks for some tables of the settings, and neither runs nor judges another.
+
+The words of the registry are an input of the stages that print them.
+"""
 
 
 class Status(StrEnum):
@@ -66,6 +77,10 @@ class Outcome:
     problems: tuple[Problem, ...] = ()
     seconds: float = 0.0
     note: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as JSON-able values."""
+        return {**asdict(self), "problems": [problem.to_json() for problem in self.problems]}
 
     @property
     def is_well(self) -> bool:

@@ -20,9 +20,8 @@ from tests.places import ROOT
 ALL = {stage.name for stage in STAGES}
 NAMES_CASES = ALL - {"scan", "screen", "collect"}
 """Stages that ask which cases there are."""
-ASKS_FOR_CONSENSUS = {"vote", "label", "collect", "measure", "prepare", "adjudicate", "report"}
-"""VOTE asks for `[consensus]`, the others for the file of that name, and LABEL for something by a name out of a file,
-for which any word counts that it knows: the price of going by names."""
+ASKS_FOR_CONSENSUS = {"vote", "collect", "measure", "prepare", "adjudicate", "report"}
+"""VOTE asks for `[consensus]`, the others for the file of that name: the price of going by names."""
 
 
 def codes(root: Path) -> dict[str, Code]:
@@ -63,6 +62,12 @@ def copy(program: Path) -> Iterator[Path]:
 
 
 EDITS = {
+    "a word of the registry of problems, which is an input of the stages that print it": (
+        "core/problems.py",
+        '"the mask holds no liver"',
+        '"the mask has no liver"',
+        set(),
+    ),
     "the writer of SCAN's table, in SCAN's own module": (
         "stages/intake.py",
         'counts["used", "", ""]',

@@ -105,7 +105,7 @@ def build(folder: Path, *, verify: bool, accepted_stages: tuple[str, ...], as_js
     if not accepted_stages and not plan_build(ws, verify=verify):
         problems = stages.standing_problems(ws)
         lines = [*problem_lines(problems), "nothing to build: everything is current", *next_lines(ws, folder)]
-        show({"outcomes": [], "problems": [asdict(problem) for problem in problems]}, lines, as_json=as_json)
+        show({"outcomes": [], "problems": [problem.to_json() for problem in problems]}, lines, as_json=as_json)
         return
     with progress(quiet=as_json) as report, open_flows(ws, report) as flows:
         accepted = flows.accept_code_changes(accepted_stages, verify=verify)
@@ -114,7 +114,7 @@ def build(folder: Path, *, verify: bool, accepted_stages: tuple[str, ...], as_js
     lines = [line for one in accepted for line in acceptance_lines(one)]
     lines += [outcome.note for outcome in outcomes if outcome.note and outcome.case_id is None and outcome.is_well]
     lines += [*problem_lines(problems), *next_lines(ws, folder, outcomes=outcomes)]
-    content = {"accepted": [asdict(one) for one in accepted], "outcomes": [asdict(outcome) for outcome in outcomes]}
+    content = {"accepted": [asdict(one) for one in accepted], "outcomes": [outcome.to_json() for outcome in outcomes]}
     show(content, lines, as_json=as_json)
     finish(problems)
 
@@ -174,7 +174,7 @@ def report(folder: Path, *, as_json: bool) -> None:
     ws = Workspace.open(folder)
     outcome = stages.REPORT(ws)
     lines = [*problem_lines(outcome.problems), f"Next: open {ws.layout.qc_page.relative_to(ws.root)} in a browser"]
-    show(asdict(outcome), lines, as_json=as_json)
+    show(outcome.to_json(), lines, as_json=as_json)
 
 
 @click.command(epilog='Example: `liverset serve my-dataset --cron "0 2 * * *"` runs every night at two.')

@@ -48,7 +48,7 @@ def cut(folder: Path, version: str, *, as_json: bool) -> None:
     if all(outcome.is_well for outcome in outcomes):
         page = stages.page_of_version(ws, version).relative_to(ws.root)
         lines.append(f"Next: open {page} in a browser")
-    show({"outcomes": [asdict(outcome) for outcome in outcomes]}, lines, as_json=as_json)
+    show({"outcomes": [outcome.to_json() for outcome in outcomes]}, lines, as_json=as_json)
     finish(problems)
 
 
@@ -67,7 +67,7 @@ def verify(folder: Path, version: str, *, as_json: bool) -> None:
 
     outcome = stages.verify_release(Workspace.open(folder), version)
     lines = [*problem_lines(outcome.problems), outcome.note]
-    show(asdict(outcome), lines, as_json=as_json)
+    show(outcome.to_json(), lines, as_json=as_json)
     finish(outcome.problems)
 
 

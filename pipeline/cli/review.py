@@ -69,7 +69,7 @@ def check(folder: Path, *, as_json: bool) -> None:
     lines = [outcome.note for outcome in outcomes if outcome.stage == stages.COLLECT.name and outcome.note]
     lines += problem_lines(problems)
     lines += next_lines(ws, folder, outcomes=outcomes, command="review check")
-    show({"returns": returns, "problems": [asdict(problem) for problem in problems]}, lines, as_json=as_json)
+    show({"returns": returns, "problems": [problem.to_json() for problem in problems]}, lines, as_json=as_json)
     finish(problems)
 
 
@@ -125,7 +125,7 @@ def _hand_out(folder: Path, stage: Stage, *, as_json: bool) -> None:
     lines = [*new, *problem_lines(outcome.problems), outcome.note or "no new package"]
     lines += ["Next: send each zip to the radiologist whose code it bears"] if new else []
     lines += next_lines(ws, folder, outcomes=[outcome], command=f"review {stage.name}")
-    content = {**asdict(outcome), "packages": [path.relative_to(ws.root).as_posix() for path in packages]}
+    content = {**outcome.to_json(), "packages": [path.relative_to(ws.root).as_posix() for path in packages]}
     show(content, lines, as_json=as_json)
     if not outcome.is_well:
         click.get_current_context().exit(EXIT_PROBLEMS)

@@ -5,9 +5,11 @@ Codes are for tables; people also get the sentence. `docs/problems.md` is this l
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from types import MappingProxyType
 
 
@@ -314,59 +316,66 @@ _RUN = {
     "truth": ("the demo's result is not the planted truth", "report it, with the message"),
 }
 
-_SHARED = (
-    *_kinds(Area.FILES, Area.DEIDENTIFICATION, rows=_FILES_AND_DEIDENTIFICATION),
-    *_kinds(Area.INCLUSION, Area.DEIDENTIFICATION, rows=_INCLUSION_AND_DEIDENTIFICATION),
-    *_kinds(Area.INCLUSION, Area.LABELS, rows=_INCLUSION_AND_LABELS),
-    ProblemKind(
+
+def _shared() -> Iterator[ProblemKind]:
+    yield from _kinds(Area.FILES, Area.DEIDENTIFICATION, rows=_FILES_AND_DEIDENTIFICATION)
+    yield from _kinds(Area.INCLUSION, Area.DEIDENTIFICATION, rows=_INCLUSION_AND_DEIDENTIFICATION)
+    yield from _kinds(Area.INCLUSION, Area.LABELS, rows=_INCLUSION_AND_LABELS)
+    yield ProblemKind(
         "unreadable",
         (Area.FILES, Area.DEIDENTIFICATION, Area.VERIFICATION),
         "the file cannot be read: it is damaged or cut short",
         EXPORT_FILE_AGAIN,
-    ),
-    ProblemKind(
+    )
+    yield ProblemKind(
         "empty",
         (Area.FILES, Area.REVIEW, Area.RELEASE),
         "there is nothing in it: a file without bytes, a mask without labels, a release without volumes",
         EXPORT_FILE_AGAIN,
-    ),
-    ProblemKind(
+    )
+    yield ProblemKind(
         "missing-slices",
         (Area.SERIES, Area.REVIEW),
         "slices are missing between others, in a series or in a mask",
         EXPORT_AGAIN,
-    ),
-    ProblemKind(
+    )
+    yield ProblemKind(
         "no-patient",
         (Area.INCLUSION, Area.RELEASE),
         "there is no patient number, or there are no clinical facts for a patient",
         "export the files with PatientID",
-    ),
-    ProblemKind(
+    )
+    yield ProblemKind(
         "no-liver",
         (Area.CONSENSUS, Area.VERIFICATION),
         "the mask holds no liver",
         "look at the ratings",
-    ),
-)
+    )
 
-_ALL = (
-    *_kinds(Area.FILES, rows=_FILES),
-    *_kinds(Area.SERIES, rows=_SERIES),
-    *_kinds(Area.CONVERSION, rows=_CONVERSION),
-    *_kinds(Area.INCLUSION, rows=_INCLUSION),
-    *_kinds(Area.DEIDENTIFICATION, rows=_DEIDENTIFICATION),
-    *_kinds(Area.LABELS, rows=_LABELS),
-    *_kinds(Area.REVIEW, rows=_REVIEW),
-    *_kinds(Area.CONSENSUS, rows=_CONSENSUS),
-    *_kinds(Area.RELEASE, rows=_RELEASE),
-    *_kinds(Area.VERIFICATION, rows=_VERIFICATION),
-    *_kinds(Area.RUN, rows=_RUN),
-    *_SHARED,
-)
 
-PROBLEMS: Mapping[str, ProblemKind] = MappingProxyType({kind.code: kind for kind in _ALL})
-"""Every code there is."""
+@cache
+def problems() -> Mapping[str, ProblemKind]:
+    """Every code there is; made when it is first asked for, so that to import this decides nothing."""
+    of_one_area = (
+        (Area.FILES, _FILES),
+        (Area.SERIES, _SERIES),
+        (Area.CONVERSION, _CONVERSION),
+        (Area.INCLUSION, _INCLUSION),
+        (Area.DEIDENTIFICATION, _DEIDENTIFICATION),
+        (Area.LABELS, _LABELS),
+        (Area.REVIEW, _REVIEW),
+        (Area.CONSENSUS, _CONSENSUS),
+        (Area.RELEASE, _RELEASE),
+        (Area.VERIFICATION, _VERIFICATION),
+        (Area.RUN, _RUN),
+    )
+    kinds = (kind for area, rows in of_one_area for kind in _kinds(area, rows=rows))
+    return MappingProxyType({kind.code: kind for kind in (*kinds, *_shared())})
+
+
+def words_sha256() -> str:
+    """Changes with any word of the registry: an input of the stages that print them."""
+    return hashlib.sha256(problem_list().encode()).hexdigest()
 
 
 def kind_of(code: str) -> ProblemKind | None:
@@ -374,12 +383,12 @@ def kind_of(code: str) -> ProblemKind | None:
 
     None for a code that is not ours, such as one that a receipt of another version holds.
     """
-    return PROBLEMS.get(STAGE_FAILED if code.endswith("-failed") else code.removeprefix("adjudicate-"))
+    return problems().get(STAGE_FAILED if code.endswith("-failed") else code.removeprefix("adjudicate-"))
 
 
 def meaning_of(code: str) -> str:
     """What a registered code means, as a clause."""
-    return PROBLEMS[code].meaning
+    return problems()[code].meaning
 
 
 def fix_of(code: str) -> str:
@@ -391,7 +400,7 @@ def fix_of(code: str) -> str:
 def problem_list() -> str:
     """The registry as a Markdown table, in order of area and code."""
     order = list(Area)
-    ranked = sorted(_ALL, key=lambda kind: (order.index(kind.areas[0]), kind.code))
+    ranked = sorted(problems().values(), key=lambda kind: (order.index(kind.areas[0]), kind.code))
     cells = [(f"`{kind.code}`", ", ".join(kind.areas), _sentence(kind.meaning), _sentence(kind.fix)) for kind in ranked]
     rows = [("code", "area", "what it means", "what to do"), ("---",) * 4, *cells]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"

@@ -43,20 +43,25 @@ class Problem:
     """Something wrong with data, as a row of a table; collected, never raised.
 
     Attributes:
-        code: one of `core.problems.PROBLEMS`, such as "missing-slices".
+        code: one of `core.problems.problems()`, such as "missing-slices".
         severity: what follows from it.
         message: what was found and what was expected, with no patient data and no source path.
-        fix: what a person can do about it, the code's own where none is given; empty where nothing can be done.
+        own_fix: what a person can do about it, where that is more than the code says.
     """
 
     code: str
     severity: Severity
     message: str
-    fix: str = ""
+    own_fix: str = ""
 
-    def __post_init__(self) -> None:
-        if not self.fix:
-            object.__setattr__(self, "fix", fix_of(self.code))
+    @property
+    def fix(self) -> str:
+        """What a person can do about it; empty where nothing can be done."""
+        return self.own_fix or fix_of(self.code)
+
+    def to_json(self) -> dict[str, str]:
+        """A row of a table of problems."""
+        return {"severity": str(self.severity), "code": self.code, "message": self.message, "fix": self.fix}
 
     def about(self, what: str) -> Problem:
         """The same problem with what it concerns before its message, such as "P0001 C1"."""
@@ -87,7 +92,7 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True)
 class FileFate:
-    """What became of one file and why: a code of `core.problems.PROBLEMS`, and a sentence without patient data."""
+    """What became of one file and why: a code of `core.problems.problems()`, and a sentence without patient data."""
 
     source: SourceFile
     fate: Fate
@@ -231,7 +236,7 @@ class PhaseGuess:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why something was kept out or needs review: a code of `core.problems.PROBLEMS`, and what was found.
+    """Why something was kept out or needs review: a code of `core.problems.problems()`, and what was found.
 
     Neither holds patient data.
     """

@@ -28,7 +28,7 @@ def save_series(path: Path, series: Series) -> None:
         FORMAT: FORMAT_VERSION,
         "key": series.key,
         "geometry": None if geometry is None else {"shape": geometry.shape, "affine": geometry.affine.tolist()},
-        "problems": [[problem.code, problem.severity, problem.message, problem.fix] for problem in series.problems],
+        "problems": [[problem.code, problem.severity, problem.message, problem.own_fix] for problem in series.problems],
         "instances": [_instance_content(instance) for instance in series.instances],
     }
     write_json(path, content, mode=PRIVATE_FILE_MODE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,7 @@ class ReturnCheck:
             "sentence": self.sentence,
             "fix": self.fix,
             "repairs": list(self.repairs),
-            "problems": [asdict(problem) for problem in self.problems],
+            "problems": [problem.to_json() for problem in self.problems],
             "sha256": self.sha256,
             "changed_voxels": self.changed_voxels,
             "changed_slices": list(self.changed_slices),

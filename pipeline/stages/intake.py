@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.core.errors import ConfigError, DicomError
 from pipeline.core.files import digest, make_private_folder, write_text
+from pipeline.core.problems import words_sha256
 from pipeline.core.records import FileFate, Series
 from pipeline.core.words import counted
 from pipeline.workspace import Stage, Work, Workspace
@@ -42,7 +43,7 @@ def source_fingerprint(ws: Workspace) -> str:
 
 def source_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
     """What a stage that reads the sources depends on."""
-    return {"sources": source_fingerprint(ws)}
+    return {"sources": source_fingerprint(ws), "problems": words_sha256()}
 
 
 def _listing(path: Path, root: Path) -> Iterator[tuple[str, int, int]]:

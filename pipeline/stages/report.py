@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pipeline.agreement.records import Agreement, FinalScores
 from pipeline.cohort.inclusion import FlowStep
 from pipeline.core.files import digest, read_csv, write_text
 from pipeline.core.labels import Structure
+from pipeline.core.problems import words_sha256
 from pipeline.core.receipts import read_receipt
 from pipeline.core.records import Patient, Phase, Problem, Severity
 from pipeline.core.volume import LabelMap, Volume
@@ -68,13 +68,14 @@ def _of_dataset(ws: Workspace) -> tuple[Problem, ...]:
 def _inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
     own = ws.layout.dataset_receipt(REPORT_NAME)
     receipts = (*ws.layout.cases.glob("*/*.receipt.json"), *ws.layout.reports.glob("*.receipt.json"))
-    return {"receipts": digest([path.read_text(encoding="utf-8") for path in sorted(receipts) if path != own])}
+    contents = [path.read_text(encoding="utf-8") for path in sorted(receipts) if path != own]
+    return {"receipts": digest(contents), "problems": words_sha256()}
 
 
 def _report(ws: Workspace, case_id: str | None) -> Work:
     from pipeline.dataset.manifest import csv_text
 
-    rows = [asdict(problem) for problem in standing_problems(ws)]
+    rows = [problem.to_json() for problem in standing_problems(ws)]
     write_text(ws.layout.problems_table, csv_text(PROBLEM_COLUMNS, rows))
     write_text(ws.layout.qc_page, _page(ws))
     return Work((ws.layout.qc_page, ws.layout.problems_table))

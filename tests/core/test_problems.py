@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
+from pathlib import Path
 
 import pytest
 
 from pipeline.cohort.rules import RULE_ORDER, SERIES_RULES
-from pipeline.core.problems import PROBLEMS, STAGE_FAILED, Area, fix_of, kind_of, meaning_of, problem_list
+from pipeline.core.problems import STAGE_FAILED, Area, fix_of, kind_of, meaning_of, problem_list, problems
 from pipeline.core.records import Problem, Severity
 from pipeline.dicom.deid.admission import REFUSED_KINDS
 from pipeline.dicom.group.series import SLICE_CHECKS
 from pipeline.dicom.read.kinds import NO_SLICE_TYPES, NO_SLICES
 from pipeline.review.verdicts import Verdict
+from pipeline.stages import REPORT, SCAN, SCREEN
+from pipeline.workspace import Workspace
 from tests.places import ROOT
 
 PAGE = ROOT / "docs" / "problems.md"
@@ -120,20 +124,20 @@ def unused_verdicts() -> set[str]:
 
 
 def test_every_code_in_the_source_is_registered():
-    assert not sorted(codes_in_source() - PROBLEMS.keys()), "register them in pipeline/core/problems.py"
+    assert not sorted(codes_in_source() - problems().keys()), "register them in pipeline/core/problems.py"
 
 
 def test_every_registered_code_is_used():
-    assert not sorted(PROBLEMS.keys() - codes_in_source()), "take them out of pipeline/core/problems.py"
+    assert not sorted(problems().keys() - codes_in_source()), "take them out of pipeline/core/problems.py"
 
 
 def test_no_code_is_registered_twice():
-    assert len(problem_list().splitlines()) == len(PROBLEMS) + 2
+    assert len(problem_list().splitlines()) == len(problems()) + 2
 
 
-@pytest.mark.parametrize("code", PROBLEMS)
+@pytest.mark.parametrize("code", problems())
 def test_meaning_and_fix_are_clauses_for_people(code: str):
-    kind = PROBLEMS[code]
+    kind = problems()[code]
     assert kind.meaning
     assert kind.areas
     for text in filter(None, (kind.meaning, kind.fix)):
@@ -143,11 +147,11 @@ def test_meaning_and_fix_are_clauses_for_people(code: str):
 
 @pytest.mark.parametrize("code", ["scan-failed", "label-failed", "verify-failed"])
 def test_every_failed_stage_is_one_kind(code: str):
-    assert kind_of(code) is PROBLEMS[STAGE_FAILED]
+    assert kind_of(code) is problems()[STAGE_FAILED]
 
 
 def test_an_open_vote_has_the_kind_of_its_reason():
-    for code, kind in PROBLEMS.items():
+    for code, kind in problems().items():
         if kind.areas == (Area.CONSENSUS,):
             assert kind_of(f"adjudicate-{code}") is kind
 
@@ -173,5 +177,13 @@ def test_page_holds_the_registry_as_the_program_writes_it():
 
 def test_page_on_review_names_every_code_of_a_returned_mask():
     told = set(re.findall(r"`([a-z-]+)`", (ROOT / "docs" / "review.md").read_text(encoding="utf-8")))
-    of_masks = {code for code, kind in PROBLEMS.items() if Area.REVIEW in kind.areas}
+    of_masks = {code for code, kind in problems().items() if Area.REVIEW in kind.areas}
     assert of_masks - unused_verdicts() <= told
+
+
+def test_stages_that_print_words_of_the_registry_depend_on_them(tmp_path: Path):
+    (tmp_path / "dicom").mkdir()
+    (tmp_path / "dataset.toml").write_text('[dataset]\nname = "x"\n', encoding="utf-8")
+    ws = Workspace.open(tmp_path)
+    for stage in (SCAN, SCREEN, REPORT):
+        assert stage.inputs(ws, None)["problems"] == hashlib.sha256(problem_list().encode()).hexdigest()
