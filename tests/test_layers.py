@@ -41,7 +41,8 @@ ALLOWED["workspace"] = {"core", "dataset"}
 ALLOWED["stages"] = WORKING_ROOMS | {"workspace"}
 ALLOWED["plan"] = {"core", "stages", "workspace"}
 ALLOWED["standalone"] = {
-    *("core", "frames", "image", "dicom", "dicom.deid", "leaks", "segment", "agreement", "lesions", "dataset")
+    *("core", "frames", "image", "dicom", "dicom.deid", "leaks", "segment", "agreement", "lesions", "dataset"),
+    "stages",
 }
 ALLOWED["at_work"] = {"core", "frames", "image", "workspace", "stages", "plan"}
 ALLOWED["cli"] = WORKING_ROOMS | {"workspace", "stages", "plan", "synth", "standalone"}

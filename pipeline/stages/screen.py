@@ -18,6 +18,7 @@ from pipeline.core.words import counted
 from pipeline.stages.artefacts import ConsortFlow, ScreenedCase, ScreenedCases
 from pipeline.stages.decisions import decision_inputs, series_name
 from pipeline.stages.intake import scan_sources, source_inputs
+from pipeline.stages.privacy import remember_sources
 from pipeline.workspace import Stage, Work, Workspace
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def _screen(ws: Workspace, case_id: str | None) -> Work:
     from pipeline.dicom.group.series import group_series
 
     found = scan_sources(ws)
+    remember_sources(ws)
     series = {one.key: one for one in group_series(found.instances, found.set_aside).series}
     guesses = _guesses(ws, series.values())
     decisions = read_decisions(ws.layout.decisions)
@@ -72,9 +74,8 @@ def _screen(ws: Workspace, case_id: str | None) -> Work:
     ConsortFlow(steps=consort(inclusion)).save(ws.layout.consort)
     ws.crosswalk.save()
     note = f"{counted(len(cases), 'case')} included, {counted(len(inclusion.left_out), 'patient')} excluded"
-    return Work(
-        (*outputs, ws.layout.series_table, ws.layout.exclusions_table), _screen_problems(inclusion, cases), note
-    )
+    tables = (ws.layout.series_table, ws.layout.exclusions_table)
+    return Work((*outputs, ws.layout.harvest, *tables), _screen_problems(inclusion, cases), note)
 
 
 def _guesses(ws: Workspace, series: Iterable[Series]) -> dict[str, PhaseGuess]:
