@@ -23,7 +23,7 @@ ALLOWED = {
     "dicom.read": {"core"},
     "dicom.group": {"core", "dicom.read"},
     "dicom.deid": {"core", "frames", "dicom.read", "dicom.group", "text"},
-    "dicom": {"core", "frames", "silence", "dicom.read", "dicom.group"},
+    "dicom": {"core", "frames", "silence", "dicom.read", "dicom.group", "dicom.deid"},
     "cohort": {"core", "image"},
     "agreement": {"core", "frames", "image"},
     "lesions": {"core", "image"},

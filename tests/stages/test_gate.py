@@ -11,6 +11,7 @@ import pytest
 from pipeline import stages
 from pipeline.core.errors import LeakError, PrivacyError
 from pipeline.core.records import Severity
+from pipeline.leaks.identifiers import MIN_NAME_LETTERS
 from pipeline.stages.intake import scan_sources
 from pipeline.stages.privacy import accept_leaks, places_of_leaks, remember_sources, require_clean
 from pipeline.workspace import Outcome, Workspace
@@ -33,7 +34,8 @@ def test_awkward_names_numbers_and_dates_refuse_nothing(tmp_path: Path, people: 
     outcomes = (stages.cut_release(ws, "1.0.0"), stages.verify_release(ws, "1.0.0"))
     assert [message for outcome in outcomes for message in refusals(outcome)] == []
     assert (ws.layout.release("1.0.0") / "patient_data.csv").is_file()
-    described(ws, f"seen by {people[0].name.partition('^')[0]} in June")
+    surname = next(name for person in people if len(name := person.name.partition("^")[0]) >= MIN_NAME_LETTERS)
+    described(ws, f"seen by {surname} in June")
     refused = refusals(stages.cut_release(Workspace.open(ws.root), "1.0.1"))
     assert any("description (name)" in message for message in refused)
 
@@ -224,3 +226,23 @@ def test_refused_packages_are_removed_also_when_nothing_could_be_searched_for(ws
     with pytest.raises(PrivacyError):
         require_clean(ws, [leaving], what="the packages")
     assert not leaving.exists()
+
+
+def test_what_a_person_wrote_into_a_header_or_a_cell_stands_in_no_table(tmp_path: Path):
+    planted = {
+        "Manufacturer": "SIEMENS for Dr Kantorowitz",
+        "ManufacturerModelName": "SOMATOM Kantorowitz",
+        "ConvolutionKernel": "B30f Kantorowitz",
+    }
+    people = (Person("Huber^Eva", "770120", planted), Person("Moser^Ina", "770121"), Person("Zauner^Lea", "770122"))
+    ws = write_dataset(tmp_path / "dataset", people, more='[source]\nclinical = "clinical.csv"')
+    rows = ("770120;60;HCC", "770121;61;HCC (ref. Dr. Oberhuber, Tel 06641234567)", "770122;62;normal")
+    (ws.root / "clinical.csv").write_text("\n".join(("patient_id;age;diagnosis", *rows)))
+    outcomes = [stage(ws) for stage in stages.DATASET_STAGES]
+    assert all(outcome.is_well for outcome in outcomes)
+    assert len(stages.case_ids(ws)) == 2
+    texts = {file: file.read_text() for file in (*ws.root.glob("reports/*"), *ws.root.glob("cases/**/*.json"))}
+    assert any("diagnosis" in text for text in texts.values())
+    for secret in ("Kantorowitz", "Oberhuber", "06641234567", "Huber", "770120"):
+        assert not [file.name for file, text in texts.items() if secret in text]
+        assert secret not in str(outcomes)
