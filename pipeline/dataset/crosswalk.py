@@ -12,11 +12,12 @@ import os
 import re
 import stat
 from collections.abc import Collection, Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 
 from pipeline.core.errors import PrivacyError
-from pipeline.core.files import PRIVATE_FILE_MODE, json_text, make_private_folder, write_atomically
+from pipeline.core.files import PRIVATE_FILE_MODE, append_line, json_text, make_private_folder, write_atomically
 from pipeline.core.pseudonyms import MIN_SECRET_BYTES, Pseudonyms, normalised_patient_id
 from pipeline.dataset.layout import Layout
 from pipeline.dataset.sealed import Seal
@@ -36,9 +37,9 @@ class Crosswalk:
         pseudonyms: replacements for everything else, under the same secret.
     """
 
-    def __init__(self, path: Path, pseudonyms: Pseudonyms, cases: Mapping[str, str] = MappingProxyType({})) -> None:
+    def __init__(self, layout: Layout, pseudonyms: Pseudonyms, cases: Mapping[str, str] = MappingProxyType({})) -> None:
         self.pseudonyms = pseudonyms
-        self._path = path
+        self._layout = layout
         self._cases = dict(cases)
         self._saved = dict(cases)
 
@@ -52,7 +53,7 @@ class Crosswalk:
         sealed = layout.crosswalk
         pseudonyms = Pseudonyms(secret_of(layout.secret, is_needed=sealed.exists()))
         cases = json.loads(Seal(_KIND, pseudonyms).read(sealed)) if sealed.exists() else {}
-        return cls(sealed, pseudonyms, cases)
+        return cls(layout, pseudonyms, cases)
 
     def case_ids(self, patient_ids: Iterable[str]) -> dict[str, str]:
         """Each source patient id with its case id; spellings of one id share a case.
@@ -75,12 +76,14 @@ class Crosswalk:
         return {patient_id: self._cases[patient] for patient_id, patient in normal.items()}
 
     def patient_of(self, case_id: str) -> str:
-        """The source id (normalised) of a case, for who may know it; the look-up is logged, its answer is not.
+        """The source id (normalised) of a case, for who may know it; the look-up is logged first, its answer is not.
 
         Raises:
             PrivacyError: when no such case was ever given.
+            StorageError: when the look-up cannot be logged.
         """
-        _log.warning("crosswalk: the patient of one case was looked up: %s", _logged(case_id))
+        when = datetime.now(UTC).isoformat(timespec="seconds")
+        append_line(self._layout.look_ups, f"{when} {_logged(case_id)}")
         for patient, given in self._cases.items():
             if given == case_id:
                 return patient
@@ -95,7 +98,7 @@ class Crosswalk:
         """Seal and write the list; nothing is written when nothing changed."""
         if self._cases == self._saved:
             return
-        Seal(_KIND, self.pseudonyms).write(self._path, json_text(self._cases).encode())
+        Seal(_KIND, self.pseudonyms).write(self._layout.crosswalk, json_text(self._cases).encode())
         self._saved = dict(self._cases)
 
 

@@ -75,6 +75,11 @@ class Layout:
         return self.private / "harvest.enc"
 
     @property
+    def look_ups(self) -> Path:
+        """When the patient of a case was looked up, and which case; only grows."""
+        return self.private / "look-ups.log"
+
+    @property
     def refused_leaks(self) -> Path:
         """What the last refusal found, by keyed names, sealed: what a person may accept."""
         return self.private / "refused-leaks.enc"
