@@ -44,7 +44,7 @@ class LeakException:
         """What it holds for: place, kind and identifier."""
         return self.place, self.kind, self.identifier
 
-    def signature(self, pseudonyms: Pseudonyms) -> str:
+    def signed_with(self, pseudonyms: Pseudonyms) -> str:
         """Which only the holder of the secret can give."""
         return pseudonyms.token("leak-exception", "\0".join(astuple(self)), digits=SIGNATURE_DIGITS)
 
@@ -61,7 +61,7 @@ def read_exceptions(path: Path, pseudonyms: Pseudonyms) -> tuple[LeakException, 
     exceptions = []
     for line, row in enumerate(read_csv(path), start=2):
         exception = LeakException(**{name: row.get(name) or "" for name in EXCEPTION_COLUMNS[:-1]})
-        if row.get("signature") != exception.signature(pseudonyms):
+        if row.get("signature") != exception.signed_with(pseudonyms):
             raise PrivacyError(
                 f"{path.name}, line {line}: its signature does not fit: changed by hand, or signed with another "
                 "secret; delete the line, and accept the place again with `liverset leaks accept`"
@@ -72,7 +72,7 @@ def read_exceptions(path: Path, pseudonyms: Pseudonyms) -> tuple[LeakException, 
 
 def write_exceptions(path: Path, exceptions: Iterable[LeakException], pseudonyms: Pseudonyms) -> None:
     """Write all rows, signed and in order."""
-    rows = [{**asdict(one), "signature": one.signature(pseudonyms)} for one in sorted(set(exceptions))]
+    rows = [{**asdict(one), "signature": one.signed_with(pseudonyms)} for one in sorted(set(exceptions))]
     write_text(path, csv_text(EXCEPTION_COLUMNS, rows))
 
 

@@ -40,7 +40,7 @@ OWN_IDS = r"[px]\d{4,}"
 _NO_TEXT_OF_OURS = ("leaks", "synth", "cli")
 """Rooms whose texts never go out: invented people, and what is said on the terminal."""
 
-_PACKAGE = Path(__file__).resolve().parents[1]
+_PROGRAM = Path(__file__).resolve().parents[1]
 
 
 def own_text(config: Config) -> OwnText:
@@ -83,8 +83,8 @@ def _rendered(config_json: str) -> tuple[bytes, ...]:
 def _pieces() -> tuple[bytes, ...]:
     """Every text in the program's source of which it may make a sentence; not what explains the source."""
     found: set[str] = set()
-    for path in sorted(_PACKAGE.rglob("*.py")):
-        if path.relative_to(_PACKAGE).parts[0] not in _NO_TEXT_OF_OURS:
+    for path in sorted(_PROGRAM.rglob("*.py")):
+        if path.relative_to(_PROGRAM).parts[0] not in _NO_TEXT_OF_OURS:
             tree = ast.parse(path.read_text(encoding="utf-8"))
             explained = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
             found.update(

@@ -45,7 +45,7 @@ def test_order_of_numbers_is_neither_that_of_arrival_nor_of_the_ids(layout):
 
 def test_arrival_order_does_not_change_the_numbers(tmp_path):
     walk = Crosswalk.open(Layout(tmp_path))
-    other = Crosswalk(layout, walk.pseudonyms)
+    other = Crosswalk(Layout(tmp_path), walk.pseudonyms)
     assert walk.case_ids(PATIENTS) == other.case_ids(reversed(PATIENTS))
 
 

@@ -241,7 +241,7 @@ def test_what_a_person_wrote_into_a_header_or_a_cell_stands_in_no_table(tmp_path
     outcomes = [stage(ws) for stage in stages.DATASET_STAGES]
     assert all(outcome.is_well for outcome in outcomes)
     assert len(stages.case_ids(ws)) == 2
-    texts = {file: file.read_text() for file in (*ws.root.glob("reports/*"), *ws.root.glob("cases/**/*.json"))}
+    texts = {file: file.read_text() for file in ws.root.glob("reports/**/*") if file.is_file()}
     assert any("diagnosis" in text for text in texts.values())
     for secret in ("Kantorowitz", "Oberhuber", "06641234567", "Huber", "770120"):
         assert not [file.name for file, text in texts.items() if secret in text]
