@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 from pipeline.core.config import (
     CoarseConfig,
+    Config,
     ConsensusConfig,
     ConsensusMethod,
+    DatasetConfig,
     DeidentificationConfig,
     Modality,
     PhasesConfig,
@@ -71,7 +73,7 @@ class Leaks(Tabular, tuple["Leak", ...]):
 
     def rows(self) -> Sequence[Mapping[str, Any]]:
         """One row a place."""
-        return [asdict(leak) for leak in self]
+        return [{"where": leak.where, "kind": leak.kind} for leak in self]
 
 
 def convert(
@@ -161,11 +163,13 @@ def find_leaks(source: StrPath, copy: StrPath) -> Leaks:
         StorageError: when a file cannot be read.
     """
     from pipeline.leaks.search import harvest, search
+    from pipeline.stages.neutral import own_text
 
     identifiers = harvest([_existing(source)])
     if not identifiers.texts:
         raise PrivacyError("the source holds no identifier, so nothing was searched for; give the folder of originals")
-    found = Leaks(search(identifiers, [_existing(copy)]))
+    settings = Config(dataset=DatasetConfig(name="dataset"))
+    found = Leaks(search(identifiers, [_existing(copy)], own=partial(own_text, settings)))
     found.unreadable = identifiers.unreadable
     return found
 

@@ -38,6 +38,7 @@ LIMITS = Limits(
             "pipeline.workspace.Stage.why",
             "pipeline.core.problems.fix_of",
             "pipeline.core.problems.meaning_of",
+            "pipeline.stages.neutral.own_text",
         }
     ),
     by_field=frozenset({"pipeline.core.config.Config"}),
@@ -45,7 +46,8 @@ LIMITS = Limits(
 )
 """A stage is handed an open workspace, asks for some tables of the settings, and neither runs nor judges another.
 
-The words of the registry are an input of the stages that print them.
+The words of the registry are an input of the stages that print them. The program's own text, as the search for leaks
+knows it, may refuse a package and changes none.
 """
 
 

@@ -109,7 +109,7 @@ EDITS = {
     "a word in the docstring of errors": ("core/errors.py", "What stops an item", "What halts an item", set()),
     "the exit code of an error": ("core/errors.py", "    exit_code = 1", "    exit_code = 3", ALL),
     "the search for leaks": ("leaks/needles.py", "return ", "return 0 or ", {"pack", "adjudicate"}),
-    "the harvest of identifiers": ("leaks/harvest.py", "return ", "return 0 or ", {"pack", "adjudicate"}),
+    "the harvest of identifiers": ("leaks/harvest.py", "return ", "return 0 or ", {"screen", "pack", "adjudicate"}),
     "how the network is trained": ("segment/training.py", "return ", "return 0 or ", set()),
     "what the network is trained on": ("segment/trainset.py", "return ", "return 0 or ", set()),
     "a comment in training": ("segment/training.py", "\n\n\ndef ", "\n\n\n# a comment\ndef ", set()),

@@ -23,7 +23,7 @@ ALLOWED = {
     "dicom.read": {"core"},
     "dicom.group": {"core", "dicom.read"},
     "dicom.deid": {"core", "frames", "dicom.read", "dicom.group", "text"},
-    "dicom": {"core", "frames", "silence", "dicom.read", "dicom.group"},
+    "dicom": {"core", "frames", "silence", "dicom.read", "dicom.group", "dicom.deid"},
     "cohort": {"core", "image"},
     "agreement": {"core", "frames", "image"},
     "lesions": {"core", "image"},
@@ -41,7 +41,8 @@ ALLOWED["workspace"] = {"core", "dataset"}
 ALLOWED["stages"] = WORKING_ROOMS | {"workspace"}
 ALLOWED["plan"] = {"core", "stages", "workspace"}
 ALLOWED["standalone"] = {
-    *("core", "frames", "image", "dicom", "dicom.deid", "leaks", "segment", "agreement", "lesions", "dataset")
+    *("core", "frames", "image", "dicom", "dicom.deid", "leaks", "segment", "agreement", "lesions", "dataset"),
+    "stages",
 }
 ALLOWED["at_work"] = {"core", "frames", "image", "workspace", "stages", "plan"}
 ALLOWED["cli"] = WORKING_ROOMS | {"workspace", "stages", "plan", "synth", "standalone"}

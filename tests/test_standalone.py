@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 import liverset
-from pipeline.cli.files import leaks
+from pipeline.cli.leaks import leaks
 from pipeline.core.errors import ConfigError, DicomError, GeometryError, LabelError, PrivacyError, StorageError
 from pipeline.image.nifti import content_sha256
 from tests.dicom.scanner import Scan, body, expose

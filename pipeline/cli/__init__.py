@@ -11,7 +11,7 @@ import logging
 import click
 
 from pipeline import __version__
-from pipeline.cli import agreement, dataset, demo, files, learn, release, review
+from pipeline.cli import agreement, dataset, demo, files, leaks, learn, release, review
 from pipeline.cli.console import PipelineGroup
 
 
@@ -34,7 +34,7 @@ def main(verbose: bool) -> None:
     )
 
 
-GROUPS = (dataset, review, release, learn, files, agreement, demo)
+GROUPS = (dataset, review, release, learn, files, leaks, agreement, demo)
 
 for command in (command for part in GROUPS for command in part.COMMANDS):
     main.add_command(command)

@@ -67,29 +67,6 @@ def deidentify(source: Path, out: Path, key: Path | None, config_path: Path | No
     _exit(ok=report.is_clean)
 
 
-@click.command(epilog="Example: `liverset leaks export/ clean/`")
-@click.argument("source", type=existing_path)
-@click.argument("out", type=existing_path)
-@as_json_option
-def leaks(source: Path, out: Path, *, as_json: bool) -> None:
-    """Search a folder for identifiers that the source holds.
-
-    Collects names, numbers, dates and UIDs from SOURCE and searches every byte of OUT for them, in archives and file
-    names too. Prints where each one was found, never what it is.
-    """
-    found = standalone.find_leaks(source, out)
-    rows = [(leak.where, leak.kind) for leak in found]
-    lines = [
-        *table_lines(("where", "kind"), rows),
-        counted(len(rows), "leak") if rows else "no identifier of the source was found",
-    ]
-    if found.unreadable:
-        files = counted(found.unreadable, "source file")
-        lines.append(f"{files} cannot be read; the search does not cover identifiers that only they contain")
-    show({"leaks": [{"where": where, "kind": kind} for where, kind in rows]}, lines, as_json=as_json)
-    _exit(ok=not rows)
-
-
 @click.command(epilog="Example: `liverset segment nifti/ct.nii.gz -o labels/`")
 @click.argument("images", type=existing_path, nargs=-1, required=True)
 @click.option("-o", "--out", type=any_path, required=True, help="Folder for the labels.")
@@ -147,4 +124,4 @@ def _exit(*, ok: bool) -> None:
         click.get_current_context().exit(EXIT_PROBLEMS)
 
 
-COMMANDS = (convert, deidentify, leaks, segment, window)
+COMMANDS = (convert, deidentify, segment, window)

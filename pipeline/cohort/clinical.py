@@ -14,9 +14,10 @@ from types import MappingProxyType
 
 import pandas as pd
 
+from pipeline.core.config import Config
 from pipeline.core.errors import ConfigError
 from pipeline.core.pseudonyms import normalised_patient_id
-from pipeline.core.records import Patient
+from pipeline.core.records import HEALTHY, UNLISTED, Patient
 
 OLDEST_PLAUSIBLE_YEARS = 120
 
@@ -42,18 +43,26 @@ _UNKNOWN_CELLS = frozenset({"", "-", "na", "n/a", "nan", "none", "null", "unknow
 _ENCODINGS = ("utf-8-sig", "gb18030")
 
 
-def read_clinical(path: Path) -> dict[str, Patient]:
+def known_diagnoses(config: Config) -> frozenset[str]:
+    """The words that a diagnosis may be: those that the configuration lists, those of pathology codes, and normal."""
+    listed = (*config.labels.lesion_kinds, *(config.inclusion.diagnosis or ()))
+    return frozenset((*listed, *PATHOLOGY.values(), *HEALTHY))
+
+
+def read_clinical(path: Path, diagnoses: Iterable[str]) -> dict[str, Patient]:
     """Age, sex, diagnosis and site of each patient, by normalised source patient id. Private: keys identify patients.
 
     Text is UTF-8 or GB18030, cells are separated by commas, semicolons or tabs. Columns are recognised by
     `COLUMN_SPELLINGS`; only the patient's id must be there. An empty cell is unknown. A diagnosis that is missing is
-    taken from its ICD-O-3 code where `PATHOLOGY` knows it.
+    taken from its ICD-O-3 code where `PATHOLOGY` knows it; one that is not among `diagnoses` is `UNLISTED`, since a
+    free text may name a person.
 
     Raises:
         ConfigError: when the table is missing or unreadable, or cells cannot be understood or contradict one another;
             all of them are named at once by their line, never by their patient.
     """
     table = _table(path)
+    listed = {diagnosis.casefold(): diagnosis for diagnosis in sorted(diagnoses)}
     columns = _columns(table.columns, path.name)
     faults: list[str] = []
     patients: dict[str, Patient] = {}
@@ -61,7 +70,7 @@ def read_clinical(path: Path) -> dict[str, Patient]:
     for line, row in enumerate(table.to_dict("records"), start=2):
         cells = {name: str(row[header]).strip() for name, header in columns.items()}
         key = normalised_patient_id(cells["patient"])
-        patient = _patient(cells, where=f"{path.name}, line {line}", faults=faults)
+        patient = _patient(cells, listed, where=f"{path.name}, line {line}", faults=faults)
         if not key:
             faults.append(f"{path.name}, line {line}: no patient id; fill it in or delete the line")
         elif patients.setdefault(key, patient) != patient:
@@ -110,7 +119,7 @@ def _columns(headers: Iterable[str], name: str) -> dict[str, str]:
     return found
 
 
-def _patient(cells: Mapping[str, str], *, where: str, faults: list[str]) -> Patient:
+def _patient(cells: Mapping[str, str], listed: Mapping[str, str], *, where: str, faults: list[str]) -> Patient:
     def read(column: str, reader: Callable[[str], str | int | None], expected: str) -> str | int | None:
         text = cells.get(column, "")
         if text.casefold() in _UNKNOWN_CELLS:
@@ -122,10 +131,12 @@ def _patient(cells: Mapping[str, str], *, where: str, faults: list[str]) -> Pati
 
     age = read("age", _age, f"whole years from 0 to {OLDEST_PLAUSIBLE_YEARS}")
     sex = read("sex", _sex, "M, F or O")
-    written = read("diagnosis", str, "text")
+    written = read("diagnosis", lambda text: listed.get(text.casefold(), UNLISTED), "text")
     coded = PATHOLOGY.get(_morphology(cells.get("pathology", "")))
     if written and coded and str(written).casefold() != coded.casefold():
-        faults.append(f"{where}: diagnosis is {written}, but the pathology code means {coded}; correct one of them")
+        faults.append(
+            f"{where}: diagnosis is {_shown(written)}, but the pathology code means {coded}; correct one of them"
+        )
     site = read("site", str, "text")
     return Patient(
         age_years=None if age is None else int(age),
@@ -133,6 +144,10 @@ def _patient(cells: Mapping[str, str], *, where: str, faults: list[str]) -> Pati
         diagnosis=None if not (written or coded) else str(written or coded),
         site=None if site is None else str(site),
     )
+
+
+def _shown(diagnosis: str | int) -> str:
+    return "none of those that the configuration lists" if diagnosis == UNLISTED else str(diagnosis)
 
 
 def _age(text: str) -> int | None:

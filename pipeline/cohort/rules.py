@@ -14,7 +14,7 @@ from types import MappingProxyType
 from pipeline.cohort.decisions import Decision
 from pipeline.core.config import Config
 from pipeline.core.problems import meaning_of
-from pipeline.core.records import Patient, PhaseGuess, PixelFacts, Problem, Reason, SeriesFacts, Severity
+from pipeline.core.records import UNLISTED, Patient, PhaseGuess, PixelFacts, Problem, Reason, SeriesFacts, Severity
 
 _RULE_OF_PROBLEM = MappingProxyType({"too-few-slices": "slice-count", "tilted": "tilt"})
 _SECONDARY_IMAGES = frozenset({"SECONDARY", "LOCALIZER", "MPR", "MIP", "REFORMATTED", "PROJECTION IMAGE", "MIP_MPR"})
@@ -86,7 +86,9 @@ def screen_patient(patient: Patient, config: Config) -> tuple[Reason, ...]:
             reasons.append(Reason("clinical-missing", "the age is not known"))
         elif patient.age_years < rules.min_age_years:
             reasons.append(Reason("age", f"younger than {rules.min_age_years} years"))
-    if rules.diagnosis is not None:
+    if patient.diagnosis == UNLISTED:
+        reasons.append(Reason("diagnosis", "none of those that [labels] lesion_kinds and [inclusion] diagnosis list"))
+    elif rules.diagnosis is not None:
         if patient.diagnosis is None:
             reasons.append(Reason("clinical-missing", "the diagnosis is not known"))
         elif patient.diagnosis not in rules.diagnosis:
@@ -159,7 +161,7 @@ def _kernel(candidate: Candidate, config: Config) -> str | None:
     wanted, found = config.inclusion.kernels, candidate.facts.kernel
     if wanted is None or any(fnmatchcase(found.upper(), pattern.upper()) for pattern in wanted):
         return None
-    return f"kernel {found or 'not stated'}, expected one of {', '.join(wanted)}"
+    return f"{'another kernel' if found else 'kernel not stated'}, expected one of {', '.join(wanted)}"
 
 
 def _axial(candidate: Candidate, config: Config) -> str | None:

@@ -72,6 +72,22 @@ def write_atomically(
             file.write(chunk)
 
 
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a private log that only grows, and wait until the disk has it.
+
+    Raises:
+        StorageError: when the disk is full, or the folder cannot be written.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE_FILE_MODE)
+        with os.fdopen(descriptor, "ab") as file:
+            file.write(f"{line}\n".encode())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise _explained(error, path) from error
+
+
 def write_text(path: Path, text: str, *, mode: int = 0o644) -> None:
     """Write UTF-8 text with LF line ends, whole or not at all."""
     write_atomically(path, text.encode("utf-8"), mode=mode)

@@ -206,7 +206,6 @@ _DEIDENTIFICATION = {
         "text seems to be burned into the image",
         "look at its montage in the private folder; decide in decisions.csv",
     ),
-    "unsearched-sources": ("some source files could not be searched for identifiers", "look at reports/files.csv"),
 }
 
 _INCLUSION_AND_DEIDENTIFICATION = {

@@ -264,6 +264,13 @@ class Screening:
     reasons: tuple[Reason, ...] = ()
 
 
+HEALTHY = frozenset({"normal", "none", "healthy"})
+"""Diagnoses of a patient without a lesion, in small letters."""
+
+UNLISTED = "unlisted"
+"""Stands for a diagnosis that is none of those the configuration lists; what the table says instead is not repeated."""
+
+
 @dataclass(frozen=True, slots=True)
 class Patient:
     """What `clinical.csv` tells of a patient, in the words of the release; unknown is None."""

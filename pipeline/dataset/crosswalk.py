@@ -1,8 +1,7 @@
 """Which patient is which case: the project's secret, and the encrypted list that only its holder can read.
 
-The secret lies in `private/` (mode 0600) or comes from the environment; the list is sealed with AES-256-GCM
-(NIST SP 800-38D) under a key derived from it (HKDF-SHA256, RFC 5869), so that a wrong secret or a changed byte is
-refused and never half read.
+The secret lies in `private/` (mode 0600) or comes from the environment; the list is sealed with it (`sealed.py`), so
+that a wrong secret or a changed byte is refused and never half read.
 """
 
 from __future__ import annotations
@@ -12,25 +11,21 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
-from pipeline.core.errors import PrivacyError, StorageError
-from pipeline.core.files import PRIVATE_FILE_MODE, json_text, make_private_folder, write_atomically
+from pipeline.core.errors import PrivacyError
+from pipeline.core.files import PRIVATE_FILE_MODE, append_line, json_text, make_private_folder, write_atomically
 from pipeline.core.pseudonyms import MIN_SECRET_BYTES, Pseudonyms, normalised_patient_id
 from pipeline.dataset.layout import Layout
+from pipeline.dataset.sealed import Seal
 
 SECRET_VARIABLE = "LIVERSET_SECRET"
 """Environment variable that holds the secret as hexadecimal digits, for machines that keep keys elsewhere."""
 
-_MAGIC = b"liverset crosswalk 1\n"
-_NONCE_BYTES = 12
+_KIND = "crosswalk 1"
 _CASE_ID = re.compile(r"P(\d{4,})")
 _log = logging.getLogger(__name__)
 
@@ -42,9 +37,9 @@ class Crosswalk:
         pseudonyms: replacements for everything else, under the same secret.
     """
 
-    def __init__(self, path: Path, pseudonyms: Pseudonyms, cases: Mapping[str, str] = MappingProxyType({})) -> None:
+    def __init__(self, layout: Layout, pseudonyms: Pseudonyms, cases: Mapping[str, str] = MappingProxyType({})) -> None:
         self.pseudonyms = pseudonyms
-        self._path = path
+        self._layout = layout
         self._cases = dict(cases)
         self._saved = dict(cases)
 
@@ -57,8 +52,8 @@ class Crosswalk:
         """
         sealed = layout.crosswalk
         pseudonyms = Pseudonyms(secret_of(layout.secret, is_needed=sealed.exists()))
-        cases = _unsealed(sealed, pseudonyms) if sealed.exists() else {}
-        return cls(sealed, pseudonyms, cases)
+        cases = json.loads(Seal(_KIND, pseudonyms).read(sealed)) if sealed.exists() else {}
+        return cls(layout, pseudonyms, cases)
 
     def case_ids(self, patient_ids: Iterable[str]) -> dict[str, str]:
         """Each source patient id with its case id; spellings of one id share a case.
@@ -81,23 +76,29 @@ class Crosswalk:
         return {patient_id: self._cases[patient] for patient_id, patient in normal.items()}
 
     def patient_of(self, case_id: str) -> str:
-        """The source id (normalised) of a case, for who may know it; the look-up is logged, its answer is not.
+        """The source id (normalised) of a case, for who may know it; the look-up is logged first, its answer is not.
 
         Raises:
             PrivacyError: when no such case was ever given.
+            StorageError: when the look-up cannot be logged.
         """
-        _log.warning("crosswalk: the patient of one case was looked up: %s", _logged(case_id))
+        when = datetime.now(UTC).isoformat(timespec="seconds")
+        append_line(self._layout.look_ups, f"{when} {_logged(case_id)}")
         for patient, given in self._cases.items():
             if given == case_id:
                 return patient
         raise PrivacyError("the crosswalk has no such case; case ids look like P0001")
 
+    def cases_without(self, patients: Collection[str], case_ids: Iterable[str]) -> tuple[str, ...]:
+        """Those of some cases whose patient is not among the normalised source ids; nobody is looked up."""
+        there = {self._cases[patient] for patient in self._cases.keys() & set(patients)}
+        return tuple(case_id for case_id in case_ids if case_id not in there)
+
     def save(self) -> None:
         """Seal and write the list; nothing is written when nothing changed."""
         if self._cases == self._saved:
             return
-        make_private_folder(self._path.parent)
-        write_atomically(self._path, _sealed(self._cases, self.pseudonyms), mode=PRIVATE_FILE_MODE)
+        Seal(_KIND, self.pseudonyms).write(self._layout.crosswalk, json_text(self._cases).encode())
         self._saved = dict(self._cases)
 
 
@@ -149,35 +150,6 @@ def _parsed(text: str, *, what: str) -> bytes:
     except ValueError:
         expected = f"expected at least {2 * MIN_SECRET_BYTES} hexadecimal digits"
         raise PrivacyError(f"{what} is not a secret; {expected}") from None
-
-
-def _cipher(pseudonyms: Pseudonyms) -> AESGCM:
-    key = HKDF(algorithm=SHA256(), length=32, salt=None, info=_MAGIC).derive(pseudonyms.secret)
-    return AESGCM(key)
-
-
-def _sealed(cases: Mapping[str, str], pseudonyms: Pseudonyms) -> bytes:
-    nonce = os.urandom(_NONCE_BYTES)
-    return _MAGIC + nonce + _cipher(pseudonyms).encrypt(nonce, json_text(dict(cases)).encode(), _MAGIC)
-
-
-def _unsealed(path: Path, pseudonyms: Pseudonyms) -> dict[str, str]:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise StorageError(f"{path.name} cannot be read ({type(error).__name__})") from None
-    nonce, body = content[len(_MAGIC) :][:_NONCE_BYTES], content[len(_MAGIC) + _NONCE_BYTES :]
-    if not content.startswith(_MAGIC) or not body:
-        raise PrivacyError(f"{path.name} is damaged or not a crosswalk; restore it from a backup")
-    try:
-        plain = _cipher(pseudonyms).decrypt(nonce, body, _MAGIC)
-    except InvalidTag:
-        raise PrivacyError(
-            f"the secret does not open {path.name}: it is another project's secret, or the file was changed; "
-            "use the key file that was made with this dataset. Nothing was changed"
-        ) from None
-    cases: dict[str, str] = json.loads(plain)
-    return cases
 
 
 def _number(case_id: str) -> int:

@@ -36,7 +36,7 @@ def datacard_text(rows: Sequence[ManifestRow], inputs: ReleaseInputs) -> str:
         _inclusion(inputs.flow),
         _making(rows, config),
         *_agreement(inputs),
-        _privacy(rows, config),
+        _privacy(rows, inputs),
         _limits(rows, config),
         _use(config),
     ]
@@ -103,12 +103,13 @@ def _agreement(inputs: ReleaseInputs) -> list[str]:
     ]
 
 
-def _privacy(rows: Sequence[ManifestRow], config: Config) -> str:
+def _privacy(rows: Sequence[ManifestRow], inputs: ReleaseInputs) -> str:
     patients = [row.model_dump(mode="json") for row in by_patient(rows).values()]
     alike = class_histogram(patients)
     variety = smallest_variety(patients, "cancer_type")
     ages = f'{OLDEST_EXACT_YEARS} are "{OPEN_CLASS}"'
-    options = ", ".join(sorted(config.deidentification.options)) or "none"
+    options = ", ".join(sorted(inputs.config.deidentification.options)) or "none"
+    accepted = ", ".join(f"{count} of kind {kind}" for kind, count in inputs.accepted_leaks.items()) or "none"
     return f"""## Privacy
 
 Headers were rebuilt from an allow-list under DICOM PS3.15 Annex E, Basic Profile, with the options {options}. Ages over
@@ -116,7 +117,10 @@ Headers were rebuilt from an allow-list under DICOM PS3.15 Annex E, Basic Profil
 
 Patients who share {", ".join(QUASI_IDENTIFIERS)}: the smallest group has {min(alike, default=0)} (k-anonymity),
 and every group has at least {counted(variety, "diagnosis", "diagnoses")} (l-diversity). {alike.get(1, 0)} of
-{counted(len(patients), "patient")} share them with nobody else."""
+{counted(len(patients), "patient")} share them with nobody else.
+
+Every file was searched for the identifiers of the sources. Matches that a person looked at and accepted as no
+identifier: {accepted}."""
 
 
 def _limits(rows: Sequence[ManifestRow], config: Config) -> str:

@@ -70,6 +70,26 @@ class Layout:
         return self.private / "dicom-index.sqlite"
 
     @property
+    def harvest(self) -> Path:
+        """Every identifier the sources ever held, sealed: what the search for leaks looks for."""
+        return self.private / "harvest.enc"
+
+    @property
+    def look_ups(self) -> Path:
+        """When the patient of a case was looked up, and which case; only grows."""
+        return self.private / "look-ups.log"
+
+    @property
+    def refused_leaks(self) -> Path:
+        """What the last refusal found, by keyed names, sealed: what a person may accept."""
+        return self.private / "refused-leaks.enc"
+
+    @property
+    def leak_exceptions(self) -> Path:
+        """Matches that a person looked at and found to be no leak, signed."""
+        return self.root / "leak_exceptions.csv"
+
+    @property
     def screening(self) -> Path:
         """Which series became which volume: holds source identifiers."""
         return self.private / "screening.json"

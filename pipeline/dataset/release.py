@@ -75,6 +75,10 @@ __all__ = [
     "verify",
 ]
 
+ACCEPT_LEAK = (
+    "look at each place; what is no identifier there can be accepted with "
+    "`liverset leaks accept FOLDER PLACE --kind KIND --by WHO --why TEXT`"
+)
 VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 
 
@@ -263,9 +267,8 @@ def _require_clean(staging: Path, leak_check: LeakCheck) -> None:
     places = leak_check(staging)
     if places:
         shown = "\n".join(places[:20])
-        raise LeakError(
-            f"source identifiers at {counted(len(places), 'place')} of the release, nothing was published:\n{shown}"
-        )
+        found = f"source identifiers at {counted(len(places), 'place')} of the release, nothing was published"
+        raise LeakError(f"{found}:\n{shown}\n{ACCEPT_LEAK}")
 
 
 def _share_with(previous: Path | None, staging: Path) -> None:

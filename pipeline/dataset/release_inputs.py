@@ -120,6 +120,7 @@ class ReleaseInputs:
         agreement: one row a volume, structure and pair of raters.
         enhancement: one row a lesion and phase.
         summaries: further tables of agreement by a short name, such as "plc" and "limt".
+        accepted_leaks: how many matches of each kind a person accepted as no leak.
         provenance: packages, program, models and input hashes; nothing of a machine, no clock.
         pages: further texts by their path in the release, such as the quality page; one that needs the manifest is a
             function of its rows.
@@ -134,6 +135,7 @@ class ReleaseInputs:
     agreement: Sequence[Row] = ()
     enhancement: Sequence[Row] = ()
     summaries: Mapping[str, Sequence[Row]] = field(default_factory=lambda: MappingProxyType({}))
+    accepted_leaks: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     provenance: Row = field(default_factory=lambda: MappingProxyType({}))
     pages: Mapping[str, str | Callable[[Sequence[ManifestRow]], str]] = field(
         default_factory=lambda: MappingProxyType({})

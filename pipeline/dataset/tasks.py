@@ -9,14 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.labels import Label
+from pipeline.core.records import HEALTHY
 from pipeline.core.volume import LabelMap
 from pipeline.dataset.manifest import ManifestRow, csv_text
 from pipeline.dataset.release_inputs import Row
 from pipeline.dataset.tables import by_patient
 from pipeline.image.components import bounding_box, label_components
-
-HEALTHY = frozenset({"normal", "none", "healthy"})
-"""Diagnoses that stand for a liver without lesions."""
 
 
 def classification_text(rows: Iterable[ManifestRow], kinds: Sequence[str]) -> str:

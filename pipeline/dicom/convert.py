@@ -30,6 +30,9 @@ from pipeline.dicom.read import header as words
 from pipeline.dicom.read.pixels import PixelReader, SliceError
 from pipeline.dicom.read.sources import ARCHIVE_FAULTS, each_opened
 
+MAX_MODALITY = 8
+"""Letters of the longest modality (RTSTRUCT)."""
+
 AXIAL_TOLERANCE_DEG = 5.0
 """A normal this near to the patient's long axis makes an axial series."""
 
@@ -331,15 +334,20 @@ def _flag(code: str) -> Problem:
     return Problem(code, Severity.FLAG, meaning_of(code))
 
 
+def safe_modality(text: str) -> str:
+    """A modality's two letters, "XX" where there is something else."""
+    return text if text.isascii() and text.isalpha() and text.isupper() and len(text) <= MAX_MODALITY else "XX"
+
+
 def series_facts(series: Series) -> SeriesFacts:
     """What the inclusion rules ask about a series; what the header does not tell stays empty."""
     first = series.first
     spacing = vector(first, "PixelSpacing", 2)
     rows, columns = first.number("Rows"), first.number("Columns")
     gaps = gaps_mm(series.instances)
-    kinds = first.header.get("ImageType", ())
+    kinds, modality = first.header.get("ImageType", ()), first.text("Modality")
     return SeriesFacts(
-        modality=first.text("Modality"),
+        modality=safe_modality(modality) if modality else "",
         manufacturer=first.text("Manufacturer"),
         model=first.text("ManufacturerModelName"),
         institution=first.text("InstitutionName"),

@@ -22,7 +22,8 @@ from pipeline.core.pseudonyms import Pseudonyms
 from pipeline.core.records import Fate, Instance, PhaseGuess, Problem, Series, Severity, SourceFile
 from pipeline.core.volume import ColorImage, Volume
 from pipeline.dicom.colour import is_colour_image, read_colour
-from pipeline.dicom.convert import Conversion, read_series, series_facts
+from pipeline.dicom.convert import Conversion, read_series, safe_modality, series_facts
+from pipeline.dicom.deid.deidentify import scanner_facts
 from pipeline.dicom.group.phase import guess_phases
 from pipeline.dicom.group.series import Grouping, group_series, slice_faults
 from pipeline.dicom.read.names import SafeNames
@@ -32,9 +33,6 @@ from pipeline.frames import Tabular
 
 KEY_DIGITS = 12
 """Hexadecimal digits in a name: two of a million series share one with a chance of 1 in 500, and are numbered then."""
-
-MAX_MODALITY = 8
-"""Letters of the longest modality (RTSTRUCT)."""
 
 _NAMED_FILES = 3
 """How many of the files that broke a series its row names; the table of files names them all."""
@@ -281,23 +279,18 @@ def _messages(problems: Iterable[Problem], severity: Severity) -> str:
 def _described(series: Series, guess: PhaseGuess, pseudonyms: Pseudonyms, names: SafeNames) -> dict[str, str]:
     facts = series_facts(series)
     phase = guess.phase.value if guess.phase else "?" if guess.needs_person else ""
-    modality = _safe_modality(facts.modality)
+    modality, scanner = safe_modality(facts.modality), scanner_facts(series, pseudonyms)
     row = dict.fromkeys(SERIES_COLUMNS, "")
     row.update(
         series=_name(modality, series.key, pseudonyms),
         modality=modality,
         phase=phase,
-        vendor=names.text(facts.manufacturer),
-        model=names.text(facts.model),
+        vendor=scanner["manufacturer"],
+        model=scanner["model"],
         thickness="" if facts.slice_thickness_mm is None else f"{facts.slice_thickness_mm:g}",
-        kernel=names.text(facts.kernel),
+        kernel=scanner["kernel"],
     )
     return row
-
-
-def _safe_modality(text: str) -> str:
-    """A modality's two letters, "XX" where there is something else."""
-    return text if text.isascii() and text.isalpha() and text.isupper() and len(text) <= MAX_MODALITY else "XX"
 
 
 def _name(modality: str, key: str, pseudonyms: Pseudonyms) -> str:
@@ -313,7 +306,7 @@ def _excluded_rows(instances: Sequence[Instance], grouping: Grouping, pseudonyms
     for instance in instances:
         fate, uid = codes.get(instance.source), instance.text("SeriesInstanceUID")
         if fate is not None and uid not in with_slices:
-            modality = _safe_modality(instance.text("Modality"))
+            modality = safe_modality(instance.text("Modality"))
             row = dict.fromkeys(SERIES_COLUMNS, "")
             row.update(series=_name(modality, uid, pseudonyms), status="excluded", modality=modality)
             row.update(reason=f"{fate.code}: {fate.reason}")

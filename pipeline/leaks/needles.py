@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,23 +18,24 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.leaks.harvest import Identifiers, Kind
+from pipeline.leaks.identifiers import Identifiers, Kind
 from pipeline.leaks.unpack import Texture
 
 LONG_BYTES = 8
-"""Patterns from here on mean something in any bytes; shorter ones only where text is."""
+"""Patterns from here on are sought in any bytes; shorter ones not among voxels."""
 
 MIN_BYTES = 4
-LONG_WIDE_CHARACTERS = 8
-"""UTF-16 letters look like small voxel values, so that twice as many are asked for outside text."""
-
 DIGEST_DIGITS = 32
 """Hexadecimal digits in a row from which on they are a checksum: MD5 is the shortest in use."""
 
 _HEX_RUN = re.compile(rb"[0-9a-f]{%d,}" % DIGEST_DIGITS)
+_TIME_OF_DAY = re.compile(rb"[0-2]\d[0-5]\d[0-6]\d")
+_MARGIN_BYTES = 512
+"""Blocks overlap by so much on both sides: longer than any pattern and what is asked of the bytes beside it."""
+
 _CHUNK_BYTES = 1 << 18
 """As much as stays in the processor's cache with the numbers made of it."""
-_LOWER = bytes(byte + 32 if 65 <= byte <= 90 else byte for byte in range(256))
+LOWER = bytes(byte + 32 if 65 <= byte <= 90 else byte for byte in range(256))
 _HASH: dict[int, Any] = {8: np.uint64(0x9E3779B97F4A7C15), 4: np.uint32(0x9E3779B1)}
 _TABLE_BITS = {8: 22, 4: 18}
 _CHARSETS = (
@@ -63,11 +64,22 @@ class Needle:
         content: the bytes.
         kind: what it identifies.
         is_bounded: True when a letter or digit right beside it means that it is part of another word.
+        identifier: what it spells, as harvested. Private.
     """
 
     content: bytes
     kind: Kind
     is_bounded: bool
+    identifier: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A pattern met at a place, from the first byte to before the last."""
+
+    needle: Needle
+    start: int
+    end: int
 
 
 class Haystack:
@@ -75,19 +87,28 @@ class Haystack:
 
     def __init__(self, identifiers: Identifiers) -> None:
         needles = set(_needles_of(identifiers))
-        self._long = _Index({needle for needle in needles if _is_long(needle)}, width=8)
-        self._short = _Index({needle for needle in needles if not _is_long(needle)}, width=4)
+        self._long = _Index({needle for needle in needles if len(needle.content) >= LONG_BYTES}, width=8)
+        self._short = _Index({needle for needle in needles if len(needle.content) < LONG_BYTES}, width=4)
+        self._alike = Counter(_sort_of(content) for content in {needle.content for needle in needles})
 
-    def kinds_in(self, content: bytes | memoryview, texture: Texture) -> set[Kind]:
-        """Which kinds of identifier the bytes hold; short patterns are sought where text is, not among voxels."""
-        found: set[Kind] = set()
+    def hits(self, content: bytes | memoryview, texture: Texture) -> set[Hit]:
+        """Every pattern that the bytes hold and that is no part of another word; the long ones alone among voxels."""
+        found: set[Hit] = set()
         view = memoryview(content)
         for start in range(0, max(len(view), 1), _CHUNK_BYTES):
-            block = bytes(view[max(start - 512, 0) : start + _CHUNK_BYTES + 512]).translate(_LOWER)
-            found |= self._long.kinds_in(block)
-            if texture is not Texture.VOXELS:
-                found |= self._short.kinds_in(block, only_within_print=texture is Texture.PACKED)
+            offset = max(start - _MARGIN_BYTES, 0)
+            block = bytes(view[offset : start + _CHUNK_BYTES + _MARGIN_BYTES]).translate(LOWER)
+            for index in (self._long,) if texture is Texture.VOXELS else (self._long, self._short):
+                found.update(Hit(hit.needle, hit.start + offset, hit.end + offset) for hit in index.hits(block))
         return found
+
+    def alike(self, needle: Needle) -> int:
+        """How many patterns are as long as this one, and digits like it or not: so often may chance try."""
+        return self._alike[_sort_of(needle.content)]
+
+
+def _sort_of(content: bytes) -> tuple[int, bool]:
+    return len(content), content.isdigit()
 
 
 class _Index:
@@ -103,15 +124,14 @@ class _Index:
         self._table = np.zeros(1 << _TABLE_BITS[width], dtype=np.bool_)
         self._table[self._hashed(self._anchors)] = True
 
-    def kinds_in(self, block: bytes, *, only_within_print: bool = False) -> set[Kind]:
-        found: set[Kind] = set()
+    def hits(self, block: bytes) -> Iterator[Hit]:
+        """The patterns a block of lower-case bytes holds."""
         if not len(self._anchors) or len(block) < self._width:
-            return found
+            return
         windows = np.ndarray((len(block) - self._width + 1,), self._dtype, block, strides=(1,))
         candidates = np.flatnonzero(self._table[self._hashed(windows)])
         for position in candidates[self._are_anchors(windows[candidates])].tolist():
-            found |= self._confirmed(block, position, only_within_print=only_within_print)
-        return found
+            yield from self._confirmed(block, position)
 
     def _are_anchors(self, windows: NDArray[Any]) -> NDArray[np.bool_]:
         places = np.searchsorted(self._anchors, windows)
@@ -123,31 +143,22 @@ class _Index:
         hashed: NDArray[Any] = (windows * _HASH[self._width]) >> shift
         return hashed
 
-    def _confirmed(self, block: bytes, anchor: int, *, only_within_print: bool) -> set[Kind]:
+    def _confirmed(self, block: bytes, anchor: int) -> Iterator[Hit]:
         end = anchor + self._width
-        candidates = self._by_anchor[int.from_bytes(block[anchor:end], "little")]
-        return {
-            needle.kind
-            for needle in candidates
-            if (start := end - len(needle.content)) >= 0
-            and block[start:end] == needle.content
-            and not (needle.is_bounded and _is_inside_a_word(block, start, end, needle.kind))
-            and not (only_within_print and not _is_within_print(block, start, end))
-        }
-
-
-def _is_long(needle: Needle) -> bool:
-    is_wide = b"\0" in needle.content
-    return len(needle.content) >= (2 * LONG_WIDE_CHARACTERS if is_wide else LONG_BYTES)
+        for needle in self._by_anchor[int.from_bytes(block[anchor:end], "little")]:
+            start = end - len(needle.content)
+            is_there = start >= 0 and block[start:end] == needle.content
+            if is_there and not (needle.is_bounded and _is_inside_a_word(block, start, end, needle.kind)):
+                yield Hit(needle, start, end)
 
 
 def _needles_of(identifiers: Identifiers) -> Iterator[Needle]:
     for kind, text in identifiers.texts:
         for content, is_bounded in _byte_forms(kind, text):
             if len(content) >= MIN_BYTES:
-                yield Needle(content.translate(_LOWER), kind, is_bounded)
+                yield Needle(content.translate(LOWER), kind, is_bounded, text)
     for kind, raw in identifiers.raw:
-        yield Needle(raw.translate(_LOWER), kind, is_bounded=False)
+        yield Needle(raw.translate(LOWER), kind, is_bounded=False, identifier=raw.hex())
 
 
 def _byte_forms(kind: Kind, text: str) -> Iterator[tuple[bytes, bool]]:
@@ -188,9 +199,11 @@ def _base64_forms(plain: bytes) -> Iterator[bytes]:
 
 def _is_inside_a_word(block: bytes, start: int, end: int, kind: Kind) -> bool:
     """True when the bytes around say that the match is a part of some other word or number."""
-    before, after = block[max(start - 2, 0) : start], block[end : end + 2]
+    before, after = block[max(start - 2, 0) : start], block[end : end + 6]
     if kind is Kind.DATE:
-        return before[-1:].isdigit()
+        is_longer = after[:1].isdigit() and not _TIME_OF_DAY.match(after)
+        is_number = block[start:end].isdigit() and (is_longer or _is_fraction(before[::-1]))
+        return before[-1:].isdigit() or is_number or _is_inside_a_digest(block, start, end)
     if kind is Kind.NAME:
         return before[-1:].isalpha() or after[:1].isalpha() or _is_inside_a_digest(block, start, end)
     if kind is Kind.UID:
@@ -209,9 +222,3 @@ def _is_inside_a_digest(block: bytes, start: int, end: int) -> bool:
 
 def _is_fraction(beside: bytes) -> bool:
     return beside[:1] == b"." and beside[1:2].isdigit()
-
-
-def _is_within_print(block: bytes, start: int, end: int) -> bool:
-    """True when eight more bytes beside the match can be printed, which compressed bytes hardly give."""
-    around = block[max(start - 4, 0) : start] + block[end : end + 4]
-    return len(around) == 8 and all(32 <= byte < 127 for byte in around)

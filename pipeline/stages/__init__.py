@@ -30,6 +30,7 @@ from pipeline.stages.convert import CONVERT
 from pipeline.stages.intake import SCAN
 from pipeline.stages.label import LABEL
 from pipeline.stages.pack import PACK, packages, to_pack
+from pipeline.stages.privacy import accept_leaks
 from pipeline.stages.release import cut_release, page_of_version, settled_cases, verify_release
 from pipeline.stages.report import REPORT, standing_problems
 from pipeline.stages.screen import SCREEN
@@ -58,6 +59,7 @@ __all__ = [
     "STAGES",
     "VOTE",
     "accept_flagged",
+    "accept_leaks",
     "case_ids",
     "cut_release",
     "open_votes",

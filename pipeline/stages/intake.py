@@ -21,15 +21,20 @@ if TYPE_CHECKING:
 FILES_COLUMNS = ("status", "code", "reason", "files")
 
 
+def source_roots(ws: Workspace) -> tuple[Path, ...]:
+    """Where the exports lie, or lay."""
+    from pipeline.dicom.read.sources import root_of
+
+    return tuple(root_of(ws.root / path) for path in ws.config.source.paths)
+
+
 def source_folders(ws: Workspace) -> tuple[Path, ...]:
     """Where the exports lie.
 
     Raises:
         ConfigError: when one of them is not there.
     """
-    from pipeline.dicom.read.sources import root_of
-
-    found = tuple(root_of(ws.root / path) for path in ws.config.source.paths)
+    found = source_roots(ws)
     missing = [name for name, path in zip(ws.config.source.paths, found, strict=True) if not path.exists()]
     if missing:
         raise ConfigError(f"[source] paths: {', '.join(missing)} not found; put the exports there or correct the path")

@@ -1,57 +1,190 @@
-"""The check before anything leaves the dataset folder: no identifier of the sources in it."""
+"""The check before anything leaves the dataset folder: no identifier of the sources in it.
+
+What the sources hold is harvested whenever they are read and kept sealed in `private/`, so that it is sought also when
+an export is no longer there. What cannot be sought stops the gate like a match.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
+import json
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.core.errors import LeakError
-from pipeline.core.records import Problem, Severity
+from pipeline.core.errors import LeakError, PrivacyError
+from pipeline.core.files import json_text
 from pipeline.core.words import counted
-from pipeline.stages.intake import source_fingerprint, source_folders
+from pipeline.stages.case import case_ids
+from pipeline.stages.intake import scan_sources, source_roots
 from pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
-    from pipeline.leaks.search import Identifiers
+    from pipeline.dataset.exceptions import LeakException
+    from pipeline.dataset.sealed import Seal
+    from pipeline.leaks.harvest import Harvest
+    from pipeline.leaks.search import Leak
 
 PLACES_SHOWN = 5
+LEAK_DIGITS = 32
+THE_SOURCES = "the sources"
+_HARVEST_KIND = "harvest 1"
+_REFUSED_KIND = "refused-leaks 1"
+
+
+def remember_sources(ws: Workspace) -> Harvest:
+    """What the sources ever held; what is there and was not read yet is read now and kept for good.
+
+    Raises:
+        PrivacyError: when what was kept cannot be opened.
+    """
+    from pipeline.dataset.sealed import Seal
+    from pipeline.leaks.harvest import Harvest, gather
+
+    seal, kept = Seal(_HARVEST_KIND, ws.crosswalk.pseudonyms), ws.layout.harvest
+    before = Harvest.from_bytes(seal.read(kept)) if kept.exists() else None
+    now = gather([path for path in _all_sources(ws) if path.exists()], before or Harvest())
+    if now != before:
+        seal.write(kept, now.to_bytes())
+    return now
 
 
 def places_of_leaks(ws: Workspace, paths: Sequence[Path]) -> tuple[str, ...]:
-    """Where identifiers of this dataset's sources stand in files about to leave; never what they are."""
-    from pipeline.leaks.search import search
+    """Where identifiers of this dataset's sources stand in files about to leave; never what they are.
 
-    return tuple(f"{leak.where} ({leak.kind})" for leak in search(_identifiers(ws), paths))
+    Places that a person accepted are left out; what is named can be accepted until the next search.
 
-
-def unsearched(ws: Workspace) -> tuple[Problem, ...]:
-    """A note when source files could not be read, since what they hold was not sought."""
-    count = _identifiers(ws).unreadable
-    files = counted(count, "source file")
-    message = f"{files} could not be read, so the search for identifiers did not cover their content"
-    return (Problem("unsearched-sources", Severity.NOTE, message, "see reports/files.csv"),) if count else ()
+    Raises:
+        PrivacyError: when not all that the sources hold is known, so that nothing can be said.
+    """
+    harvest = remember_sources(ws)
+    _require_complete(ws, harvest)
+    accepted = {exception.match for exception in accepted_leaks(ws)}
+    left = [leak for leak in _leaks(ws, harvest, paths) if (leak.where, leak.kind, leak.name) not in accepted]
+    if left:
+        content = json_text([[leak.where, leak.kind, leak.name] for leak in left])
+        _refused_seal(ws).write(ws.layout.refused_leaks, content.encode())
+    return tuple(dict.fromkeys(f"{leak.where} ({leak.kind})" for leak in left))
 
 
 def require_clean(ws: Workspace, paths: Sequence[Path], *, what: str) -> None:
-    """Remove the files and raise a `LeakError` when one of them holds an identifier of the sources."""
-    places = places_of_leaks(ws, paths)
+    """Remove the files and raise a `LeakError` when one of them holds an identifier of the sources, or may hold one."""
+    try:
+        places = places_of_leaks(ws, paths)
+    except PrivacyError:
+        _remove(paths)
+        raise
     if places:
-        for path in paths:
-            path.unlink(missing_ok=True)
+        from pipeline.dataset.release import ACCEPT_LEAK
+
+        _remove(paths)
         shown = "; ".join(places[:PLACES_SHOWN])
-        raise LeakError(f"source identifiers found in {what}, at {counted(len(places), 'place')}; deleted: {shown}")
+        raise LeakError(
+            f"source identifiers found in {what}, at {counted(len(places), 'place')}; deleted: {shown}. {ACCEPT_LEAK}"
+        )
 
 
-def _identifiers(ws: Workspace) -> Identifiers:
+def accepted_leaks(ws: Workspace) -> tuple[LeakException, ...]:
+    """What a person looked at and found to be no leak.
+
+    Raises:
+        PrivacyError: when a row was changed by hand.
+    """
+    from pipeline.dataset.exceptions import read_exceptions
+
+    return read_exceptions(ws.layout.leak_exceptions, ws.crosswalk.pseudonyms)
+
+
+def accept_leaks(ws: Workspace, place: str, kind: str, *, by: str, why: str, when: str) -> tuple[LeakException, ...]:
+    """Accept what the last refusal found at a place; what was accepted, with who, why and when.
+
+    Args:
+        ws: the dataset.
+        place: as the refusal named it; `*` stands for any part of it.
+        kind: of identifier, as the refusal named it.
+        by: who looked.
+        why: what it is instead of an identifier.
+        when: the day.
+
+    Raises:
+        PrivacyError: when nothing was refused there, or the words themselves hold an identifier.
+    """
+    from pipeline.dataset.exceptions import LeakException, write_exceptions
+    from pipeline.leaks.search import search_text
+
+    if search_text(remember_sources(ws).identifiers, f"{by}\n{why}", "the reason"):
+        raise PrivacyError("who and why must not hold an identifier of the sources; use a code and other words")
+    refused = json.loads(_refused_seal(ws).read(ws.layout.refused_leaks)) if ws.layout.refused_leaks.exists() else []
+    new = tuple(
+        LeakException(where, found, name, by, why, when)
+        for where, found, name in refused
+        if found == kind and fnmatchcase(where, place)
+    )
+    if not new:
+        raise PrivacyError(
+            f"the last search refused nothing of kind {kind} there; give place and kind as the refusal printed them"
+        )
+    write_exceptions(ws.layout.leak_exceptions, (*accepted_leaks(ws), *new), ws.crosswalk.pseudonyms)
+    return new
+
+
+def _leaks(ws: Workspace, harvest: Harvest, paths: Sequence[Path]) -> Iterator[Leak]:
+    """What was found in the files and in what a person typed, and what could never be sought."""
+    from pipeline.leaks.search import Kind, Leak, search, search_text
+    from pipeline.stages.neutral import own_text
+
+    name_of = partial(_name_of, ws)
+    if harvest.unreadable:
+        yield Leak(THE_SOURCES, Kind.UNREADABLE, name_of(",".join(sorted(map(bytes.hex, harvest.unreadable)))))
+    for key in ("description", "license"):
+        typed = getattr(ws.config.dataset, key)
+        yield from search_text(harvest.identifiers, typed, f"{ws.layout.config.name}: {key}", name_of=name_of)
+    yield from search(harvest.identifiers, paths, own=partial(own_text, ws.config), name_of=name_of)
+
+
+def _name_of(ws: Workspace, identifier: str) -> str:
+    return ws.crosswalk.pseudonyms.token("leak", identifier.casefold(), digits=LEAK_DIGITS)
+
+
+def _require_complete(ws: Workspace, harvest: Harvest) -> None:
+    """Raise a `PrivacyError` unless every file and patient that the dataset was made of was harvested."""
+    from pipeline.dicom.read.index import known_files
+    from pipeline.leaks.harvest import stamp_of
+
+    roots = source_roots(ws)
+    if not ws.layout.dicom_index.exists() and all(root.exists() for root in roots):
+        scan_sources(ws)
+    known = known_files(ws.layout.dicom_index, roots)
+    if known is None:
+        raise PrivacyError(_cannot_search(f"the index {ws.layout.dicom_index.name} cannot be read"))
+    missed = sum(stamp_of(*stamp) not in harvest.seen for stamp in known)
+    if missed:
+        raise PrivacyError(_cannot_search(f"{missed} files of the index were never searched for identifiers"))
+    unknown = ws.crosswalk.cases_without(harvest.patients, case_ids(ws))
+    if unknown:
+        raise PrivacyError(_cannot_search(f"the identifiers of {len(unknown)} cases are not known"))
+
+
+def _cannot_search(why: str) -> str:
+    return (
+        f"nothing may leave, because leaks cannot be searched for: {why}. Put the exports back where [source] paths "
+        "names them and run `liverset build`; what is gone for good leaves the index when private/dicom-index.sqlite "
+        "is removed first"
+    )
+
+
+def _all_sources(ws: Workspace) -> tuple[Path, ...]:
     clinical = () if ws.config.source.clinical is None else (ws.root / ws.config.source.clinical,)
-    return _harvested((*source_folders(ws), *clinical), source_fingerprint(ws))
+    return (*source_roots(ws), *clinical)
 
 
-@cache
-def _harvested(paths: tuple[Path, ...], fingerprint: str) -> Identifiers:
-    """Identifiers of the sources as they lie now; read once a process as long as nothing changes."""
-    from pipeline.leaks.search import harvest
+def _refused_seal(ws: Workspace) -> Seal:
+    from pipeline.dataset.sealed import Seal
 
-    return harvest(paths)
+    return Seal(_REFUSED_KIND, ws.crosswalk.pseudonyms)
+
+
+def _remove(paths: Sequence[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from pipeline.core.receipts import package_versions, read_receipt
 from pipeline.core.records import Problem, Severity
 from pipeline.core.words import counted
 from pipeline.stages.case import SettledCase, SettledVolume, read_settled_case, read_vote, screened_cases
-from pipeline.stages.privacy import places_of_leaks, unsearched
+from pipeline.stages.privacy import accepted_leaks, places_of_leaks
 from pipeline.stages.report import read_consort, released_page
 from pipeline.stages.tables import agreement_tables, rated_volume
 from pipeline.stages.way import DATASET_STAGES, HANDOUT_STAGES, TO_SETTLE
@@ -67,6 +67,7 @@ def page_of_version(ws: Workspace, version: str) -> Path:
 
 
 def _inputs_of(ws: Workspace, cases: Sequence[SettledCase], version: str) -> ReleaseInputs:
+    from pipeline.dataset.exceptions import kinds_accepted
     from pipeline.dataset.release_inputs import ReleaseInputs
 
     settled = [case.case_id for case in cases]
@@ -84,6 +85,7 @@ def _inputs_of(ws: Workspace, cases: Sequence[SettledCase], version: str) -> Rel
         enhancement=[{"patient_id": case.case_id, **row.to_json()} for case in cases for row in case.enhancement],
         summaries={name: tables[name] for name in SUMMARIES if tables.get(name)},
         pages={QC_PAGE: lambda rows: released_page(ws, cases, version, rows, tables)},
+        accepted_leaks=kinds_accepted(accepted_leaks(ws)),
         provenance={"packages": package_versions(*RELEASE_PACKAGES), **accepted_changes(ws, STAGES_BEFORE, settled)},
     )
 
@@ -117,7 +119,7 @@ def _cut(ws: Workspace, version: str) -> tuple[tuple[Problem, ...], str]:
     )
     write_text(ws.layout.manifest, ReleaseLayout(folder).manifest.read_text(encoding="utf-8"))
     note = f"version {version}: {counted(len(inputs.patients), 'patient')}, {counted(len(inputs.volumes), 'volume')}"
-    return (*notes, *unsearched(ws)), note
+    return notes, note
 
 
 def _verify(ws: Workspace, version: str) -> tuple[tuple[Problem, ...], str]:
@@ -127,7 +129,7 @@ def _verify(ws: Workspace, version: str) -> tuple[tuple[Problem, ...], str]:
     if not folder.is_dir():
         there = ", ".join(sorted(path.name for path in ws.layout.releases.glob("[0-9]*"))) or "none"
         raise ReleaseError(f"version {version} does not exist; versions found: {there}")
-    problems = verify(folder, jobs=ws.config.run.jobs)
+    problems = verify(folder, leak_check=lambda path: places_of_leaks(ws, [path]), jobs=ws.config.run.jobs)
     failed = any(problem.severity is Severity.REFUSE for problem in problems)
     return problems, f"version {version} {'failed its checks: do not use it' if failed else 'passed all checks'}"
 

@@ -18,6 +18,7 @@ from pipeline.core.words import counted
 from pipeline.stages.artefacts import ConsortFlow, ScreenedCase, ScreenedCases
 from pipeline.stages.decisions import decision_inputs, series_name
 from pipeline.stages.intake import scan_sources, source_inputs
+from pipeline.stages.privacy import remember_sources
 from pipeline.workspace import Stage, Work, Workspace
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def first_study_date(series: Sequence[Series]) -> str:
 
 
 def _sections(config: Config) -> tuple[Section, ...]:
-    return config.source, config.phases, config.inclusion, config.dataset
+    return config.source, config.phases, config.inclusion, config.dataset, config.labels
 
 
 def _screen_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
@@ -59,6 +60,7 @@ def _screen(ws: Workspace, case_id: str | None) -> Work:
     from pipeline.dicom.group.series import group_series
 
     found = scan_sources(ws)
+    remember_sources(ws)
     series = {one.key: one for one in group_series(found.instances, found.set_aside).series}
     guesses = _guesses(ws, series.values())
     decisions = read_decisions(ws.layout.decisions)
@@ -67,14 +69,13 @@ def _screen(ws: Workspace, case_id: str | None) -> Work:
     inclusion = screen_cohort(candidates, _patients(ws, series.values()), ws.config)
     cases = _numbered(ws, inclusion, series)
     outputs = _write_cases(ws, cases, series, guesses)
-    _write_series_table(ws, candidates, inclusion, cases)
+    _write_series_table(ws, candidates, inclusion, cases, series)
     _write_exclusions(ws, candidates, inclusion)
     ConsortFlow(steps=consort(inclusion)).save(ws.layout.consort)
     ws.crosswalk.save()
     note = f"{counted(len(cases), 'case')} included, {counted(len(inclusion.left_out), 'patient')} excluded"
-    return Work(
-        (*outputs, ws.layout.series_table, ws.layout.exclusions_table), _screen_problems(inclusion, cases), note
-    )
+    tables = (ws.layout.series_table, ws.layout.exclusions_table)
+    return Work((*outputs, ws.layout.harvest, *tables), _screen_problems(inclusion, cases), note)
 
 
 def _guesses(ws: Workspace, series: Iterable[Series]) -> dict[str, PhaseGuess]:
@@ -132,9 +133,10 @@ def _pixel_facts(ws: Workspace, series: Series) -> PixelFacts | None:
 
 def _patients(ws: Workspace, series: Iterable[Series]) -> dict[str, Patient]:
     """Clinical facts by keyed patient name; a patient who is not in the table is unknown."""
-    from pipeline.cohort.clinical import read_clinical
+    from pipeline.cohort.clinical import known_diagnoses, read_clinical
 
-    clinical = {} if ws.config.source.clinical is None else read_clinical(ws.root / ws.config.source.clinical)
+    path, diagnoses = ws.config.source.clinical, known_diagnoses(ws.config)
+    clinical = {} if path is None else read_clinical(ws.root / path, diagnoses)
     ids = {_patient_name(ws, one): normalised_patient_id(one.first.text("PatientID")) for one in series}
     return {name: clinical.get(patient_id, Patient()) for name, patient_id in ids.items()}
 
@@ -178,14 +180,20 @@ def _screened(
 
 
 def _write_series_table(
-    ws: Workspace, candidates: Sequence[Candidate], inclusion: Inclusion, cases: Sequence[Case]
+    ws: Workspace,
+    candidates: Sequence[Candidate],
+    inclusion: Inclusion,
+    cases: Sequence[Case],
+    series: Mapping[str, Series],
 ) -> None:
     from pipeline.dataset.manifest import csv_text
+    from pipeline.dicom.deid.deidentify import scanner_facts
 
     numbers = {key: case.case_id for case in cases for key in case.series.values()}
     rows = [
         _series_row(ws, candidate, screening.kept, [reason.rule for reason in screening.reasons], numbers)
         | {"chosen_for": inclusion.won.get(candidate.key)}
+        | scanner_facts(series[candidate.key], ws.crosswalk.pseudonyms)
         for candidate, screening in zip(candidates, inclusion.screenings, strict=True)
     ]
     write_text(
@@ -207,9 +215,6 @@ def _series_row(
         "kept": kept,
         "reasons": " ".join(rules),
         "modality": facts.modality,
-        "manufacturer": facts.manufacturer,
-        "model": facts.model,
-        "kernel": facts.kernel,
         "slices": facts.slice_count,
         "rows": rows,
         "columns": columns,

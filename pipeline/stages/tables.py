@@ -16,12 +16,14 @@ from pipeline.workspace import Workspace
 def rated_volume(
     converted: ConvertedVolume, agreement: Agreement, against_final: tuple[FinalScores, ...] = ()
 ) -> RatedVolume:
-    """A volume's agreement with what tables group it by: vendor and slice thickness, besides the phase."""
-    groups = {
-        "vendor": converted.text("Manufacturer") or "unknown",
-        "slice thickness": f"{converted.text('SliceThickness') or 'unknown'} mm",
-    }
+    """A volume's agreement with what tables group it by, besides the phase."""
+    groups = grouped_by(converted.text("Manufacturer"), converted.text("SliceThickness"))
     return RatedVolume(converted.case_id, str(converted.phase), agreement, groups, against_final)
+
+
+def grouped_by(vendor: str | None, slice_thickness_mm: str | None) -> dict[str, str]:
+    """The groups of a volume, each a name and this volume's value."""
+    return {"vendor": vendor or "unknown", "slice thickness": f"{slice_thickness_mm or 'unknown'} mm"}
 
 
 def agreement_tables(ws: Workspace, rated: Sequence[RatedVolume], volumes: Iterable[VolumeKey]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import pytest
 
-from pipeline.cohort.clinical import read_clinical
+from pipeline.cohort.clinical import known_diagnoses, read_clinical
 from pipeline.cohort.inclusion import Candidate, screen_cohort
 from pipeline.core.config import load_config
 from pipeline.core.pseudonyms import normalised_patient_id
@@ -60,7 +60,7 @@ def test_phases_and_inclusion_come_to_the_truth(cohort, intake, config):
     for series in intake[1].series:
         studies[series.first.text("StudyInstanceUID")].append(series)
     guesses = {key: guess for study in studies.values() for key, guess in guess_phases(study, config.phases).items()}
-    clinical = read_clinical(folder / "clinical.csv")
+    clinical = read_clinical(folder / "clinical.csv", known_diagnoses(config))
     candidates = [
         Candidate(
             series.key,

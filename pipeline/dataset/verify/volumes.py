@@ -13,11 +13,11 @@ import numpy as np
 from pipeline.core.errors import PipelineError
 from pipeline.core.labels import Label
 from pipeline.core.problems import TAKE_AGAIN
-from pipeline.core.records import Problem, Severity
+from pipeline.core.records import HEALTHY, Problem, Severity
 from pipeline.core.volume import LabelMap, Volume
 from pipeline.dataset.manifest import ManifestRow, row_name
 from pipeline.dataset.release_inputs import Row
-from pipeline.dataset.tasks import HEALTHY, lesion_boxes
+from pipeline.dataset.tasks import lesion_boxes
 from pipeline.image.components import component_count
 from pipeline.image.nifti import content_sha256, read_labels, read_volume
 from pipeline.image.second_reader import read_with_itk

@@ -36,7 +36,12 @@ from pipeline.text.find import find_text
 from pipeline.text.suspects import is_read, montage
 
 REPORT_TABLE = "report.csv"
-REPORT_COLUMNS = ("file", "action", "code", "output")
+REPORT_COLUMNS = ("action", "code", "output")
+"""Of the table beside the copies, in order of pseudonyms: the order of the source's paths would tell names."""
+
+NUMBERED_COLUMNS = ("file", *REPORT_COLUMNS)
+"""Of the table in the private folder, in order of the source's paths."""
+
 NAME_DIGITS = 16
 """Digits of a pseudonymous UID in a folder's name: a million series share one with a chance of 1 in 20,000."""
 
@@ -62,18 +67,21 @@ class CleanedFile:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class CleanTreeReport(Tabular):
-    """Every file found, in order."""
+    """Every file found."""
 
     columns = REPORT_COLUMNS
 
     files: tuple[CleanedFile, ...]
 
     def rows(self) -> Sequence[Mapping[str, Any]]:
-        """One row a file, as in `report.csv`."""
-        return [
-            dict(zip(REPORT_COLUMNS, (file.number, file.action, file.code, file.output), strict=True))
-            for file in self.files
-        ]
+        """One row a file, as in `report.csv`: in order of what became of it, not of the source."""
+        told = sorted((file.action, file.code, file.output) for file in self.files)
+        return [dict(zip(REPORT_COLUMNS, row, strict=True)) for row in told]
+
+    def numbered_rows(self) -> Sequence[Mapping[str, Any]]:
+        """One row a file with its number, in order. Private: the order is that of paths, which may be names."""
+        rows = ((file.number, file.action, file.code, file.output) for file in self.files)
+        return [dict(zip(NUMBERED_COLUMNS, row, strict=True)) for row in rows]
 
     def counts(self) -> dict[str, int]:
         """How many files were written, and how many each code kept out."""
@@ -103,7 +111,8 @@ def deidentify_tree(
         pseudonyms: replacements under the project's secret.
         config: what to keep.
         modality: what the dataset holds; other modalities stay out.
-        private: folder for montages of series that look as if they held text; without it none are made.
+        private: folder for montages of series that look as if they held text, and for the table that tells the files'
+            numbers; without it neither is made.
 
     Raises:
         StorageError: when the disk is full or a folder cannot be written.
@@ -117,7 +126,10 @@ def deidentify_tree(
     for series in _series_of(admitted):
         rows += _cleaned_series(series, out, pseudonyms, config, numbers, private)
     report = CleanTreeReport(tuple(sorted(rows, key=lambda row: row.number)))
-    write_text(out / REPORT_TABLE, _csv(report.rows()))
+    write_text(out / REPORT_TABLE, _csv(REPORT_COLUMNS, report.rows()))
+    if private is not None:
+        table = make_private_folder(private) / REPORT_TABLE
+        write_text(table, _csv(NUMBERED_COLUMNS, report.numbered_rows()), mode=PRIVATE_FILE_MODE)
     return report
 
 
@@ -245,9 +257,9 @@ def _write(
     return output
 
 
-def _csv(rows: Iterable[Mapping[str, Any]]) -> str:
+def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, REPORT_COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()

@@ -138,6 +138,16 @@ def header_facts(
     return {**facts, **{name: uid for name, uid in uids.items() if uid}, **_intervals(first, subject, first_study_date)}
 
 
+SCANNER = {"manufacturer": "Manufacturer", "model": "ManufacturerModelName", "kernel": "ConvolutionKernel"}
+
+
+def scanner_facts(series: Series, pseudonyms: Pseudonyms) -> dict[str, str]:
+    """Maker, model and kernel of a series as the allow-list lets them pass, for tables; "" for what it does not."""
+    subject = Subject(pseudonyms, frozenset(), "", "")
+    found = {word: _cleaned(ALLOWED[keyword], series.first.header.get, subject) for word, keyword in SCANNER.items()}
+    return {word: "" if value is None else "\\".join(map(str, parts_of(value))) for word, value in found.items()}
+
+
 def deidentify(
     dataset: Dataset,
     pseudonyms: Pseudonyms,

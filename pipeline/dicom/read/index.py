@@ -153,6 +153,26 @@ class Remembered:
         return dict(zip(zip(names, _STAMP.iter_unpack(self.files[1]), strict=True), self.contents(), strict=True))
 
 
+def known_files(path: Path, below: Sequence[Path]) -> Iterator[Stamp] | None:
+    """The stamp of every file below some folders that an index knows; None where there is no readable index.
+
+    The folders are compared as the index spells them, so that what it kept of another place does not count.
+    """
+    if not path.is_file():
+        return None
+    try:
+        with sqlite3.connect(path, timeout=60) as connection:
+            rows = connection.execute("SELECT path, stamps FROM folder").fetchall()
+    except sqlite3.Error:
+        return None
+    return (
+        stamp
+        for key, stamps in rows
+        if any(Path(os.fsdecode(key)).is_relative_to(folder) for folder in below)
+        for stamp in _STAMP.iter_unpack(stamps)
+    )
+
+
 class Index:
     """An SQLite file of headers by folder; a context that closes it at its end."""
 

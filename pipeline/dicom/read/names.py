@@ -22,9 +22,6 @@ MIN_LETTERS = 3
 _IDENTIFYING = ("PatientName", "PatientID", "AccessionNumber", "StudyID", "InstitutionName", "StationName")
 """What is looked for in names; dates and UIDs are known by their looks."""
 
-_OF_THE_PATIENT = ("PatientName", "PatientID", "AccessionNumber")
-"""What is looked for in free texts, where a hospital's words ("medical") may stand."""
-
 _HARMLESS = re.compile(r"(?:i|im|img|image|ct|mr|se|st|slice|series|file|instance|z)[-_]?\d{1,6}", re.IGNORECASE)
 """What scanners and archives call files; six digits and no more, for a date has eight."""
 
@@ -39,7 +36,6 @@ class SafeNames:
         self._roots = tuple(map(root_of, roots))
         found = tuple(instances)
         self._whole, self._words = _identifiers(found, _IDENTIFYING)
-        self._of_patients = _identifiers(found, _OF_THE_PATIENT)
         self._known: dict[str, str] = {}
         self._hidden = 0
 
@@ -50,13 +46,6 @@ class SafeNames:
         if source.member is None:
             return name
         return f"{name}!{'/'.join(self._safe(part) for part in source.member.split('/') if part)}"
-
-    def text(self, text: str) -> str:
-        """A free text of a header, such as a scanner's name; "" where it names a patient."""
-        whole, single = self._of_patients
-        folded = _folded(text)
-        is_safe = single.isdisjoint(_words(folded)) and not any(value in folded for value in whole)
-        return text if is_safe else ""
 
     def _relative(self, path: Path) -> Path:
         for root in self._roots:

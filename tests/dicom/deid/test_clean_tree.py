@@ -88,12 +88,13 @@ def test_second_copy_of_an_image_stays_out(planter, tmp_path):
 
 
 def test_every_file_found_has_its_row(planter, tmp_path):
-    source, out = tmp_path / "source", tmp_path / "out"
+    source, out, private = tmp_path / "source", tmp_path / "out", tmp_path / "private"
     save(image(planter, 1), source / "a")
     (source / "notes.txt").write_text("not DICOM at all")
     (source / "empty").write_bytes(b"")
-    clean(source, out)
-    assert [row["file"] for row in rows(out)] == ["1", "2", "3"]
+    clean(source, out, private=private)
+    assert [row["file"] for row in rows(private)] == ["1", "2", "3"]
+    assert len(rows(out)) == 3
     assert {row["action"] for row in rows(out)} == {"written", "set-aside"}
 
 
@@ -116,7 +117,7 @@ def test_montage_of_a_suspect_goes_to_the_private_folder_only(planter, tmp_path)
     dataset.PixelData = values.tobytes()
     save(dataset, source / "a")
     assert clean(source, out, private=private).counts() == {"text-suspected": 1}
-    assert [file.suffix for file in private.iterdir()] == [".png"]
+    assert sorted(file.suffix for file in private.iterdir()) == [".csv", ".png"]
     assert private.stat().st_mode & 0o077 == 0
     assert list(out.rglob("*.png")) == list(out.rglob("*.dcm")) == []
 
@@ -147,3 +148,20 @@ def test_real_files_come_through_without_a_leak(tmp_path, folder, modality, writ
     report = clean(SHARED / folder, tmp_path / "out", modality=modality)
     assert report.counts().get("written", 0) == written
     assert search(harvest([SHARED / folder]), [tmp_path / "out"]) == ()
+
+
+def test_no_table_beside_the_copies_lists_pseudonyms_in_the_order_of_names(planter, tmp_path):
+    source, out, private = tmp_path / "source", tmp_path / "out", tmp_path / "out-private"
+    for number, name in enumerate(["Adler", "Berger", "Cermak", "Dorfer", "Egger", "Fuchs", "Gruber", "Hofer"]):
+        dataset = image(planter, 1)
+        dataset.PatientName, dataset.PatientID = f"{name}^Jo", f"9{(number * 7) % 10}{number}41"
+        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = f"1.2.3.{number + 1}", f"1.2.4.{number + 1}"
+        (source / f"{name}_Jo").mkdir()
+        save(dataset, source / f"{name}_Jo" / "1")
+    assert clean(source, out, private=private).counts() == {"written": 8}
+    listed = [row["output"].partition("/")[0] for row in rows(out)]
+    by_name = [row["output"].partition("/")[0] for row in rows(private)]
+    assert listed == sorted(listed) != by_name
+    assert sorted(by_name) == listed
+    assert "file" not in rows(out)[0]
+    assert (private / "report.csv").stat().st_mode & 0o777 == 0o600
