@@ -25,7 +25,7 @@ from pipeline.dataset.release_inputs import ReleaseInputs, ReleaseVolume, Review
 
 if TYPE_CHECKING:
     from pipeline.agreement.reasons import Doubt
-    from pipeline.agreement.records import Agreement
+    from pipeline.agreement.records import Agreement, FinalScores
     from pipeline.leaks.own import OwnText
     from pipeline.report.qc import QcVolume
 
@@ -135,6 +135,7 @@ class _Boxes:
     labels: Path
     ratings: Mapping[str, Path]
     agreement: Agreement
+    against_final: tuple[FinalScores, ...]
     reasons: tuple[Doubt, ...]
 
     @property
@@ -146,7 +147,7 @@ class _Boxes:
 
 
 def _volumes(folder: Path, config: Config) -> Iterator[_Boxes]:
-    from pipeline.agreement.agree import agree
+    from pipeline.agreement.agree import against_final, agree
     from pipeline.agreement.consensus import vote
     from pipeline.image.nifti import write_nifti
 
@@ -161,8 +162,8 @@ def _volumes(folder: Path, config: Config) -> Iterator[_Boxes]:
                 write_nifti(files[rater], mask)
             write_nifti(home / IMAGE_FILE, _image(labels, 20 * number + list(Phase).index(phase)))
             agreement, reasons = agree(masks), vote(masks, config.consensus).explanation().needs_adjudication
-            outlined = next(iter(files.values()))
-            yield _Boxes(case_id, phase, number, home / IMAGE_FILE, outlined, files, agreement, reasons)
+            outlined, final = next(iter(files.values())), against_final(masks, labels)
+            yield _Boxes(case_id, phase, number, home / IMAGE_FILE, outlined, files, agreement, final, reasons)
 
 
 def _mask(number: int, place: int) -> LabelMap:
@@ -243,7 +244,13 @@ def _tables(volumes: Sequence[_Boxes]) -> dict[str, Any]:
     from pipeline.stages.tables import grouped_by
 
     rated = [
-        RatedVolume(volume.case_id, volume.phase, volume.agreement, grouped_by(volume.manufacturer, "5.0"))
+        RatedVolume(
+            volume.case_id,
+            volume.phase,
+            volume.agreement,
+            grouped_by(volume.manufacturer, "5.0"),
+            volume.against_final,
+        )
         for volume in volumes
     ]
     repeats = [
