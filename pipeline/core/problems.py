@@ -100,6 +100,14 @@ _SERIES = {
     "not-monochrome": ("slices are neither monochrome nor a known kind of colour", EXPORT_AGAIN),
     "frame-count": ("a multi-frame object describes a different number of frames than it holds", EXPORT_AGAIN),
     "frames-without-place": ("a multi-frame object does not say where its frames lie", EXPORT_AGAIN),
+    "mosaic": (
+        "pictures that hold many slices side by side (mosaic); where each slice lies is in private attributes only",
+        "export the series from the scanner as enhanced or single slices, without mosaic",
+    ),
+    "joined-series": (
+        "one even volume whose slices each have a SeriesInstanceUID of their own",
+        "check whether the slices belong together",
+    ),
     "bad-geometry": ("positions and orientation form no grid", EXPORT_AGAIN),
     "not-a-volume": ("all slices lie at one position: a series in time, not a volume", ""),
     "too-few-slices": ("two slices cannot show that the spacing is even", EXPORT_AGAIN),
@@ -128,6 +136,18 @@ _SERIES = {
         "several volumes in one series, separated by InstanceNumber alone",
         "check that each volume holds one phase",
     ),
+    "slices-lost": (
+        "the header says that there were more slices: some were not sent, or were lost",
+        "compare the number of slices with the scanner or the archive, then export the series again",
+    ),
+    "stored-as-capture": (
+        "slices that were stored under the class of secondary captures, with the place of a scan",
+        "check that the volume is a scan, and that no text is burned into it",
+    ),
+    "mixed-slices": (
+        "one even volume whose slices differ in something that one scan has only once",
+        "check whether the slices belong together",
+    ),
     "two-acquisitions": (
         "two acquisitions, one behind the other along the body: they may be two phases",
         "check whether the contrast changes between them",
@@ -141,6 +161,10 @@ _CONVERSION = {
     "lossy": (
         "compressed with loss: values are only close to the original ones",
         "export the series again without lossy compression",
+    ),
+    "surplus-bytes": (
+        "PixelData holds a few bytes that are not part of the image; the image itself is whole",
+        EXPORT_AGAIN,
     ),
     "modality-lut": (
         "a ModalityLUTSequence is present and not applied: the values may not be Hounsfield units",

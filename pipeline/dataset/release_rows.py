@@ -20,6 +20,7 @@ from pipeline.dataset.layout import image_name, label_name, liver_mask_name, mas
 from pipeline.dataset.manifest import ManifestRow, released_age
 from pipeline.dataset.release_inputs import ReleaseInputs, ReleaseVolume, ReviewFacts, Row, ScanFacts
 from pipeline.dataset.splits import Splits
+from pipeline.dataset.tables import largest_diameter_mm
 from pipeline.dataset.tasks import lesion_boxes
 from pipeline.dataset.verify.volumes import figures
 from pipeline.image.nifti import content_sha256, read_labels, read_volume, write_nifti
@@ -182,7 +183,7 @@ def _label_columns(volume: ReleaseVolume, labels: LabelMap) -> Row:
         raise ReleaseError(
             f"{volume.name}: {measured} measured, but the mask has {found['lesion_count']}; measure the lesions again"
         )
-    return {**found, "largest_lesion_mm": round(max(diameters), 2) if diameters else None}
+    return {**found, "largest_lesion_mm": largest_diameter_mm(diameters)}
 
 
 def _review_columns(review: ReviewFacts) -> Row:

@@ -98,6 +98,11 @@ def label_names_text(scheme: LabelScheme) -> str:
     return "\n".join([*head, *lines]) + "\n"
 
 
+def largest_diameter_mm(diameters_mm: Sequence[float]) -> float | None:
+    """As the manifest has it, from the digits that the table of lesions has: rounded twice, both come out alike."""
+    return round(round(max(diameters_mm), TABLE_DIGITS), 2) if diameters_mm else None
+
+
 def _words(value: object) -> str:
     return "" if value is None else str(_plain(value))
 

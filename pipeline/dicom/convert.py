@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import mmap
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +46,9 @@ MAX_RESCALE = float(1 << 31)
 CT_SLOPES = (1e-3, 100.0)
 CT_INTERCEPT = 65536.0
 """CT is stored in HU or a fraction or multiple of it, shifted by the range of 16 bits at most; else it is flagged."""
+
+_HOUNSFIELD = re.compile(r"\W*(HU|HU_MOD|HOUN[DS]*FIELD([ _-]*UNITS?)?)\W*", re.IGNORECASE)
+"""How scanners and converters write that values are Hounsfield units; the standard's word is HU (PS3.3 C.11.1.1.2)."""
 
 _SMALL_RESCALE = 1 << 14
 """16-bit values times and plus this stay far within 32 bits."""
@@ -102,11 +106,12 @@ class _Rescale:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Filled:
-    """Voxels; padding and loss by slice; False for a value too large for int16."""
+    """Voxels; padding, loss and bytes beside the image by slice; False for a value too large for int16."""
 
     voxels: NDArray[np.int16] | NDArray[np.float32]
     padded: list[int]
     lossy: list[bool]
+    surplus: list[bool]
     fits: bool
 
 
@@ -160,10 +165,11 @@ def _filled(
 ) -> _Filled:
     """The slices read, files side by side."""
     voxels = _room_for(geometry, np.dtype(np.int16 if whole else np.float32))
-    padded, lossy = [0] * len(slices), [False] * len(slices)
+    padded, lossy, surplus = [0] * len(slices), [False] * len(slices), [False] * len(slices)
 
     def fill(share: Sequence[int]) -> bool:
-        for index, stored, lossy[index] in _read_all(slices, share):
+        for index, stored, reader in _read_all(slices, share):
+            lossy[index], surplus[index] = reader.is_lossy, reader.has_surplus
             padding = _padding(stored, slices[index]) if is_ct else None
             if padding is None and voxels.dtype == np.int16 and _shifted(stored, rescales[index], voxels[index]):
                 continue
@@ -181,7 +187,7 @@ def _filled(
     faults = [fault for share in filled if (fault := share.exception()) is not None]
     if faults:
         raise _first(faults, slices)
-    return _Filled(voxels, padded, lossy, all(share.result() for share in filled))
+    return _Filled(voxels, padded, lossy, surplus, all(share.result() for share in filled))
 
 
 def _first(faults: Sequence[BaseException], slices: Sequence[Instance]) -> BaseException:
@@ -222,8 +228,10 @@ def _shifted(stored: NDArray[np.integer], rescale: _Rescale, out: NDArray[Any]) 
     return True
 
 
-def _read_all(slices: Sequence[Instance], share: Sequence[int]) -> Iterator[tuple[int, NDArray[np.integer], bool]]:
-    """Index and stored values of some slices, and whether they lost anything; a file is opened once for its frames."""
+def _read_all(
+    slices: Sequence[Instance], share: Sequence[int]
+) -> Iterator[tuple[int, NDArray[np.integer], PixelReader]]:
+    """Index and stored values of some slices, and what read them; a file is opened once for its frames."""
     indices: dict[SourceFile, list[int]] = defaultdict(list)
     for index in share:
         indices[slices[index].source].append(index)
@@ -232,7 +240,7 @@ def _read_all(slices: Sequence[Instance], share: Sequence[int]) -> Iterator[tupl
         for source, file in each_opened(indices):
             reader = PixelReader(file)
             for index in indices[source]:
-                yield index, reader.read(slices[index]), reader.is_lossy
+                yield index, reader.read(slices[index]), reader
             del unread[source]
     except ARCHIVE_FAULTS as error:
         raise SliceError(f"a slice cannot be opened ({type(error).__name__})", next(iter(unread))) from None
@@ -302,6 +310,8 @@ def _value_problems(slices: Sequence[Instance], rescales: Sequence[_Rescale], fi
         problems.append(Problem("monochrome1", Severity.NOTE, meaning_of("monochrome1")))
     if any(filled.lossy) or any(slice_.text("LossyImageCompression") == "01" for slice_ in slices):
         problems.append(_flag("lossy"))
+    if any(filled.surplus):
+        problems.append(_flag("surplus-bytes"))
     if any("ModalityLUTSequence" in slice_.header for slice_ in slices):
         problems.append(_flag("modality-lut"))
     if not first.text("Modality"):
@@ -320,8 +330,8 @@ def _padding_could_be_tissue(slice_: Instance, rescale: _Rescale) -> bool:
 
 
 def _unit_problems(slices: Sequence[Instance], rescales: Sequence[_Rescale]) -> Iterator[Problem]:
-    kinds = {slice_.text("RescaleType").upper() for slice_ in slices} - {"", "HU", "HU_MOD"}
-    if kinds:
+    kinds = {slice_.text("RescaleType") for slice_ in slices} - {""}
+    if not all(map(_HOUNSFIELD.fullmatch, kinds)):
         yield _flag("not-hounsfield")
     low, high = CT_SLOPES
     if any(not low <= rescale.slope <= high or abs(rescale.intercept) > CT_INTERCEPT for rescale in rescales):

@@ -243,6 +243,8 @@ def last_slice_apart(keyword: str, value: str) -> Situation:
         rest, last = replace(scan_, hu=scan_.hu[:5]), replace(scan_, hu=scan_.hu[5:], origin=tuple(scan_.position(5)))
         if keyword == "SOPClassUID":
             return outcome(rest, flags="broken-neighbour", aside="secondary-capture")
+        if keyword == "FrameOfReferenceUID":
+            return outcome(scan_, flags="mixed-slices")
         return outcome(rest, last, flags="broken-neighbour single-slice")
 
     return build
@@ -740,6 +742,68 @@ def localizer_report_and_capture_in_the_series(folder: Path) -> Outcome:
 
 
 @situation
+def a_series_for_each_slice(folder: Path) -> Outcome:
+    scan_ = Scan(body())
+    expose(
+        folder, scan_, stamped(SeriesInstanceUID=lambda index: f"1.2.{index * 5 % 7}", SeriesNumber=lambda index: index)
+    )
+    return outcome(scan_, flags="joined-series mixed-slices")
+
+
+@situation
+def a_series_for_each_slice_of_two_scans(folder: Path) -> Outcome:
+    one = Scan(body())
+    other = raised(one, 0)
+    for number, scan_ in enumerate((one, other)):
+        own = stamped(
+            SeriesInstanceUID=lambda index, number=number: f"1.2.{number}.{index}",
+            SeriesDescription=("plain", "venous")[number],
+        )
+        expose(folder / str(number), scan_, own)
+    return outcome(one, other, flags="joined-series")
+
+
+@situation
+def mosaic(folder: Path) -> Outcome:
+    expose(folder, Scan(body(), modality="MR"), stamped(ImageType=["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]))
+    return outcome(refusals="mosaic")
+
+
+def hounsfield(text: str) -> Situation:
+    def build(folder: Path) -> Outcome:
+        scan_ = Scan(body())
+        expose(folder, scan_, stamped(RescaleType=text))
+        return outcome(scan_)
+
+    return build
+
+
+SITUATIONS |= {
+    f"rescale_type_{text}": hounsfield(text)
+    for text in ("HU", "hu", "Houndsfield Unit", "Hounsfield Units", "HOUNSFIELD", "[HU]", "Hounsfield_Unit")
+}
+
+
+@situation
+def slices_stored_as_captures(folder: Path) -> Outcome:
+    scan_ = Scan(body())
+    expose(folder, scan_, stamped(SOPClassUID=SecondaryCaptureImageStorage))
+    return outcome(scan_, flags="stored-as-capture")
+
+
+@situation
+def captures_without_a_modality_of_slices(folder: Path) -> Outcome:
+    expose(folder, Scan(body()), stamped(SOPClassUID=SecondaryCaptureImageStorage, Modality="OT"))
+    return outcome(aside="secondary-capture")
+
+
+@situation
+def two_captures_with_a_place(folder: Path) -> Outcome:
+    expose(folder, Scan(body(2)), stamped(SOPClassUID=SecondaryCaptureImageStorage))
+    return outcome(aside="secondary-capture")
+
+
+@situation
 def identical_file_twice(folder: Path) -> Outcome:
     scan_ = Scan(body())
     path = expose(folder, scan_)[2]
@@ -884,11 +948,6 @@ SITUATIONS |= {
     "phases_interleave_acquisition": twice({"AcquisitionNumber": 1}, {"AcquisitionNumber": 2}, mm=HALF),
     "phases_interleave_times": twice({"AcquisitionTime": times(0)}, {"AcquisitionTime": times(30)}, mm=HALF),
     "phases_interleave_instance_only": twice({}, {}, mm=HALF, flags="told-apart-by-number"),
-    "phases_abut": twice(
-        {"SeriesTime": "101400", "AcquisitionNumber": 1},
-        {"SeriesTime": "101600", "AcquisitionNumber": 2, "ContrastBolusAgent": "Iohexol"},
-        mm=ABUT,
-    ),
     "kernels_coincide": twice({"ConvolutionKernel": "B30f"}, {"ConvolutionKernel": "B70f"}, mm=0),
     "echoes": twice({"EchoTime": 2.3}, {"EchoTime": 4.6}, mm=0, modality="MR"),
     "magnitude_and_phase": twice(
@@ -898,6 +957,16 @@ SITUATIONS |= {
     "trigger_times": twice({"TriggerTime": 10.0}, {"TriggerTime": 400.0}, mm=0, modality="MR"),
     "frames_of_reference": twice({"FrameOfReferenceUID": "1.5"}, {"FrameOfReferenceUID": "1.6"}, mm=0),
 }
+
+
+@situation
+def phases_that_abut_are_one_volume_and_flagged(folder: Path) -> Outcome:
+    one = Scan(body(8))
+    other = raised(one, ABUT)
+    expose(folder, one, stamped(SeriesTime="101400", AcquisitionNumber=1))
+    later = {"SeriesTime": "101600", "AcquisitionNumber": 2, "ContrastBolusAgent": "Iohexol"}
+    expose(folder / "more", other, stamped(InstanceNumber=lambda index: 101 + index, **later))
+    return outcome(replace(one, hu=np.concatenate([one.hu, other.hu])), flags="two-acquisitions")
 
 
 @situation

@@ -20,7 +20,14 @@ from pipeline.dataset.layout import ReleaseLayout
 from pipeline.dataset.manifest import COLUMNS, ManifestRow, parquet_bytes, row_name, row_order, schema
 from pipeline.dataset.splits import Splits, nnunet_folds
 from pipeline.dataset.statistics import statistics_rows
-from pipeline.dataset.tables import STATISTICS_COLUMNS, TABLE1_COLUMNS, by_patient, rows_text, table1_rows
+from pipeline.dataset.tables import (
+    STATISTICS_COLUMNS,
+    TABLE1_COLUMNS,
+    by_patient,
+    largest_diameter_mm,
+    rows_text,
+    table1_rows,
+)
 from pipeline.dataset.tasks import coco
 from pipeline.dataset.verify.volumes import VolumeCheck, refused
 
@@ -75,8 +82,7 @@ def _check_lesions(layout: ReleaseLayout, rows: Sequence[ManifestRow]) -> Iterat
     diameters = _by_volume(_records(layout.lesions), "max_diameter_mm")
     for row in rows:
         own = diameters[row_name(row)]
-        largest = round(max(own), 2) if own else None
-        if len(own) != row.lesion_count or largest != row.largest_lesion_mm:
+        if len(own) != row.lesion_count or largest_diameter_mm(own) != row.largest_lesion_mm:
             yield _differs(layout.lesions, f"the manifest of {row_name(row)}")
 
 

@@ -11,10 +11,12 @@ from types import MappingProxyType
 from pipeline.core.problems import meaning_of
 from pipeline.core.records import Fate, FileFate, Instance, Problem, Series, Severity, SourceFile
 from pipeline.dicom.group.grid import stack, vector
+from pipeline.dicom.group.lost import images_lost, slices_lost, spacing_problems
 from pipeline.dicom.group.outliers import continued, folder_of, odd_slice_problems
-from pipeline.dicom.group.split import MIN_SLICES, Part, at_one_place, by_geometry, into_volumes, time_s
+from pipeline.dicom.group.split import MIN_SLICES, Part, Portion, at_one_place, by_geometry, into_volumes, is_even_line
+from pipeline.dicom.group.times import time_s
 from pipeline.dicom.read import header as words
-from pipeline.dicom.read.kinds import is_colour, is_monochrome, why_no_slice
+from pipeline.dicom.read.kinds import image_type_words, is_colour, is_monochrome, is_placed_capture, why_no_slice
 from pipeline.dicom.read.pixels import same_pixels
 from pipeline.dicom.read.syntaxes import DEFLATED
 
@@ -61,26 +63,75 @@ def group_series(instances: Sequence[Instance], unread: Sequence[FileFate] = ())
         instances: from `scan`.
         unread: what `scan` set aside.
     """
-    aside: list[FileFate] = []
     excluded: Part = []
     families: dict[tuple[str, ...], Part] = defaultdict(list)
+    captures: dict[tuple[str, ...], Part] = defaultdict(list)
     for instance in sorted(instances, key=_identity):
-        code = why_no_slice(instance)
-        if code:
-            aside.append(FileFate(instance.source, Fate.EXCLUDED, code, meaning_of(code)))
+        if is_placed_capture(instance):
+            captures[_family(instance)].append(instance)
+        elif why_no_slice(instance):
             excluded.append(instance)
         else:
             families[_family(instance)].append(instance)
+    scans = {key: family for key, family in captures.items() if key not in families and _is_scan(family)}
+    families.update(scans)
+    excluded.extend(one for key, family in captures.items() if key not in scans for one in family)
+    aside = [_excluded(instance) for instance in excluded]
+    joined = _join_lone_slices(families)
+    lost = images_lost(families.values())
     series: list[Series] = []
-    for family in families.values():
+    for key, family in families.items():
         whole, cut = _without_cut_copies(family)
         kept, copies, problems = _without_duplicates(whole)
         formed, more_copies = _series_of(kept, problems)
-        series.extend(formed)
+        noticed = [*_of_the_whole(family, lost, is_capture=key in scans), *joined.get(key, ())]
+        series.extend(replace(one, problems=(*one.problems, *noticed, *spacing_problems(one))) for one in formed)
         aside.extend(FileFate(copy.source, Fate.UNREADABLE, "truncated", _WHOLE_ELSEWHERE) for copy in cut)
         aside.extend(_duplicate(copy) for copy in (*copies, *more_copies))
     flagged = _beside_broken_files(_with_unique_keys(series), unread, excluded)
     return Grouping(flagged, tuple(sorted(aside, key=lambda fate: _place(fate.source))))
+
+
+def _excluded(instance: Instance) -> FileFate:
+    code = why_no_slice(instance) or "secondary-capture"
+    return FileFate(instance.source, Fate.EXCLUDED, code, meaning_of(code))
+
+
+def _is_scan(captures: Part) -> bool:
+    """True for captures that are as many as a volume has slices, and lie each at a place of its own."""
+    places = {slice_.text("ImagePositionPatient") for capture in captures for slice_ in frames_of(capture)} - {""}
+    return len(places) >= MIN_SLICES
+
+
+def _join_lone_slices(families: dict[tuple[str, ...], Part]) -> dict[tuple[str, ...], list[Problem]]:
+    """Put series of a slice or two into one where they form an even line; which series they are now in, with a flag."""
+    alike: dict[tuple[str, ...], list[tuple[str, ...]]] = defaultdict(list)
+    for key in sorted(families):
+        family = families[key]
+        if len(family) < MIN_SLICES and all((one.number("NumberOfFrames") or 1) == 1 for one in family):
+            words_ = ("PatientID", "StudyInstanceUID", "Modality", "SeriesDescription")
+            alike[tuple(family[0].text(word) for word in words_)].append(key)
+    joined = {}
+    for keys in alike.values():
+        parts = by_geometry([one for key in keys for one in families[key]]) if len(keys) > 1 else []
+        for part in parts:
+            own = [key for key in keys if all(one in part for one in families[key])]
+            if is_even_line(part) and sum(len(families[key]) for key in own) == len(part):
+                for key in own:
+                    del families[key]
+                families[own[0]] = sorted(part, key=_identity)
+                message = f"slices of {len(own)} SeriesInstanceUIDs form one even volume"
+                joined[own[0]] = [Problem("joined-series", Severity.FLAG, message)]
+    return joined
+
+
+def _of_the_whole(family: Part, lost: Mapping[str, str], *, is_capture: bool) -> list[Problem]:
+    """What is doubtful about all volumes of a family."""
+    message = lost.get(family[0].text("SeriesInstanceUID"))
+    doubts = [slices_lost(message)] if message else []
+    if is_capture:
+        doubts.append(Problem("stored-as-capture", Severity.FLAG, meaning_of("stored-as-capture")))
+    return doubts
 
 
 def _duplicate(copy: Instance) -> FileFate:
@@ -158,17 +209,17 @@ def _same_header(one: Instance, other: Instance, but: frozenset[str] = _WHERE_NO
 def _series_of(family: Part, problems: tuple[Problem, ...]) -> tuple[list[Series], Part]:
     """The volumes of a family, and images that are in it twice under two SOPInstanceUIDs."""
     slices = [slice_ for instance in family for slice_ in frames_of(instance)]
-    volumes, copies = [(slices, problems)] if problems else [], []
+    volumes, copies = [Portion(slices, problems)] if problems else [], []
     if not problems:
         for part in by_geometry(slices):
             found = _copies(part)
             copies.extend(found)
             volumes.extend(into_volumes([slice_ for slice_ in part if slice_ not in found]))
-    volumes.sort(key=lambda volume: _first_of(volume[0]))
+    volumes.sort(key=lambda volume: _first_of(volume.slices))
     many = len(volumes) > 1
     series = [
-        _series(part, found, f"{_key(family[0])}#{number}" if many else _key(family[0]))
-        for number, (part, found) in enumerate(volumes, start=1)
+        _series(volume, f"{_key(family[0])}#{number}" if many else _key(family[0]))
+        for number, volume in enumerate(volumes, start=1)
     ]
     return series, copies
 
@@ -214,11 +265,12 @@ def _may_belong(few: Series, series: Series) -> bool:
     return all(matrix) or few.first.text("SeriesInstanceUID") == series.first.text("SeriesInstanceUID")
 
 
-def _series(slices: Part, problems: tuple[Problem, ...], key: str) -> Series:
+def _series(volume: Portion, key: str) -> Series:
+    slices = volume.slices
     stacked = stack(slices)
     ordered = tuple(slices[index] for index in stacked.order)
-    found = (*problems, *stacked.problems, *_pixel_problems(ordered), *odd_slice_problems(ordered))
-    return Series(key, ordered, stacked.geometry, found)
+    found = (*volume.problems, *stacked.problems, *_pixel_problems(ordered), *odd_slice_problems(ordered))
+    return Series(key, ordered, stacked.geometry, found, volume.distinguished_by)
 
 
 def _key(instance: Instance) -> str:
@@ -313,6 +365,7 @@ SLICE_CHECKS: Mapping[str, tuple[Callable[[Instance], bool], str]] = {
         lambda one: not is_monochrome(one) and not is_colour(one),
         "are neither monochrome nor a known kind of colour",
     ),
+    "mosaic": (lambda one: "MOSAIC" in image_type_words(one), "are pictures of many slices side by side (mosaic)"),
     "frame-count": (_miscounts_frames, "belong to an object that describes a different number of frames than it holds"),
     "frames-without-place": (_has_loose_frames, "hold several frames without positions of their own"),
 }
