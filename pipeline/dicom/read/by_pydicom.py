@@ -9,12 +9,12 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from io import BytesIO
 from typing import Any, BinaryIO
 
 from pydicom import Dataset
-from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset, read_partial
@@ -56,28 +56,47 @@ READ_FAULTS: tuple[type[Exception], ...] = (
 )
 """What pydicom raises on damaged or hostile files."""
 
-_FRAME_NAMES = {
-    "ImagePositionPatient": "ImagePositionPatient",
-    "ImageOrientationPatient": "ImageOrientationPatient",
-    "PixelSpacing": "PixelSpacing",
-    "SliceThickness": "SliceThickness",
-    "SpacingBetweenSlices": "SpacingBetweenSlices",
-    "RescaleSlope": "RescaleSlope",
-    "RescaleIntercept": "RescaleIntercept",
-    "RescaleType": "RescaleType",
-    "StackID": "StackID",
-    "FrameType": "ImageType",
-    "FrameAcquisitionNumber": "AcquisitionNumber",
-    "FrameAcquisitionDateTime": "AcquisitionDateTime",
-    "TemporalPositionIndex": "TemporalPositionIdentifier",
-    "EffectiveEchoTime": "EchoTime",
-    "DiffusionBValue": "DiffusionBValue",
-    "NominalCardiacTriggerDelayTime": "TriggerTime",
-    "ConvolutionKernel": "ConvolutionKernel",
-    "KVP": "KVP",
+_MACROS: Mapping[tuple[str, ...], Mapping[str, str]] = {
+    # PS3.3 C.7.6.16.2: every modality
+    ("PixelMeasuresSequence",): {"PixelSpacing": "", "SliceThickness": "", "SpacingBetweenSlices": ""},
+    ("FrameContentSequence",): {
+        "StackID": "",
+        "DimensionIndexValues": "",
+        "FrameAcquisitionNumber": "AcquisitionNumber",
+        "FrameAcquisitionDateTime": "AcquisitionDateTime",
+        "TemporalPositionIndex": "TemporalPositionIdentifier",
+    },
+    ("PlanePositionSequence",): {"ImagePositionPatient": ""},
+    ("PlaneOrientationSequence",): {"ImageOrientationPatient": ""},
+    ("CardiacSynchronizationSequence",): {"NominalCardiacTriggerDelayTime": "TriggerTime"},
+    ("PixelValueTransformationSequence",): {"RescaleSlope": "", "RescaleIntercept": "", "RescaleType": ""},
+    ("ContrastBolusUsageSequence",): {"ContrastBolusAgentAdministered": ""},
+    # PS3.3 C.8.13.5: MR
+    ("MRImageFrameTypeSequence",): {"FrameType": "ImageType"},
+    ("MRTimingAndRelatedParametersSequence",): {"RepetitionTime": "", "FlipAngle": ""},
+    ("MREchoSequence",): {"EffectiveEchoTime": "EchoTime"},
+    ("MRModifierSequence",): {"InversionTimes": "InversionTime"},
+    ("MRDiffusionSequence",): {"DiffusionBValue": "", "DiffusionDirectionality": ""},
+    ("MRDiffusionSequence", "DiffusionGradientDirectionSequence"): {"DiffusionGradientOrientation": ""},
+    # PS3.3 C.8.15.3: CT
+    ("CTImageFrameTypeSequence",): {"FrameType": "ImageType"},
+    ("CTReconstructionSequence",): {"ConvolutionKernel": ""},
+    ("CTXRayDetailsSequence",): {"KVP": ""},
+    # PS3.3 C.8.22.5 and C.8.21.5: PET and three-dimensional X-ray
+    ("PETFrameTypeSequence",): {"FrameType": "ImageType"},
+    ("XRay3DFrameTypeSequence",): {"FrameType": "ImageType"},
 }
-"""What is taken from functional groups, and the name that the same fact has in a single-frame header."""
-_FRAME_TAGS = {int(tag_for_keyword(word) or 0): (name, dictionary_VR(word)) for word, name in _FRAME_NAMES.items()}
+"""The functional group macros that hold facts of a frame: where each stands, and its name in a single-frame header.
+
+A fact counts in its own macro only. Other sequences of a frame, private ones above all, hold attributes of the same
+name that mean something else: Philips keeps the corner of the image there, and another rescale.
+"""
+
+_FACTS = tuple(
+    (tuple(Tag(word) for word in path), Tag(word), name or word, dictionary_VR(word))
+    for path, facts in _MACROS.items()
+    for word, name in facts.items()
+)
 _PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, words.PIXEL_TAG})
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 
@@ -225,12 +244,21 @@ def _frames(dataset: Dataset) -> Iterator[dict[str, object]]:
         yield {**shared, **dict(_functional_groups(item))}
 
 
-def _functional_groups(item: Dataset) -> Iterator[tuple[str, Value]]:
-    little = item.original_encoding[1] is not False
-    for group in item:
-        if group.VR == "SQ" and len(group.value) == 1:
-            macro = group.value[0]
-            for tag, (name, vr) in _FRAME_TAGS.items():
-                value = _plain(macro, Tag(tag), vr, little, "")
-                if value is not None:
-                    yield name, value
+def _functional_groups(groups: Dataset) -> Iterator[tuple[str, Value]]:
+    little = groups.original_encoding[1] is not False
+    for path, tag, name, vr in _FACTS:
+        macro = _only_item(groups, path)
+        value = None if macro is None else _plain(macro, tag, vr, little, "")
+        if value is not None:
+            yield name, value
+
+
+def _only_item(groups: Dataset, path: Iterable[BaseTag]) -> Dataset | None:
+    """The one item that a macro's sequence holds (PS3.3 C.7.6.16.2); None where there is none, or a choice."""
+    item = groups
+    for tag in path:
+        items: list[Dataset] = list(item[tag].value) if tag in item else []
+        if len(items) != 1:
+            return None
+        item = items[0]
+    return item

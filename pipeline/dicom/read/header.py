@@ -74,6 +74,7 @@ KEYWORDS: Final = (
     "FlipAngle",
     "PatientPosition",
     "DiffusionBValue",
+    "DiffusionGradientOrientation",
     "StudyInstanceUID",
     "SeriesInstanceUID",
     "StudyID",

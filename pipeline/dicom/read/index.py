@@ -28,7 +28,7 @@ from pipeline.core.files import PRIVATE_FILE_MODE, digest
 from pipeline.dicom.read import header as words
 from pipeline.dicom.read.sources import Folder, Stamp
 
-_INDEX_FORMAT = 3
+_INDEX_FORMAT = 4
 _INDEX_VERSION = int(digest([_INDEX_FORMAT, list(words.INDEXED)])[:7], 16)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS folder
