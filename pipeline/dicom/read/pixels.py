@@ -1,26 +1,30 @@
 """Stored pixel values of one slice: decoded, masked to the bits that count, sign extended.
 
-Free decoders only: imagecodecs for JPEG, JPEG-LS, JPEG 2000 and RLE. What they decode is checked against the header,
-so that a damaged codestream never passes as an image of another size.
+Free decoders only: imagecodecs for JPEG, JPEG-LS, JPEG 2000, JPEG XL and RLE. Pixels are refused where a byte of
+them is missing or left over: decoders make up what is not there, and pass over what they do not expect.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
-from io import BytesIO
+from contextlib import suppress
+from itertools import pairwise
 from typing import Any, BinaryIO
 
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.encaps import generate_fragments, generate_frames
 
 from pipeline.core.errors import DicomError
 from pipeline.core.records import Instance, SourceFile
 from pipeline.dicom.read import header as words
 from pipeline.dicom.read.by_pydicom import READ_FAULTS, read_inflated_pixels
-from pipeline.dicom.read.codestreams import is_lossy, jpeg_2000_frame, jpeg_frame
+from pipeline.dicom.read.codestreams import is_lossy, jpeg_2000_frame, jpeg_frame, require_end
+from pipeline.dicom.read.damage import DamagedError
+from pipeline.dicom.read.encapsulated import codestreams_in
+from pipeline.dicom.read.entropy import require_all_bits
+from pipeline.dicom.read.jpeg_xl import bare_codestream, jpeg_xl_frame
 from pipeline.dicom.read.sources import ARCHIVE_FAULTS, MAX_FILE_BYTES, opened
 from pipeline.dicom.read.syntaxes import BIG_ENDIAN, DEFLATED, GE_PRIVATE, SYNTAXES, Codec, Loss, loss_of
 
@@ -31,6 +35,7 @@ MAX_SLICE_PIXELS = 1 << 26
 
 _PIXEL_ELEMENT = (words.PIXEL_TAG >> 16, words.PIXEL_TAG & 0xFFFF)
 _RLE_HEADER_BYTES = 64
+_CUT_SHORT = "it is cut short: pixels are missing"
 _DECODE_FAULTS: tuple[type[Exception], ...] = (*READ_FAULTS, *ARCHIVE_FAULTS, imagecodecs.DelayedImportError)
 
 
@@ -90,6 +95,8 @@ class PixelReader:
             return _meaning(self._stored(slice_), slice_)
         except SliceError:
             raise
+        except DamagedError as error:
+            raise SliceError(str(error), slice_.source) from None
         except _DECODE_FAULTS as error:
             raise SliceError(f"its pixels cannot be read ({type(error).__name__})", slice_.source) from None
 
@@ -107,7 +114,7 @@ class PixelReader:
             values = self._native(slice_, rows * columns, allocated)
             unused = _unused_low_bits(slice_, allocated, bits)
             return (values >> unused if unused else values).reshape(rows, columns), bits
-        codestream = self._codestream(slice_)
+        codestream = self._codestream(slice_, codec)
         values, precision = _decoded(codestream, codec, slice_.source, (rows, columns, allocated))
         self.is_lossy |= loss_of(syntax) is Loss.ALWAYS or is_lossy(codestream, codec)
         if values.shape != (rows, columns):
@@ -124,8 +131,9 @@ class PixelReader:
         else:
             content = self._bytes(slice_, start, size)
         if len(content) < size:
-            raise SliceError("it is cut short: pixels are missing", slice_.source)
-        self._require_sound_end(slice_)
+            raise DamagedError(_CUT_SHORT)
+        if not self._has_sound_end:
+            self._require_sound_end(slice_, int(slice_.number("NumberOfFrames") or 1) * size)
         kind = f"u{allocated // 8}"
         return np.frombuffer(content, f">{kind}" if big_endian else f"<{kind}").astype(kind, copy=False)
 
@@ -142,23 +150,29 @@ class PixelReader:
         whole = self._bytes(slice_, start - aside, (aside + size + 1) // 2 * 2)
         return np.frombuffer(whole, "<u2").byteswap().tobytes()[aside : aside + size]
 
-    def _require_sound_end(self, slice_: Instance) -> None:
-        """Raise when the pixels do not end where their element does, or bytes follow that are no element.
+    def _require_sound_end(self, slice_: Instance, size: int) -> None:
+        """Raise when the pixels are not all of their element, or bytes follow that are no element.
 
-        Bytes that came in before or between the pixels push some past the end.
+        Bytes that came in before or between the pixels push some past the end. Zeros may fill an element or a file up.
+
+        Args:
+            slice_: any of this file.
+            size: bytes of all frames.
         """
-        length = slice_.number(words.PIXEL_LENGTH)
-        if length is None or self._has_sound_end:
-            return
-        order = ">" if slice_.text(words.TRANSFER_SYNTAX) == BIG_ENDIAN else "<"
-        start = int(slice_.number(words.PIXEL_OFFSET) or 0)
-        self._file.seek(start - 4)
-        if struct.unpack(f"{order}I", self._file.read(4))[0] != length:
-            raise SliceError("its pixels claim more bytes than the file has: it is damaged", slice_.source)
-        self._file.seek(start + int(length))
-        rest = self._file.read(8)
-        if rest and (len(rest) < 8 or struct.unpack_from(f"{order}HH", rest) <= _PIXEL_ELEMENT):
-            raise SliceError("the bytes after its pixels are not a DICOM element: the file is damaged", slice_.source)
+        length = int(slice_.number(words.PIXEL_LENGTH) or 0) if self._inflated is None else len(self._inflated)
+        if length < size:
+            raise DamagedError(_CUT_SHORT)
+        even = size + size % 2
+        if self._bytes(slice_, even, max(0, length - even)).strip(b"\0"):
+            raise DamagedError("its PixelData holds more bytes than Rows and Columns say")
+        if self._inflated is None:
+            order = ">" if slice_.text(words.TRANSFER_SYNTAX) == BIG_ENDIAN else "<"
+            start = int(slice_.number(words.PIXEL_OFFSET) or 0)
+            self._file.seek(start - 4)
+            if struct.unpack(f"{order}I", self._file.read(4))[0] != length:
+                raise DamagedError("its pixels claim more bytes than the file has: it is damaged")
+            self._file.seek(start + length)
+            _require_element(self._file.read(MAX_FILE_BYTES), order)
         self._has_sound_end = True
 
     def _bytes(self, slice_: Instance, start: int, size: int) -> bytes:
@@ -169,16 +183,22 @@ class PixelReader:
             self._inflated = read_inflated_pixels(self._file)
         return self._inflated[start : start + size]
 
-    def _codestream(self, slice_: Instance) -> bytes:
+    def _codestream(self, slice_: Instance, codec: Codec) -> bytes:
         if self._codestreams is None:
             self._file.seek(int(slice_.number(words.PIXEL_OFFSET) or 0))
             content = self._file.read(MAX_FILE_BYTES)
             frames = int(slice_.number("NumberOfFrames") or 1)
-            several = frames > 1
-            self._codestreams = (
-                list(generate_frames(content, number_of_frames=frames)) if several else [_whole(content)]
-            )
+            self._codestreams, end = codestreams_in(content, frames, codec)
+            _require_element(content[end:], "<")
         return self._codestreams[int(slice_.number(words.FRAME_INDEX) or 0)]
+
+
+def _require_element(rest: bytes, order: str) -> None:
+    """Raise where what follows the pixels in a file is neither an element nor zeros that fill it up."""
+    if not rest.strip(b"\0"):
+        return
+    if len(rest) < 8 or struct.unpack_from(f"{order}HH", rest) <= _PIXEL_ELEMENT:
+        raise DamagedError("the bytes after its pixels are not a DICOM element: the file is damaged")
 
 
 def _unused_low_bits(slice_: Instance, allocated: int, bits: int) -> int:
@@ -210,42 +230,56 @@ def _require_known_sign(values: NDArray[Any], slice_: Instance, precision: int, 
         raise SliceError(message, slice_.source)
 
 
-def _whole(content: bytes) -> bytes:
-    """All fragments in one; they follow the basic offset table, which is the first item (PS3.5 A.4)."""
-    length = struct.unpack_from("<I", content, 4)[0]
-    return b"".join(generate_fragments(BytesIO(content[8 + length :])))
-
-
 def _decoded(
     codestream: bytes, codec: Codec, source: SourceFile, image: tuple[int, int, int]
 ) -> tuple[NDArray[Any], int]:
     """Values of a codestream and its bits a sample; what it says of its size is looked at before it is decoded."""
     rows, columns, allocated = image
     if codec is Codec.RLE:
-        _require_sound_segments(codestream, allocated // 8, source)
-        dtype = np.dtype(f"<u{allocated // 8}")
-        return np.frombuffer(imagecodecs.dicomrle_decode(codestream, dtype), dtype).reshape(rows, columns), allocated
+        return _from_segments(codestream, rows * columns, allocated // 8).reshape(rows, columns), allocated
     frame_of, decode = _DECODERS[codec]
     precision, *size = frame_of(codestream)
     if size != [rows, columns]:
         raise _other_size(tuple(size), (rows, columns), source)
-    return decode(codestream), precision
+    require_end(codestream, codec)
+    values = decode(codestream)
+    if codec is Codec.JPEG:
+        require_all_bits(codestream, values)
+    return values, precision
 
 
 def _other_size(found: tuple[int, ...], expected: tuple[int, int], source: SourceFile) -> SliceError:
     return SliceError(f"its codestream holds {found}, the header says {expected}", source)
 
 
-def _require_sound_segments(codestream: bytes, count: int, source: SourceFile) -> None:
-    """Raise where segments of RLE are not one a byte, one behind the other (PS3.5 G.4): the decoder believes them."""
+def _from_segments(codestream: bytes, count: int, size: int) -> NDArray[Any]:
+    """Values whose bytes lie apart, the highest first, each packed in a segment (PS3.5 G.2 to G.5)."""
     found, *offsets = struct.unpack_from("<16I", codestream)
-    bounds = [_RLE_HEADER_BYTES, *offsets[:found], len(codestream)]
-    if found != count or bounds != sorted(bounds):
-        raise SliceError("its RLE segments lie where none can be", source)
+    bounds = [*offsets[:found], len(codestream)]
+    if found != size or bounds[0] != _RLE_HEADER_BYTES or bounds != sorted(bounds):
+        raise DamagedError("its RLE segments lie where none can be")
+    values = np.empty((count, size), np.uint8)
+    for number, (start, stop) in enumerate(pairwise(bounds)):
+        plane = imagecodecs.packbits_decode(codestream[start:stop])
+        if len(plane) < count or plane[count:].strip(b"\0"):
+            raise DamagedError("an RLE segment unpacks to more or fewer bytes than it must: part of it is lost")
+        values[:, number] = np.frombuffer(plane, np.uint8, count)
+    return values.view(f">u{size}").astype(f"u{size}")[:, 0]
+
+
+def _from_jpeg_xl(content: bytes) -> NDArray[Any]:
+    """The values of a codestream that has no end marker: it is whole where it does not decode without its last byte."""
+    codestream = bare_codestream(content).rstrip(b"\0")
+    with suppress(imagecodecs.JpegxlError):
+        imagecodecs.jpegxl_decode(codestream[:-1])
+        raise DamagedError("its codestream goes on after its end")
+    values: NDArray[Any] = imagecodecs.jpegxl_decode(content)
+    return values
 
 
 _DECODERS: Mapping[Codec, tuple[Callable[[bytes], tuple[int, int, int]], Decoder]] = {
     Codec.JPEG: (jpeg_frame, imagecodecs.jpeg8_decode),
     Codec.JPEG_LS: (jpeg_frame, imagecodecs.jpegls_decode),
     Codec.JPEG_2000: (jpeg_2000_frame, imagecodecs.jpeg2k_decode),
+    Codec.JPEG_XL: (jpeg_xl_frame, _from_jpeg_xl),
 }

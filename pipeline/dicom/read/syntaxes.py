@@ -25,6 +25,7 @@ class Codec(StrEnum):
     JPEG = "JPEG"
     JPEG_LS = "JPEG-LS"
     JPEG_2000 = "JPEG 2000"
+    JPEG_XL = "JPEG XL"
 
 
 class Loss(Enum):
@@ -84,6 +85,9 @@ _READ = (
     TransferSyntax(
         "1.2.840.10008.1.2.4.203", "High-Throughput JPEG 2000 Image Compression", Codec.JPEG_2000, Loss.POSSIBLE
     ),
+    TransferSyntax("1.2.840.10008.1.2.4.110", "JPEG XL Lossless", Codec.JPEG_XL),
+    TransferSyntax("1.2.840.10008.1.2.4.111", "JPEG XL JPEG Recompression", Codec.JPEG_XL, Loss.ALWAYS),
+    TransferSyntax("1.2.840.10008.1.2.4.112", "JPEG XL", Codec.JPEG_XL, Loss.POSSIBLE),
 )
 
 SYNTAXES: Final = {syntax.uid: syntax for syntax in _READ}
