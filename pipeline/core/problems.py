@@ -128,6 +128,10 @@ _SERIES = {
         "several volumes in one series, separated by InstanceNumber alone",
         "check that each volume holds one phase",
     ),
+    "mixed-slices": (
+        "one even volume whose slices differ in something that one scan has only once",
+        "check whether the slices belong together",
+    ),
     "two-acquisitions": (
         "two acquisitions, one behind the other along the body: they may be two phases",
         "check whether the contrast changes between them",

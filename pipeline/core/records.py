@@ -138,12 +138,15 @@ class Series:
         instances: sorted along the normal, lowest first; one a frame, with its own header, of a multi-frame object.
         geometry: the grid of the volume; None where no true grid exists.
         problems: everything noticed, all of it; any `Severity.REFUSE` means that no volume can be made.
+        distinguished_by: attribute to value of what tells it apart from other volumes under its UID; dates, times and
+            UIDs are counted from 1 instead.
     """
 
     key: str
     instances: tuple[Instance, ...]
     geometry: Geometry | None
     problems: tuple[Problem, ...] = ()
+    distinguished_by: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def first(self) -> Instance:

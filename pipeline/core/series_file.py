@@ -14,7 +14,7 @@ from pipeline.core.files import PRIVATE_FILE_MODE, write_json
 from pipeline.core.geometry import Geometry
 from pipeline.core.records import Instance, Problem, Series, Severity, SourceFile
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def save_series(path: Path, series: Series) -> None:
@@ -29,6 +29,7 @@ def save_series(path: Path, series: Series) -> None:
         "key": series.key,
         "geometry": None if geometry is None else {"shape": geometry.shape, "affine": geometry.affine.tolist()},
         "problems": [[problem.code, problem.severity, problem.message, problem.own_fix] for problem in series.problems],
+        "distinguished_by": dict(series.distinguished_by),
         "instances": [_instance_content(instance) for instance in series.instances],
     }
     write_json(path, content, mode=PRIVATE_FILE_MODE)
@@ -50,8 +51,9 @@ def load_series(path: Path) -> Series:
             problems=tuple(
                 Problem(code, Severity(severity), message, fix) for code, severity, message, fix in content["problems"]
             ),
+            distinguished_by={str(word): str(value) for word, value in content["distinguished_by"].items()},
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StorageError(f"{path.name} is damaged ({type(error).__name__}); {AGAIN}") from error
 
 

@@ -25,6 +25,7 @@ def series(tmp_path: Path) -> Series:
         (Instance(SourceFile(source, "a/b.dcm"), header),),
         Geometry.from_axes((3, 4, 5), spacing_mm=(2.5, 0.8, 0.7), origin_lps_mm=(1 / 3, 2, 3)),
         (Problem("tilted", Severity.FLAG, "15 degrees", "keep it"),),
+        {"EchoTime": "4.6"},
     )
 
 
@@ -32,6 +33,7 @@ def test_series_comes_back_as_it_was(series: Series, tmp_path: Path):
     save_series(tmp_path / "series.json", series)
     back = load_series(tmp_path / "series.json")
     assert (back.key, back.problems) == (series.key, series.problems)
+    assert back.distinguished_by == {"EchoTime": "4.6"}
     assert back.first.source == series.first.source
     assert dict(back.first.header) == dict(series.first.header)
     assert back.geometry is not None
@@ -53,7 +55,7 @@ def test_file_is_for_its_owner_only_and_changes_with_the_source(series: Series, 
 
 def test_vanished_source_and_damaged_file_are_told_without_a_path(series: Series, tmp_path: Path):
     path = tmp_path / "series.json"
-    path.write_text('{"format": 1}', encoding="utf-8")
+    path.write_text('{"format": 2}', encoding="utf-8")
     with pytest.raises(StorageError, match=r"^series\.json is damaged"):
         load_series(path)
     series.first.source.path.unlink()

@@ -243,6 +243,8 @@ def last_slice_apart(keyword: str, value: str) -> Situation:
         rest, last = replace(scan_, hu=scan_.hu[:5]), replace(scan_, hu=scan_.hu[5:], origin=tuple(scan_.position(5)))
         if keyword == "SOPClassUID":
             return outcome(rest, flags="broken-neighbour", aside="secondary-capture")
+        if keyword == "FrameOfReferenceUID":
+            return outcome(scan_, flags="mixed-slices")
         return outcome(rest, last, flags="broken-neighbour single-slice")
 
     return build
@@ -884,11 +886,6 @@ SITUATIONS |= {
     "phases_interleave_acquisition": twice({"AcquisitionNumber": 1}, {"AcquisitionNumber": 2}, mm=HALF),
     "phases_interleave_times": twice({"AcquisitionTime": times(0)}, {"AcquisitionTime": times(30)}, mm=HALF),
     "phases_interleave_instance_only": twice({}, {}, mm=HALF, flags="told-apart-by-number"),
-    "phases_abut": twice(
-        {"SeriesTime": "101400", "AcquisitionNumber": 1},
-        {"SeriesTime": "101600", "AcquisitionNumber": 2, "ContrastBolusAgent": "Iohexol"},
-        mm=ABUT,
-    ),
     "kernels_coincide": twice({"ConvolutionKernel": "B30f"}, {"ConvolutionKernel": "B70f"}, mm=0),
     "echoes": twice({"EchoTime": 2.3}, {"EchoTime": 4.6}, mm=0, modality="MR"),
     "magnitude_and_phase": twice(
@@ -898,6 +895,16 @@ SITUATIONS |= {
     "trigger_times": twice({"TriggerTime": 10.0}, {"TriggerTime": 400.0}, mm=0, modality="MR"),
     "frames_of_reference": twice({"FrameOfReferenceUID": "1.5"}, {"FrameOfReferenceUID": "1.6"}, mm=0),
 }
+
+
+@situation
+def phases_that_abut_are_one_volume_and_flagged(folder: Path) -> Outcome:
+    one = Scan(body(8))
+    other = raised(one, ABUT)
+    expose(folder, one, stamped(SeriesTime="101400", AcquisitionNumber=1))
+    later = {"SeriesTime": "101600", "AcquisitionNumber": 2, "ContrastBolusAgent": "Iohexol"}
+    expose(folder / "more", other, stamped(InstanceNumber=lambda index: 101 + index, **later))
+    return outcome(replace(one, hu=np.concatenate([one.hu, other.hu])), flags="two-acquisitions")
 
 
 @situation

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from pipeline.core.config import PhasesConfig
 from pipeline.core.records import Phase, PhaseGuess, Series
-from pipeline.dicom.group.split import clock_s, time_s
+from pipeline.dicom.group.times import clock_s, time_s
 
 SURE = 0.9
 """Confidence of a word that means one phase only."""

@@ -12,7 +12,8 @@ from pipeline.core.problems import meaning_of
 from pipeline.core.records import Fate, FileFate, Instance, Problem, Series, Severity, SourceFile
 from pipeline.dicom.group.grid import stack, vector
 from pipeline.dicom.group.outliers import continued, folder_of, odd_slice_problems
-from pipeline.dicom.group.split import MIN_SLICES, Part, at_one_place, by_geometry, into_volumes, time_s
+from pipeline.dicom.group.split import MIN_SLICES, Part, Portion, at_one_place, by_geometry, into_volumes
+from pipeline.dicom.group.times import time_s
 from pipeline.dicom.read import header as words
 from pipeline.dicom.read.kinds import is_colour, is_monochrome, why_no_slice
 from pipeline.dicom.read.pixels import same_pixels
@@ -158,17 +159,17 @@ def _same_header(one: Instance, other: Instance, but: frozenset[str] = _WHERE_NO
 def _series_of(family: Part, problems: tuple[Problem, ...]) -> tuple[list[Series], Part]:
     """The volumes of a family, and images that are in it twice under two SOPInstanceUIDs."""
     slices = [slice_ for instance in family for slice_ in frames_of(instance)]
-    volumes, copies = [(slices, problems)] if problems else [], []
+    volumes, copies = [Portion(slices, problems)] if problems else [], []
     if not problems:
         for part in by_geometry(slices):
             found = _copies(part)
             copies.extend(found)
             volumes.extend(into_volumes([slice_ for slice_ in part if slice_ not in found]))
-    volumes.sort(key=lambda volume: _first_of(volume[0]))
+    volumes.sort(key=lambda volume: _first_of(volume.slices))
     many = len(volumes) > 1
     series = [
-        _series(part, found, f"{_key(family[0])}#{number}" if many else _key(family[0]))
-        for number, (part, found) in enumerate(volumes, start=1)
+        _series(volume, f"{_key(family[0])}#{number}" if many else _key(family[0]))
+        for number, volume in enumerate(volumes, start=1)
     ]
     return series, copies
 
@@ -214,11 +215,12 @@ def _may_belong(few: Series, series: Series) -> bool:
     return all(matrix) or few.first.text("SeriesInstanceUID") == series.first.text("SeriesInstanceUID")
 
 
-def _series(slices: Part, problems: tuple[Problem, ...], key: str) -> Series:
+def _series(volume: Portion, key: str) -> Series:
+    slices = volume.slices
     stacked = stack(slices)
     ordered = tuple(slices[index] for index in stacked.order)
-    found = (*problems, *stacked.problems, *_pixel_problems(ordered), *odd_slice_problems(ordered))
-    return Series(key, ordered, stacked.geometry, found)
+    found = (*volume.problems, *stacked.problems, *_pixel_problems(ordered), *odd_slice_problems(ordered))
+    return Series(key, ordered, stacked.geometry, found, volume.distinguished_by)
 
 
 def _key(instance: Instance) -> str:
