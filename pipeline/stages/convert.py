@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.core.config import DeidentificationOption
-from pipeline.core.errors import PipelineError, PrivacyError
+from pipeline.core.errors import DicomError, GeometryError, PrivacyError
 from pipeline.core.files import PRIVATE_FILE_MODE, write_atomically
 from pipeline.core.records import Phase, Problem, Series
 from pipeline.core.series_file import load_series
@@ -45,11 +45,17 @@ def _convert(ws: Workspace, case_id: str | None) -> Work:
 
 def _volume_of(ws: Workspace, series: Series, *, what: str) -> Conversion:
     from pipeline.dicom.convert import read_series
+    from pipeline.dicom.read.pixels import SliceError
 
     try:
         return read_series(series, allow_tilt=ws.config.inclusion.allow_tilt)
-    except PipelineError as error:
-        raise type(error)(f"{what}: {error}") from None
+    except SliceError as error:
+        number = [slice_.source for slice_ in series.instances].index(error.source) + 1
+        raise DicomError(f"{what}: slice {number} of {len(series.instances)}: {error}") from None
+    except DicomError as error:
+        raise DicomError(f"{what}: {error}") from None
+    except GeometryError as error:
+        raise GeometryError(f"{what}: {error}") from None
 
 
 def _require_no_text(ws: Workspace, case: str, phase: Phase, series: Series, volume: Volume) -> None:
