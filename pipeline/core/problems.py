@@ -128,6 +128,14 @@ _SERIES = {
         "several volumes in one series, separated by InstanceNumber alone",
         "check that each volume holds one phase",
     ),
+    "slices-lost": (
+        "the header says that there were more slices: some were not sent, or were lost",
+        "compare the number of slices with the scanner or the archive, then export the series again",
+    ),
+    "stored-as-capture": (
+        "slices that were stored under the class of secondary captures, with the place of a scan",
+        "check that the volume is a scan, and that no text is burned into it",
+    ),
     "mixed-slices": (
         "one even volume whose slices differ in something that one scan has only once",
         "check whether the slices belong together",

@@ -742,6 +742,25 @@ def localizer_report_and_capture_in_the_series(folder: Path) -> Outcome:
 
 
 @situation
+def slices_stored_as_captures(folder: Path) -> Outcome:
+    scan_ = Scan(body())
+    expose(folder, scan_, stamped(SOPClassUID=SecondaryCaptureImageStorage))
+    return outcome(scan_, flags="stored-as-capture")
+
+
+@situation
+def captures_without_a_modality_of_slices(folder: Path) -> Outcome:
+    expose(folder, Scan(body()), stamped(SOPClassUID=SecondaryCaptureImageStorage, Modality="OT"))
+    return outcome(aside="secondary-capture")
+
+
+@situation
+def two_captures_with_a_place(folder: Path) -> Outcome:
+    expose(folder, Scan(body(2)), stamped(SOPClassUID=SecondaryCaptureImageStorage))
+    return outcome(aside="secondary-capture")
+
+
+@situation
 def identical_file_twice(folder: Path) -> Outcome:
     scan_ = Scan(body())
     path = expose(folder, scan_)[2]

@@ -11,11 +11,12 @@ from types import MappingProxyType
 from pipeline.core.problems import meaning_of
 from pipeline.core.records import Fate, FileFate, Instance, Problem, Series, Severity, SourceFile
 from pipeline.dicom.group.grid import stack, vector
+from pipeline.dicom.group.lost import images_lost, slices_lost, spacing_problems
 from pipeline.dicom.group.outliers import continued, folder_of, odd_slice_problems
 from pipeline.dicom.group.split import MIN_SLICES, Part, Portion, at_one_place, by_geometry, into_volumes
 from pipeline.dicom.group.times import time_s
 from pipeline.dicom.read import header as words
-from pipeline.dicom.read.kinds import is_colour, is_monochrome, why_no_slice
+from pipeline.dicom.read.kinds import is_colour, is_monochrome, is_placed_capture, why_no_slice
 from pipeline.dicom.read.pixels import same_pixels
 from pipeline.dicom.read.syntaxes import DEFLATED
 
@@ -62,26 +63,52 @@ def group_series(instances: Sequence[Instance], unread: Sequence[FileFate] = ())
         instances: from `scan`.
         unread: what `scan` set aside.
     """
-    aside: list[FileFate] = []
     excluded: Part = []
     families: dict[tuple[str, ...], Part] = defaultdict(list)
+    captures: dict[tuple[str, ...], Part] = defaultdict(list)
     for instance in sorted(instances, key=_identity):
-        code = why_no_slice(instance)
-        if code:
-            aside.append(FileFate(instance.source, Fate.EXCLUDED, code, meaning_of(code)))
+        if is_placed_capture(instance):
+            captures[_family(instance)].append(instance)
+        elif why_no_slice(instance):
             excluded.append(instance)
         else:
             families[_family(instance)].append(instance)
+    scans = {key: family for key, family in captures.items() if key not in families and _is_scan(family)}
+    families.update(scans)
+    excluded.extend(one for key, family in captures.items() if key not in scans for one in family)
+    aside = [_excluded(instance) for instance in excluded]
+    lost = images_lost(families.values())
     series: list[Series] = []
-    for family in families.values():
+    for key, family in families.items():
         whole, cut = _without_cut_copies(family)
         kept, copies, problems = _without_duplicates(whole)
         formed, more_copies = _series_of(kept, problems)
-        series.extend(formed)
+        noticed = _of_the_whole(family, lost, is_capture=key in scans)
+        series.extend(replace(one, problems=(*one.problems, *noticed, *spacing_problems(one))) for one in formed)
         aside.extend(FileFate(copy.source, Fate.UNREADABLE, "truncated", _WHOLE_ELSEWHERE) for copy in cut)
         aside.extend(_duplicate(copy) for copy in (*copies, *more_copies))
     flagged = _beside_broken_files(_with_unique_keys(series), unread, excluded)
     return Grouping(flagged, tuple(sorted(aside, key=lambda fate: _place(fate.source))))
+
+
+def _excluded(instance: Instance) -> FileFate:
+    code = why_no_slice(instance) or "secondary-capture"
+    return FileFate(instance.source, Fate.EXCLUDED, code, meaning_of(code))
+
+
+def _is_scan(captures: Part) -> bool:
+    """True for captures that are as many as a volume has slices, and lie each at a place of its own."""
+    places = {slice_.text("ImagePositionPatient") for capture in captures for slice_ in frames_of(capture)} - {""}
+    return len(places) >= MIN_SLICES
+
+
+def _of_the_whole(family: Part, lost: Mapping[str, str], *, is_capture: bool) -> list[Problem]:
+    """What is doubtful about all volumes of a family."""
+    message = lost.get(family[0].text("SeriesInstanceUID"))
+    doubts = [slices_lost(message)] if message else []
+    if is_capture:
+        doubts.append(Problem("stored-as-capture", Severity.FLAG, meaning_of("stored-as-capture")))
+    return doubts
 
 
 def _duplicate(copy: Instance) -> FileFate:

@@ -86,6 +86,7 @@ KEYWORDS: Final = (
     "FrameOfReferenceUID",
     "Laterality",
     "TemporalPositionIdentifier",
+    "ImagesInAcquisition",
     "SamplesPerPixel",
     "PhotometricInterpretation",
     "PlanarConfiguration",

@@ -94,6 +94,9 @@ LOCALIZER_WORDS = ("LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW")
 CAPTURE_WORDS = ("SCREEN SAVE", "SCREENSHOT", "CAPTURE")
 """What no value of ImageType may hold, if only as a part, of an image that is released."""
 
+_TOMOGRAPHIC = frozenset({"CT", "MR", "PT"})
+"""Modalities whose images are slices."""
+
 _COLOURS = ("RGB", "YBR", "PALETTE", "ARGB", "CMYK", "HSV")
 
 
@@ -126,6 +129,17 @@ def image_type_words(instance: Instance) -> list[str]:
 
 def _by_image_type(instance: Instance) -> str | None:
     return next((NO_SLICE_TYPES[word] for word in image_type_words(instance) if word in NO_SLICE_TYPES), None)
+
+
+def is_placed_capture(instance: Instance) -> bool:
+    """True for a gray image of the class of captures that has all that a slice has: modality, place and spacing."""
+    return (
+        kind_of_class(instance.text("SOPClassUID")) is Kind.CAPTURE
+        and is_monochrome(instance)
+        and instance.text("Modality") in _TOMOGRAPHIC
+        and _by_image_type(instance) is None
+        and ("SharedFunctionalGroupsSequence" in instance.header or _has_place(instance))
+    )
 
 
 def _has_place(instance: Instance) -> bool:
