@@ -100,6 +100,14 @@ _SERIES = {
     "not-monochrome": ("slices are neither monochrome nor a known kind of colour", EXPORT_AGAIN),
     "frame-count": ("a multi-frame object describes a different number of frames than it holds", EXPORT_AGAIN),
     "frames-without-place": ("a multi-frame object does not say where its frames lie", EXPORT_AGAIN),
+    "mosaic": (
+        "pictures that hold many slices side by side (mosaic); where each slice lies is in private attributes only",
+        "export the series from the scanner as enhanced or single slices, without mosaic",
+    ),
+    "joined-series": (
+        "one even volume whose slices each have a SeriesInstanceUID of their own",
+        "check whether the slices belong together",
+    ),
     "bad-geometry": ("positions and orientation form no grid", EXPORT_AGAIN),
     "not-a-volume": ("all slices lie at one position: a series in time, not a volume", ""),
     "too-few-slices": ("two slices cannot show that the spacing is even", EXPORT_AGAIN),

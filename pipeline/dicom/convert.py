@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import mmap
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +46,9 @@ MAX_RESCALE = float(1 << 31)
 CT_SLOPES = (1e-3, 100.0)
 CT_INTERCEPT = 65536.0
 """CT is stored in HU or a fraction or multiple of it, shifted by the range of 16 bits at most; else it is flagged."""
+
+_HOUNSFIELD = re.compile(r"\W*(HU|HU_MOD|HOUN[DS]*FIELD([ _-]*UNITS?)?)\W*", re.IGNORECASE)
+"""How scanners and converters write that values are Hounsfield units; the standard's word is HU (PS3.3 C.11.1.1.2)."""
 
 _SMALL_RESCALE = 1 << 14
 """16-bit values times and plus this stay far within 32 bits."""
@@ -320,8 +324,8 @@ def _padding_could_be_tissue(slice_: Instance, rescale: _Rescale) -> bool:
 
 
 def _unit_problems(slices: Sequence[Instance], rescales: Sequence[_Rescale]) -> Iterator[Problem]:
-    kinds = {slice_.text("RescaleType").upper() for slice_ in slices} - {"", "HU", "HU_MOD"}
-    if kinds:
+    kinds = {slice_.text("RescaleType") for slice_ in slices} - {""}
+    if not all(map(_HOUNSFIELD.fullmatch, kinds)):
         yield _flag("not-hounsfield")
     low, high = CT_SLOPES
     if any(not low <= rescale.slope <= high or abs(rescale.intercept) > CT_INTERCEPT for rescale in rescales):

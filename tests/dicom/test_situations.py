@@ -742,6 +742,49 @@ def localizer_report_and_capture_in_the_series(folder: Path) -> Outcome:
 
 
 @situation
+def a_series_for_each_slice(folder: Path) -> Outcome:
+    scan_ = Scan(body())
+    expose(
+        folder, scan_, stamped(SeriesInstanceUID=lambda index: f"1.2.{index * 5 % 7}", SeriesNumber=lambda index: index)
+    )
+    return outcome(scan_, flags="joined-series mixed-slices")
+
+
+@situation
+def a_series_for_each_slice_of_two_scans(folder: Path) -> Outcome:
+    one = Scan(body())
+    other = raised(one, 0)
+    for number, scan_ in enumerate((one, other)):
+        own = stamped(
+            SeriesInstanceUID=lambda index, number=number: f"1.2.{number}.{index}",
+            SeriesDescription=("plain", "venous")[number],
+        )
+        expose(folder / str(number), scan_, own)
+    return outcome(one, other, flags="joined-series")
+
+
+@situation
+def mosaic(folder: Path) -> Outcome:
+    expose(folder, Scan(body(), modality="MR"), stamped(ImageType=["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]))
+    return outcome(refusals="mosaic")
+
+
+def hounsfield(text: str) -> Situation:
+    def build(folder: Path) -> Outcome:
+        scan_ = Scan(body())
+        expose(folder, scan_, stamped(RescaleType=text))
+        return outcome(scan_)
+
+    return build
+
+
+SITUATIONS |= {
+    f"rescale_type_{text}": hounsfield(text)
+    for text in ("HU", "hu", "Houndsfield Unit", "Hounsfield Units", "HOUNSFIELD", "[HU]", "Hounsfield_Unit")
+}
+
+
+@situation
 def slices_stored_as_captures(folder: Path) -> Outcome:
     scan_ = Scan(body())
     expose(folder, scan_, stamped(SOPClassUID=SecondaryCaptureImageStorage))

@@ -13,10 +13,10 @@ from pipeline.core.records import Fate, FileFate, Instance, Problem, Series, Sev
 from pipeline.dicom.group.grid import stack, vector
 from pipeline.dicom.group.lost import images_lost, slices_lost, spacing_problems
 from pipeline.dicom.group.outliers import continued, folder_of, odd_slice_problems
-from pipeline.dicom.group.split import MIN_SLICES, Part, Portion, at_one_place, by_geometry, into_volumes
+from pipeline.dicom.group.split import MIN_SLICES, Part, Portion, at_one_place, by_geometry, into_volumes, is_even_line
 from pipeline.dicom.group.times import time_s
 from pipeline.dicom.read import header as words
-from pipeline.dicom.read.kinds import is_colour, is_monochrome, is_placed_capture, why_no_slice
+from pipeline.dicom.read.kinds import image_type_words, is_colour, is_monochrome, is_placed_capture, why_no_slice
 from pipeline.dicom.read.pixels import same_pixels
 from pipeline.dicom.read.syntaxes import DEFLATED
 
@@ -77,13 +77,14 @@ def group_series(instances: Sequence[Instance], unread: Sequence[FileFate] = ())
     families.update(scans)
     excluded.extend(one for key, family in captures.items() if key not in scans for one in family)
     aside = [_excluded(instance) for instance in excluded]
+    joined = _join_lone_slices(families)
     lost = images_lost(families.values())
     series: list[Series] = []
     for key, family in families.items():
         whole, cut = _without_cut_copies(family)
         kept, copies, problems = _without_duplicates(whole)
         formed, more_copies = _series_of(kept, problems)
-        noticed = _of_the_whole(family, lost, is_capture=key in scans)
+        noticed = [*_of_the_whole(family, lost, is_capture=key in scans), *joined.get(key, ())]
         series.extend(replace(one, problems=(*one.problems, *noticed, *spacing_problems(one))) for one in formed)
         aside.extend(FileFate(copy.source, Fate.UNREADABLE, "truncated", _WHOLE_ELSEWHERE) for copy in cut)
         aside.extend(_duplicate(copy) for copy in (*copies, *more_copies))
@@ -100,6 +101,28 @@ def _is_scan(captures: Part) -> bool:
     """True for captures that are as many as a volume has slices, and lie each at a place of its own."""
     places = {slice_.text("ImagePositionPatient") for capture in captures for slice_ in frames_of(capture)} - {""}
     return len(places) >= MIN_SLICES
+
+
+def _join_lone_slices(families: dict[tuple[str, ...], Part]) -> dict[tuple[str, ...], list[Problem]]:
+    """Put series of a slice or two into one where they form an even line; which series they are now in, with a flag."""
+    alike: dict[tuple[str, ...], list[tuple[str, ...]]] = defaultdict(list)
+    for key in sorted(families):
+        family = families[key]
+        if len(family) < MIN_SLICES and all((one.number("NumberOfFrames") or 1) == 1 for one in family):
+            words_ = ("PatientID", "StudyInstanceUID", "Modality", "SeriesDescription")
+            alike[tuple(family[0].text(word) for word in words_)].append(key)
+    joined = {}
+    for keys in alike.values():
+        parts = by_geometry([one for key in keys for one in families[key]]) if len(keys) > 1 else []
+        for part in parts:
+            own = [key for key in keys if all(one in part for one in families[key])]
+            if is_even_line(part) and sum(len(families[key]) for key in own) == len(part):
+                for key in own:
+                    del families[key]
+                families[own[0]] = sorted(part, key=_identity)
+                message = f"slices of {len(own)} SeriesInstanceUIDs form one even volume"
+                joined[own[0]] = [Problem("joined-series", Severity.FLAG, message)]
+    return joined
 
 
 def _of_the_whole(family: Part, lost: Mapping[str, str], *, is_capture: bool) -> list[Problem]:
@@ -342,6 +365,7 @@ SLICE_CHECKS: Mapping[str, tuple[Callable[[Instance], bool], str]] = {
         lambda one: not is_monochrome(one) and not is_colour(one),
         "are neither monochrome nor a known kind of colour",
     ),
+    "mosaic": (lambda one: "MOSAIC" in image_type_words(one), "are pictures of many slices side by side (mosaic)"),
     "frame-count": (_miscounts_frames, "belong to an object that describes a different number of frames than it holds"),
     "frames-without-place": (_has_loose_frames, "hold several frames without positions of their own"),
 }

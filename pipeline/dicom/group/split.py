@@ -154,14 +154,14 @@ def into_volumes(slices: Part) -> list[Portion]:
     if np.ptp(heights) < SAME_PLACE_MM:
         return [Portion(slices)]
     times = _repeats(heights)
-    is_even = times == 1 and _is_even_line(slices)
+    is_even = times == 1 and is_even_line(slices)
     if is_even and not _passes_again(slices, heights):
         return [Portion(slices, _doubts(slices, heights))]
     found = _apart(slices, times=times, is_even=is_even)
     return found or _by_number(slices, heights)
 
 
-def _is_even_line(slices: Part) -> bool:
+def is_even_line(slices: Part) -> bool:
     """True where slices lie on one evenly spaced line, none missing, each at a place of its own."""
     return len(slices) >= MIN_SLICES and stack(slices).geometry is not None
 
@@ -178,7 +178,7 @@ def _apart(slices: Part, *, times: int, is_even: bool) -> list[Portion]:
     """Volumes by the attribute that leaves even lines, else by one that leaves fewer slices at a place; or none."""
     choices = [choice for choice in _choices(slices, repeats=times > 1) if _are_volumes(choice[1])]
     for keyword, classes in choices:
-        if all(map(_is_even_line, classes.values())):
+        if all(map(is_even_line, classes.values())):
             if times > 1 or _cover_the_same(list(classes.values())):
                 return _portions(keyword, classes)
             if not is_even and keyword in _OF_THE_SERIES:
