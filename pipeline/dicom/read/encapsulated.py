@@ -14,9 +14,9 @@ from pipeline.dicom.read.codestreams import J2K_BEGINNING, JPEG_BEGINNING
 from pipeline.dicom.read.damage import DamagedError
 from pipeline.dicom.read.syntaxes import Codec
 
-_ITEM = (0xFFFE, 0xE000)
-_SEQUENCE_END = (0xFFFE, 0xE0DD)
-_ITEM_HEADER_BYTES = 8
+_FRAGMENT = (0xFFFE, 0xE000)
+_FRAGMENTS_END = (0xFFFE, 0xE0DD)
+_BEFORE_ITEM = 8
 
 _BEGINNINGS: Mapping[Codec, tuple[bytes, ...]] = {
     Codec.JPEG: (JPEG_BEGINNING,),
@@ -45,12 +45,12 @@ def codestreams_in(content: bytes, frames: int, codec: Codec) -> tuple[list[byte
     if len(items) < 2:
         raise DamagedError("it holds no fragment of an image")
     places = [place for place, _ in items[1:]]
-    fragments = [content[place + _ITEM_HEADER_BYTES : place + _ITEM_HEADER_BYTES + size] for place, size in items[1:]]
+    fragments = [content[place + _BEFORE_ITEM : place + _BEFORE_ITEM + size] for place, size in items[1:]]
     if not all(fragments):
         raise DamagedError("a fragment of its pixels is empty")
     if frames == 1:
         return [b"".join(fragments)], end
-    starts = _starts_by_table(content[_ITEM_HEADER_BYTES : places[0]], places) or _starts(fragments, frames, codec)
+    starts = _starts_by_table(content[_BEFORE_ITEM : places[0]], places) or _starts(fragments, frames, codec)
     if len(starts) != frames:
         raise DamagedError(f"its fragments make up {len(starts)} frames, the header says {frames}")
     bounds = pairwise([*starts, len(fragments)])
@@ -61,14 +61,14 @@ def _items(content: bytes) -> tuple[list[tuple[int, int]], int]:
     """Where each item begins and how long it is, the offset table first; and where the sequence ends."""
     items: list[tuple[int, int]] = []
     place = 0
-    while place + _ITEM_HEADER_BYTES <= len(content):
+    while place + _BEFORE_ITEM <= len(content):
         group, element, size = struct.unpack_from("<HHI", content, place)
-        if (group, element) == _SEQUENCE_END:
-            return items, place + _ITEM_HEADER_BYTES
-        if (group, element) != _ITEM:
+        if (group, element) == _FRAGMENTS_END:
+            return items, place + _BEFORE_ITEM
+        if (group, element) != _FRAGMENT:
             raise DamagedError("what stands between the fragments of its pixels is no fragment")
         items.append((place, size))
-        place += _ITEM_HEADER_BYTES + size
+        place += _BEFORE_ITEM + size
     raise DamagedError("it is cut short: the fragments of its pixels have no end")
 
 

@@ -10,9 +10,9 @@ CODESTREAM = b"\xff\x0a"
 CONTAINER = b"\x00\x00\x00\x0cJXL \r\n\x87\n"
 """How a bare codestream and a container begin (ISO 18181-2, clause 9)."""
 
-_PARTS = {b"jxlc": 0, b"jxlp": 4}
+_BOXES = {b"jxlc": 0, b"jxlp": 4}
 """Boxes that hold the codestream, or a part of it behind its number, and how long that number is."""
-_HEADER_BYTES = 64
+_LONGEST_HEADER = 64
 _RATIOS = ((1, 1), (6, 5), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 _SIZE_BITS = (9, 13, 18, 30)
 """Widths as shares of the height, and how many bits a side may take (ISO 18181-1, SizeHeader)."""
@@ -58,12 +58,12 @@ def bare_codestream(content: bytes) -> bytes:
         head = 8
         if size == 1:
             (size,), head = struct.unpack_from(">Q", content, place + 8), 16
-        if size == 0 and kind in _PARTS:
+        if size == 0 and kind in _BOXES:
             size = len(content) - place
         if not head <= size <= len(content) - place or (place and kind == CONTAINER[4:8]):
             raise DamagedError("the boxes of its codestream are cut short, or go on after its end")
-        if kind in _PARTS:
-            parts.append(content[place + head + _PARTS[kind] : place + size])
+        if kind in _BOXES:
+            parts.append(content[place + head + _BOXES[kind] : place + size])
         place += size
     return b"".join(parts)
 
@@ -73,7 +73,7 @@ def _header(codestream: bytes) -> tuple[int, int, int, bool]:
     bare = bare_codestream(codestream)
     if not bare.startswith(CODESTREAM):
         raise DamagedError("it holds no JPEG XL codestream")
-    bits = _Bits(bare[2 : 2 + _HEADER_BYTES])
+    bits = _Bits(bare[2 : 2 + _LONGEST_HEADER])
     rows, columns = _size(bits)
     if bits.is_set():
         return 8, rows, columns, True
