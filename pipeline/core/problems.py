@@ -162,6 +162,10 @@ _CONVERSION = {
         "compressed with loss: values are only close to the original ones",
         "export the series again without lossy compression",
     ),
+    "surplus-bytes": (
+        "PixelData holds a few bytes that are not part of the image; the image itself is whole",
+        EXPORT_AGAIN,
+    ),
     "modality-lut": (
         "a ModalityLUTSequence is present and not applied: the values may not be Hounsfield units",
         "export the series with RescaleSlope and RescaleIntercept",

@@ -106,11 +106,12 @@ class _Rescale:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Filled:
-    """Voxels; padding and loss by slice; False for a value too large for int16."""
+    """Voxels; padding, loss and bytes beside the image by slice; False for a value too large for int16."""
 
     voxels: NDArray[np.int16] | NDArray[np.float32]
     padded: list[int]
     lossy: list[bool]
+    surplus: list[bool]
     fits: bool
 
 
@@ -164,10 +165,11 @@ def _filled(
 ) -> _Filled:
     """The slices read, files side by side."""
     voxels = _room_for(geometry, np.dtype(np.int16 if whole else np.float32))
-    padded, lossy = [0] * len(slices), [False] * len(slices)
+    padded, lossy, surplus = [0] * len(slices), [False] * len(slices), [False] * len(slices)
 
     def fill(share: Sequence[int]) -> bool:
-        for index, stored, lossy[index] in _read_all(slices, share):
+        for index, stored, reader in _read_all(slices, share):
+            lossy[index], surplus[index] = reader.is_lossy, reader.has_surplus
             padding = _padding(stored, slices[index]) if is_ct else None
             if padding is None and voxels.dtype == np.int16 and _shifted(stored, rescales[index], voxels[index]):
                 continue
@@ -185,7 +187,7 @@ def _filled(
     faults = [fault for share in filled if (fault := share.exception()) is not None]
     if faults:
         raise _first(faults, slices)
-    return _Filled(voxels, padded, lossy, all(share.result() for share in filled))
+    return _Filled(voxels, padded, lossy, surplus, all(share.result() for share in filled))
 
 
 def _first(faults: Sequence[BaseException], slices: Sequence[Instance]) -> BaseException:
@@ -226,8 +228,10 @@ def _shifted(stored: NDArray[np.integer], rescale: _Rescale, out: NDArray[Any]) 
     return True
 
 
-def _read_all(slices: Sequence[Instance], share: Sequence[int]) -> Iterator[tuple[int, NDArray[np.integer], bool]]:
-    """Index and stored values of some slices, and whether they lost anything; a file is opened once for its frames."""
+def _read_all(
+    slices: Sequence[Instance], share: Sequence[int]
+) -> Iterator[tuple[int, NDArray[np.integer], PixelReader]]:
+    """Index and stored values of some slices, and what read them; a file is opened once for its frames."""
     indices: dict[SourceFile, list[int]] = defaultdict(list)
     for index in share:
         indices[slices[index].source].append(index)
@@ -236,7 +240,7 @@ def _read_all(slices: Sequence[Instance], share: Sequence[int]) -> Iterator[tupl
         for source, file in each_opened(indices):
             reader = PixelReader(file)
             for index in indices[source]:
-                yield index, reader.read(slices[index]), reader.is_lossy
+                yield index, reader.read(slices[index]), reader
             del unread[source]
     except ARCHIVE_FAULTS as error:
         raise SliceError(f"a slice cannot be opened ({type(error).__name__})", next(iter(unread))) from None
@@ -306,6 +310,8 @@ def _value_problems(slices: Sequence[Instance], rescales: Sequence[_Rescale], fi
         problems.append(Problem("monochrome1", Severity.NOTE, meaning_of("monochrome1")))
     if any(filled.lossy) or any(slice_.text("LossyImageCompression") == "01" for slice_ in slices):
         problems.append(_flag("lossy"))
+    if any(filled.surplus):
+        problems.append(_flag("surplus-bytes"))
     if any("ModalityLUTSequence" in slice_.header for slice_ in slices):
         problems.append(_flag("modality-lut"))
     if not first.text("Modality"):

@@ -32,7 +32,7 @@ def pixels_gain_bytes(path: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "reason"),
     [
-        (pixels_gain_bytes, "P0001 C2: slice 3 of 6: what follows its pixels is no DICOM element"),
+        (pixels_gain_bytes, "P0001 C2: slice 3 of 6: the bytes after its pixels are not a DICOM element"),
         (lambda path: path.write_bytes(path.read_bytes()[:-40]), "P0001 C2: slice 3 of 6: it is cut short"),
         (Path.unlink, "P0001 C2: slice 3 of 6: a slice cannot be opened"),
     ],

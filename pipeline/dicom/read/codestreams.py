@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from pipeline.dicom.read.damage import DamagedError
 from pipeline.dicom.read.jpeg_xl import jpeg_xl_is_lossy
 from pipeline.dicom.read.syntaxes import Codec
 
@@ -60,26 +59,20 @@ def is_lossy(codestream: bytes, codec: Codec) -> bool:
     return False
 
 
-def require_end(codestream: bytes, codec: Codec) -> None:
-    """Raise where a codestream does not end once, at its end; only zeros may follow, as padding.
+def end_of(codestream: bytes, codec: Codec) -> int | None:
+    """Where a codestream ends, behind its end marker; None where there is no end.
 
-    The end marker cannot stand among entropy-coded bits, which are stuffed (ISO 10918-1 B.1.1.5, ISO 14495-1 A.1,
-    ISO 15444-1 D.4.1). RLE and JPEG XL have none; their decoders count.
-
-    Raises:
-        DamagedError: when the end is missing, or something comes after it.
+    The marker cannot stand among entropy-coded bits, which are stuffed (ISO 10918-1 B.1.1.5, ISO 14495-1 A.1,
+    ISO 15444-1 D.4.1). RLE and JPEG XL have none, so they end where they end; their decoders count.
     """
     if codec in (Codec.JPEG, Codec.JPEG_LS):
         start = max((place for marker, place in jpeg_segments(codestream) if marker == JPEG_SCAN), default=-1)
     elif codec is Codec.JPEG_2000:
         start = codestream.find(_J2K_DATA)
     else:
-        return
+        return len(codestream)
     end = codestream.find(JPEG_END, max(start, 0))
-    if start < 0 or end < 0:
-        raise DamagedError("its codestream is cut short: it has no end")
-    if codestream[end + len(JPEG_END) :].strip(b"\0"):
-        raise DamagedError("its codestream goes on after its end")
+    return None if start < 0 or end < 0 else end + len(JPEG_END)
 
 
 def _jpeg_is_lossy(codestream: bytes) -> bool:

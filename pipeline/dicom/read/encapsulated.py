@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 from pipeline.dicom.read import jpeg_xl
-from pipeline.dicom.read.codestreams import J2K_BEGINNING, JPEG_BEGINNING
+from pipeline.dicom.read.codestreams import J2K_BEGINNING, JPEG_BEGINNING, end_of
 from pipeline.dicom.read.damage import DamagedError
 from pipeline.dicom.read.syntaxes import Codec
 
@@ -49,12 +49,21 @@ def codestreams_in(content: bytes, frames: int, codec: Codec) -> tuple[list[byte
     if not all(fragments):
         raise DamagedError("a fragment of its pixels is empty")
     if frames == 1:
-        return [b"".join(fragments)], end
+        return [_joined(fragments, codec)], end
     starts = _starts_by_table(content[_BEFORE_ITEM : places[0]], places) or _starts(fragments, frames, codec)
     if len(starts) != frames:
         raise DamagedError(f"its fragments make up {len(starts)} frames, the header says {frames}")
     bounds = pairwise([*starts, len(fragments)])
-    return [b"".join(fragments[first:last]) for first, last in bounds], end
+    return [_joined(fragments[first:last], codec) for first, last in bounds], end
+
+
+def _joined(fragments: list[bytes], codec: Codec) -> bytes:
+    """The codestream of a frame, which ends in its last fragment; fragments of zeros may follow."""
+    used = max((number for number, fragment in enumerate(fragments) if fragment.strip(b"\0")), default=0)
+    before = b"".join(fragments[:used])
+    if codec in _BEGINNINGS and codec is not Codec.JPEG_XL and before and end_of(before, codec) is not None:
+        raise DamagedError("its codestream goes on after its end")
+    return before + b"".join(fragments[used:])
 
 
 def _items(content: bytes) -> tuple[list[tuple[int, int]], int]:

@@ -20,7 +20,7 @@ from pipeline.core.errors import DicomError
 from pipeline.core.records import Instance, SourceFile
 from pipeline.dicom.read import header as words
 from pipeline.dicom.read.by_pydicom import READ_FAULTS, read_inflated_pixels
-from pipeline.dicom.read.codestreams import is_lossy, jpeg_2000_frame, jpeg_frame, require_end
+from pipeline.dicom.read.codestreams import end_of, is_lossy, jpeg_2000_frame, jpeg_frame
 from pipeline.dicom.read.damage import DamagedError
 from pipeline.dicom.read.encapsulated import codestreams_in
 from pipeline.dicom.read.entropy import require_all_bits
@@ -80,6 +80,7 @@ class PixelReader:
 
     Attributes:
         is_lossy: True when a slice that was read is compressed with loss, by its syntax or its codestream.
+        has_surplus: True when something that is not part of the image lies behind a slice that was read.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -88,6 +89,7 @@ class PixelReader:
         self._inflated: bytes | None = None
         self._has_sound_end = False
         self.is_lossy = False
+        self.has_surplus = False
 
     def read(self, slice_: Instance) -> NDArray[Any]:
         """Stored values of a slice in this file, as `read_slice`."""
@@ -116,6 +118,7 @@ class PixelReader:
             return (values >> unused if unused else values).reshape(rows, columns), bits
         codestream = self._codestream(slice_, codec)
         values, precision = _decoded(codestream, codec, slice_.source, (rows, columns, allocated))
+        self.has_surplus |= bool(codestream[end_of(codestream, codec) :].strip(b"\0"))
         self.is_lossy |= loss_of(syntax) is Loss.ALWAYS or is_lossy(codestream, codec)
         if values.shape != (rows, columns):
             raise _other_size(values.shape, (rows, columns), slice_.source)
@@ -163,8 +166,10 @@ class PixelReader:
         if length < size:
             raise DamagedError(_CUT_SHORT)
         even = size + size % 2
-        if self._bytes(slice_, even, max(0, length - even)).strip(b"\0"):
-            raise DamagedError("its PixelData holds more bytes than Rows and Columns say")
+        surplus = self._bytes(slice_, even, max(0, length - even))
+        if surplus.strip(b"\0"):
+            _require_less_than_a_row(surplus, slice_)
+            self.has_surplus = True
         if self._inflated is None:
             order = ">" if slice_.text(words.TRANSFER_SYNTAX) == BIG_ENDIAN else "<"
             start = int(slice_.number(words.PIXEL_OFFSET) or 0)
@@ -191,6 +196,13 @@ class PixelReader:
             self._codestreams, end = codestreams_in(content, frames, codec)
             _require_element(content[end:], "<")
         return self._codestreams[int(slice_.number(words.FRAME_INDEX) or 0)]
+
+
+def _require_less_than_a_row(surplus: bytes, slice_: Instance) -> None:
+    """Raise where PixelData holds so much more than its frames that Rows, Columns or NumberOfFrames may be wrong."""
+    sides = [int(slice_.number(word) or 0) for word in ("Rows", "Columns")]
+    if len(surplus) >= min(sides) * int(slice_.number("BitsAllocated") or 0) // 8:
+        raise DamagedError("its PixelData holds more bytes than Rows and Columns say")
 
 
 def _require_element(rest: bytes, order: str) -> None:
@@ -241,7 +253,8 @@ def _decoded(
     precision, *size = frame_of(codestream)
     if size != [rows, columns]:
         raise _other_size(tuple(size), (rows, columns), source)
-    require_end(codestream, codec)
+    if end_of(codestream, codec) is None:
+        raise DamagedError("its codestream is cut short: it has no end")
     values = decode(codestream)
     if codec is Codec.JPEG:
         require_all_bits(codestream, values)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from pipeline.core.pseudonyms import Pseudonyms
-from pipeline.dicom.read.codestreams import require_end
+from pipeline.dicom.read.codestreams import end_of
 from pipeline.dicom.read.damage import DamagedError
 from pipeline.dicom.read.entropy import require_all_bits
 from pipeline.dicom.read.syntaxes import DEFLATED, GE_PRIVATE, SYNTAXES, Codec
@@ -69,6 +69,10 @@ def codestream_of(uid: str, index: int) -> bytes:
 
 
 NATIVE = [uid for uid, syntax in SYNTAXES.items() if syntax.codec is Codec.NATIVE]
+
+
+WITH_AN_END = {Codec.JPEG, Codec.JPEG_LS, Codec.JPEG_2000}
+"""Whose codestreams end with a marker."""
 
 
 def item(content: bytes, length: int | None = None) -> bytes:
@@ -143,9 +147,9 @@ def report_of(folder: Path) -> ConvertReport:
 def assert_refused(report: ConvertReport, path: Path) -> None:
     """Nothing is converted in silence, and the table of files names the file at fault."""
     assert {row["status"] for row in report.series} == {"refused"}
-    fates = {row["file"]: row["fate"] for row in report.files}
-    assert fates.pop(path.name) == "unreadable"
-    assert "unreadable" not in fates.values()
+    statuses = {row["file"]: row["status"] for row in report.files}
+    assert statuses.pop(path.name) == "unreadable"
+    assert "unreadable" not in statuses.values()
 
 
 def assert_read(report: ConvertReport) -> None:
@@ -316,10 +320,25 @@ def test_native_pixels_with_zeros_after_them_are_read(tmp_path, uid):
 
 
 @pytest.mark.parametrize("uid", NATIVE)
-@pytest.mark.parametrize("size", [2, 2 * ROWS * COLUMNS])
+@pytest.mark.parametrize("size", [2 * ROWS, 2 * ROWS * COLUMNS])
 def test_native_pixels_with_more_than_zeros_in_their_element_are_refused_and_named(tmp_path, uid, size):
     path = write_native(tmp_path, uid, extra=b"\x21\x03" * (size // 2))
     assert_refused(report_of(tmp_path), path)
+
+
+@pytest.mark.parametrize("uid", NATIVE)
+def test_native_pixels_with_a_few_bytes_more_in_their_element_are_read_and_flagged(tmp_path, uid):
+    write_native(tmp_path, uid, extra=b"a short note")
+    (row,) = report_of(tmp_path).series
+    assert (row["status"], row["reason"].partition(":")[0]) == ("flagged", "surplus-bytes")
+
+
+@pytest.mark.parametrize("uid", [uid for uid in ENCODERS if SYNTAXES[uid].codec in WITH_AN_END])
+def test_a_note_behind_the_codestream_in_its_last_fragment_is_flagged(tmp_path, uid):
+    write(tmp_path, uid, lambda index: Pixels([cut_up(codestream_of(uid, index) + b"a short note", 1)]).encoded())
+    (row,) = report_of(tmp_path).series
+    assert row["status"] == "flagged"
+    assert "surplus-bytes" in row["reason"]
 
 
 @pytest.mark.parametrize("uid", NATIVE)
@@ -392,7 +411,7 @@ images = st.tuples(st.integers(2, 9), st.integers(2, 9), st.integers(0, 2**32 - 
 @given(images, st.integers(1, 7), st.integers(0, 3))
 def test_bits_of_a_whole_lossless_jpeg_are_those_of_its_image(image, predictor, restart_rows):
     codestream = encoded_losslessly(image, predictor, restart_rows)
-    require_end(codestream, Codec.JPEG)
+    assert end_of(codestream, Codec.JPEG) == len(codestream)
     require_all_bits(codestream, image)
 
 
