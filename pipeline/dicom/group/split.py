@@ -215,9 +215,9 @@ def _portions(keyword: str, classes: Mapping[str, Part], *doubts: Problem) -> li
     is_identifying = dictionary_VR(keyword) in _IDENTIFYING_VRS
     found = []
     for number, (name, part) in enumerate(classes.items(), start=1):
-        told = {keyword: str(number) if is_identifying else name}
+        own = {keyword: str(number) if is_identifying else name}
         for portion in into_volumes(part):
-            by = {**told, **portion.distinguished_by}
+            by = {**own, **portion.distinguished_by}
             found.append(Portion(portion.slices, (*doubts, *portion.problems), by))
     return found
 

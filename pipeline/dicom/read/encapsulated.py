@@ -62,7 +62,7 @@ def _joined(fragments: list[bytes], codec: Codec) -> bytes:
     used = max((number for number, fragment in enumerate(fragments) if fragment.strip(b"\0")), default=0)
     before = b"".join(fragments[:used])
     if codec in _BEGINNINGS and codec is not Codec.JPEG_XL and before and end_of(before, codec) is not None:
-        raise DamagedError("its codestream goes on after its end")
+        raise DamagedError("its codestream continues after its end")
     return before + b"".join(fragments[used:])
 
 

@@ -61,7 +61,7 @@ def bare_codestream(content: bytes) -> bytes:
         if size == 0 and kind in _BOXES:
             size = len(content) - place
         if not head <= size <= len(content) - place or (place and kind == CONTAINER[4:8]):
-            raise DamagedError("the boxes of its codestream are cut short, or go on after its end")
+            raise DamagedError("the boxes of its codestream are cut short, or continue after its end")
         if kind in _BOXES:
             parts.append(content[place + head + _BOXES[kind] : place + size])
         place += size

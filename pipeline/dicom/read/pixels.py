@@ -285,7 +285,7 @@ def _from_jpeg_xl(content: bytes) -> NDArray[Any]:
     codestream = bare_codestream(content).rstrip(b"\0")
     with suppress(imagecodecs.JpegxlError):
         imagecodecs.jpegxl_decode(codestream[:-1])
-        raise DamagedError("its codestream goes on after its end")
+        raise DamagedError("its codestream continues after its end")
     values: NDArray[Any] = imagecodecs.jpegxl_decode(content)
     return values
 
