@@ -92,6 +92,24 @@ def content_sha256(image: Image) -> str:
     return content.hexdigest()
 
 
+def stored_sha256(path: Path) -> str:
+    """The `content_sha256` of the image that `write_nifti` wrote to a file.
+
+    From its bytes: an image read back may have its place rounded once more.
+
+    Raises:
+        StorageError: when the file is missing or damaged.
+    """
+    content = hashlib.sha256()
+    try:
+        with path.open("rb") as file, _inflating(file, 0, path.name) as (stream, _):
+            while block := stream.read(_READ_BYTES):
+                content.update(block)
+    except OSError as error:
+        raise StorageError(f"{path.name} cannot be read: {error.strerror or error}") from None
+    return content.hexdigest()
+
+
 def write_nifti(path: Path, image: Image, *, for_release: bool = False, durable: bool = True) -> None:
     """Write `.nii`, or `.nii.gz` by the name's ending.
 

@@ -10,7 +10,7 @@ from pipeline.dataset.layout import ADJUDICATION
 from pipeline.stages.artefacts import AskedItem, AskedOfLead, VolumeKey
 from pipeline.stages.case import StandingVote, read_vote, volumes
 from pipeline.stages.pack import hashes_of_volumes, scheme_of
-from pipeline.stages.privacy import require_clean
+from pipeline.stages.privacy import require_clean, require_searched_for_text
 from pipeline.workspace import Stage, Waiting, Work, Workspace
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def _adjudicate(ws: Workspace, case_id: str | None) -> Work:
     new = to_adjudicate(ws)
     if not new:
         return Work((), note="no new vote needs the lead radiologist")
+    require_searched_for_text(ws, new)
     number = max(ws.layout.numbers(ADJUDICATION), default=0) + 1
     package = build_adjudication_package(
         ws.layout.outbox(number, ADJUDICATION),

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from pydantic import JsonValue
 
@@ -89,14 +89,37 @@ class SliceOrigin:
     padded_pixels: int
 
 
+@dataclass(frozen=True, slots=True)
+class TextSearch:
+    """A search of one volume for burned-in text, kept so that later gates can ask for it.
+
+    Attributes:
+        content_sha256: the volume that was searched, by its content.
+        rules: version of the rules of the search.
+        found: what looked like text; empty for nothing.
+        was_looked_at: True when a person looked at what was found, and let the series pass.
+    """
+
+    content_sha256: str
+    rules: int
+    found: tuple[str, ...]
+    was_looked_at: bool
+
+
 class ConvertedVolume(Artefact):
-    """`header.json`: a converted volume, and the allow-listed facts of its header by DICOM keyword."""
+    """`header.json`: a converted volume, and the allow-listed facts of its header by DICOM keyword.
+
+    `text_search` is None where the settings ask for none.
+    """
+
+    format_version: ClassVar[int] = 2
 
     case_id: str
     phase: Phase
     phase_confidence: float
     phase_evidence: tuple[str, ...]
     content_sha256: str
+    text_search: TextSearch | None
     header: Mapping[str, JsonValue]
     slices: tuple[SliceOrigin, ...]
 

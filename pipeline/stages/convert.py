@@ -5,15 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from pipeline.core.config import DeidentificationOption
 from pipeline.core.errors import DicomError, GeometryError, PrivacyError
 from pipeline.core.files import PRIVATE_FILE_MODE, write_atomically
 from pipeline.core.records import Phase, Problem, Series
 from pipeline.core.series_file import load_series
 from pipeline.core.volume import Volume
-from pipeline.stages.artefacts import ConvertedVolume, ScreenedCase, SliceOrigin
+from pipeline.stages.artefacts import ConvertedVolume, ScreenedCase, SliceOrigin, TextSearch
 from pipeline.stages.case import screened
 from pipeline.stages.decisions import decision_inputs, was_looked_at
 from pipeline.workspace import Stage, Work, Workspace
@@ -37,7 +35,6 @@ def _convert(ws: Workspace, case_id: str | None) -> Work:
     for phase in case.series:
         series = load_series(ws.layout.series_record(case_id, phase))
         conversion = _volume_of(ws, series, what=f"{case_id} {phase}")
-        _require_no_text(ws, case_id, phase, series, conversion.volume)
         outputs += _write_volume(ws, case_id, phase, case, series, conversion)
         problems += [problem.about(f"{case_id} {phase}") for problem in conversion.problems]
     return Work(tuple(outputs), tuple(problems))
@@ -58,14 +55,19 @@ def _volume_of(ws: Workspace, series: Series, *, what: str) -> Conversion:
         raise GeometryError(f"{what}: {error}") from None
 
 
-def _require_no_text(ws: Workspace, case: str, phase: Phase, series: Series, volume: Volume) -> None:
-    """Keep a volume that looks as if text were burned into it at home until a person has looked."""
-    from pipeline.text.find import find_text
+def _search_for_text(
+    ws: Workspace, case: str, phase: Phase, series: Series, volume: Volume, content_sha256: str
+) -> TextSearch | None:
+    """What the search for burned-in text says of a volume; None where the settings ask for none.
+
+    Raises:
+        PrivacyError: when it looks as if it held text, until a person has looked.
+    """
+    from pipeline.text.find import SEARCH_RULES, find_text
     from pipeline.text.suspects import is_read, montage
 
-    wanted = DeidentificationOption.CLEAN_PIXELS in ws.config.deidentification.options
-    if not wanted or volume.voxels.dtype != np.int16:
-        return
+    if DeidentificationOption.CLEAN_PIXELS not in ws.config.deidentification.options:
+        return None
     slices = list(volume.voxels)
     finding = find_text(slices)
     if finding.is_suspect and not was_looked_at(ws, series):
@@ -77,6 +79,7 @@ def _require_no_text(ws: Workspace, case: str, phase: Phase, series: Series, vol
             f"private/montages/{picture.name} and add the series to decisions.csv with its phase, or with `none` to "
             "exclude it"
         )
+    return TextSearch(content_sha256, SEARCH_RULES, finding.kinds, was_looked_at=finding.is_suspect)
 
 
 def _write_volume(
@@ -87,6 +90,8 @@ def _write_volume(
     from pipeline.image.nifti import content_sha256, write_nifti
 
     image, header = ws.layout.image(case_id, phase), ws.layout.header(case_id, phase)
+    content = content_sha256(conversion.volume)
+    search = _search_for_text(ws, case_id, phase, series, conversion.volume, content)
     write_nifti(image, conversion.volume)
     guess, first_day = case.guesses[phase], parsed_date(case.first_study_date)
     ConvertedVolume(
@@ -94,7 +99,8 @@ def _write_volume(
         phase=phase,
         phase_confidence=guess.confidence,
         phase_evidence=guess.evidence,
-        content_sha256=content_sha256(conversion.volume),
+        content_sha256=content,
+        text_search=search,
         header=header_facts(series, ws.crosswalk.pseudonyms, ws.config.deidentification, first_study_date=first_day),
         slices=tuple(_origin(ws, record) for record in conversion.slices),
     ).save(header)

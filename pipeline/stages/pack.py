@@ -16,7 +16,7 @@ from pipeline.dataset.layout import ADJUDICATION, ROUND
 from pipeline.stages.artefacts import CoarseLabel, RoundAssignment, VolumeKey
 from pipeline.stages.case import volumes
 from pipeline.stages.decisions import decision_inputs, was_looked_at
-from pipeline.stages.privacy import require_clean
+from pipeline.stages.privacy import require_clean, require_searched_for_text
 from pipeline.workspace import Stage, Waiting, Work, Workspace
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ def _pack(ws: Workspace, case_id: str | None) -> Work:
     new, problems = _new_and_held_back(ws)
     if not new:
         return Work((), problems, note="no new volume to hand out")
+    require_searched_for_text(ws, new)
     number = max(ws.layout.numbers(), default=0) + 1
     queue = _queue(new)
     priority = {volume: ranked.priority for volume, ranked in queue.items()}

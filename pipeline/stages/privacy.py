@@ -1,4 +1,4 @@
-"""The check before anything leaves the dataset folder: no identifier of the sources in it.
+"""The check before anything leaves: no identifier of the sources in it, no image unsearched for burned-in text.
 
 What the sources hold is harvested whenever they are read and kept sealed in `private/`, so that it is sought also when
 an export is no longer there. What cannot be sought stops the gate like a match.
@@ -7,15 +7,18 @@ an export is no longer there. What cannot be sought stops the gate like a match.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.core.config import DeidentificationOption
 from pipeline.core.errors import LeakError, PrivacyError
 from pipeline.core.files import json_text
+from pipeline.core.records import Phase
 from pipeline.core.words import counted
+from pipeline.stages.artefacts import ConvertedVolume, VolumeKey
 from pipeline.stages.case import case_ids
 from pipeline.stages.intake import scan_sources, source_roots
 from pipeline.workspace import Workspace
@@ -129,6 +132,18 @@ def accept_leaks(ws: Workspace, place: str, kind: str, *, by: str, why: str, whe
     return new
 
 
+def require_searched_for_text(ws: Workspace, volumes: Iterable[VolumeKey]) -> None:
+    """Raise a `PrivacyError` unless each volume that lies there was searched for burned-in text, where that is asked.
+
+    Asked of the images themselves and not of receipts: what leaves is what was searched.
+    """
+    if DeidentificationOption.CLEAN_PIXELS not in ws.config.deidentification.options:
+        return
+    faults = [f"{case_id} {phase} {fault}" for case_id, phase in volumes if (fault := _unseen(ws, case_id, phase))]
+    if faults:
+        raise PrivacyError(f"{'; '.join(faults)}; run `liverset build`, which searches it")
+
+
 def _leaks(ws: Workspace, harvest: Harvest, paths: Sequence[Path]) -> Iterator[Leak]:
     """What was found in the files and in what a person typed, and what could never be sought."""
     from pipeline.leaks.search import Kind, Leak, search, search_text
@@ -172,6 +187,18 @@ def _cannot_search(why: str) -> str:
         "names them and run `liverset build`; what is gone for good leaves the index when private/dicom-index.sqlite "
         "is removed first"
     )
+
+
+def _unseen(ws: Workspace, case_id: str, phase: Phase) -> str | None:
+    """Why the search for text says nothing of the image that lies there; None when it does."""
+    from pipeline.image.nifti import stored_sha256
+
+    search = ConvertedVolume.load(ws.layout.header(case_id, phase)).text_search
+    if search is None:
+        return "was not searched for burned-in text"
+    if search.content_sha256 != stored_sha256(ws.layout.image(case_id, phase)):
+        return "is another image than the one that was searched for burned-in text"
+    return None
 
 
 def _all_sources(ws: Workspace) -> tuple[Path, ...]:

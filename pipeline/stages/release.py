@@ -14,7 +14,7 @@ from pipeline.core.receipts import package_versions, read_receipt
 from pipeline.core.records import Problem, Severity
 from pipeline.core.words import counted
 from pipeline.stages.case import SettledCase, SettledVolume, read_settled_case, read_vote, screened_cases
-from pipeline.stages.privacy import accepted_leaks, places_of_leaks
+from pipeline.stages.privacy import accepted_leaks, places_of_leaks, require_searched_for_text
 from pipeline.stages.report import read_consort, released_page
 from pipeline.stages.tables import agreement_tables, rated_volume
 from pipeline.stages.way import DATASET_STAGES, HANDOUT_STAGES, TO_SETTLE
@@ -114,6 +114,7 @@ def _cut(ws: Workspace, version: str) -> tuple[tuple[Problem, ...], str]:
     from pipeline.dataset.release import cut
 
     inputs, notes = release_inputs(ws, version)
+    require_searched_for_text(ws, [(volume.case_id, volume.phase) for volume in inputs.volumes])
     folder = cut(
         inputs, ws.layout.releases, leak_check=lambda path: places_of_leaks(ws, [path]), jobs=ws.config.run.jobs
     )

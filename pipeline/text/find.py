@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from pipeline.text.lines import TextLine, find_text_line
+from pipeline.text.shades import Shades, shades
 from pipeline.text.strokes import TILE_PIXELS, bright_strokes, standing_out
 
 MIN_COLUMNS = 12
@@ -32,7 +33,7 @@ MIN_SHARE_BELOW = 0.005
 """A value below which nearly nothing lies is where a scanner cuts off air, not a drawn one."""
 
 MIN_CONTRAST = 60
-"""Stored values by which drawn ink must stand out for its smooth edges to be sought; HU but for a few scanners."""
+"""Shades by which drawn ink must stand out for its smooth edges to be sought; HU of a usual CT."""
 
 SMOOTH_EDGE = 0.45
 """Share of a letter's contrast above which its smoothed edge counts as stroke."""
@@ -62,10 +63,8 @@ OCTAVE = 64
 STILLER = 48
 """Of an octave, by which a stroke changes less than what is around it: half covering ink leaves half of the change."""
 
-LARGEST = (1 << 13) - 1
-"""Values stay within 14 bits, so that differences and sums of two fit into 16."""
-
-BRIGHT_PERCENTILE = 99.5
+SEARCH_RULES = 2
+"""Counts up whenever a series may be judged otherwise than before; kept with every verdict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,35 +84,31 @@ class TextFinding:
         """True when a person must look before the series may go on."""
         return self.static is not None or bool(self.lines)
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What was found, in words."""
+        slices = (f"letters on {len(self.lines)} slices",) if self.lines else ()
+        return (*slices, "letters that stay in place") if self.static else slices
 
-def find_text(slices: Sequence[NDArray[np.integer] | NDArray[np.floating]]) -> TextFinding:
-    """What speaks for burned-in text in a series.
+
+def find_text(slices: Sequence[NDArray[Any]]) -> TextFinding:
+    """What speaks for burned-in text in a series; the same for the same picture, however it is stored.
 
     Args:
-        slices: stored values or HU, (rows, columns) each, all of one shape; an empty series has no text.
+        slices: stored values, HU or intensities, (rows, columns), or (rows, columns, channels) of colours, all of one
+            shape; an empty series has no text.
     """
-    stack = _comparable(slices)
-    found = ((number, _drawn_line(values) or _odd_line(stack, number)) for number, values in enumerate(stack))
+    findings = [_find_in(layer) for layer in shades(slices)]
+    lines = sorted({number: line for one in reversed(findings) for number, line in one.lines}.items())
+    return TextFinding(tuple(lines), next((one.static for one in findings if one.static), None))
+
+
+def _find_in(layer: Shades) -> TextFinding:
+    stack = [_padded(values) for values in layer.slices]
+    found = (
+        (number, _drawn_line(values, layer.step) or _odd_line(stack, number)) for number, values in enumerate(stack)
+    )
     return TextFinding(tuple((number, line) for number, line in found if line), _static_line(stack))
-
-
-def _comparable(slices: Sequence[NDArray[Any]]) -> list[NDArray[np.int16]]:
-    """Slices as whole numbers within 14 bits, wide ranges halved until they fit, edges mirrored to whole tiles."""
-    if not slices:
-        return []
-    highest = float(np.percentile(slices[len(slices) // 2][::4, ::4], BRIGHT_PERCENTILE))
-    halvings = max(0, int(highest).bit_length() - LARGEST.bit_length())
-    return [_padded(_within_14_bits(values, halvings)) for values in slices]
-
-
-def _within_14_bits(values: NDArray[Any], halvings: int) -> NDArray[np.int16]:
-    if values.dtype in (np.int16, np.uint16) and not halvings and -LARGEST <= values.min() <= values.max() <= LARGEST:
-        return values.view(np.int16)
-    whole = np.rint(values) if values.dtype.kind == "f" else values
-    halved = whole // (1 << halvings) if halvings else whole
-    lowest = 0 if values.dtype.kind == "u" else -LARGEST
-    small: NDArray[np.int16] = np.clip(halved, lowest, LARGEST).astype(np.int16, copy=False)
-    return small
 
 
 def _padded(values: NDArray[np.int16]) -> NDArray[np.int16]:
@@ -121,9 +116,9 @@ def _padded(values: NDArray[np.int16]) -> NDArray[np.int16]:
     return np.pad(values, missing, mode="symmetric") if any(after for _, after in missing) else values
 
 
-def _drawn_line(values: NDArray[np.int16]) -> TextLine | None:
+def _drawn_line(values: NDArray[np.int16], step: int) -> TextLine | None:
     """A line of letters formed by pixels of exactly one value, with their smooth edges."""
-    overfull = _overfull_values(values)
+    overfull = _overfull_values(values, step)
     if not overfull:
         return None
     contrast = bright_strokes(values)
@@ -145,7 +140,7 @@ def _grown(core: NDArray[np.bool_], contrast: NDArray[np.int16]) -> NDArray[np.b
     return grown
 
 
-def _overfull_values(values: NDArray[np.int16]) -> list[int]:
+def _overfull_values(values: NDArray[np.int16], step: int) -> list[int]:
     """Values that stand three in a column far more often than the values around them, most striking first.
 
     Noise spreads anatomy over many values; padding and the value at which air is cut off are left out.
@@ -159,8 +154,11 @@ def _overfull_values(values: NDArray[np.int16]) -> list[int]:
     counts = np.bincount(equal.astype(np.intp) - lowest, minlength=1)
     if counts.max() <= MIN_COLUMNS:
         return []
-    highest = ndimage.maximum_filter1d(counts, 2 * VALUES_AROUND + 1)
-    overfull = np.flatnonzero((counts == highest) & (counts > 2 * _second_highest(counts, highest) + MIN_COLUMNS))
+    around = 2 * VALUES_AROUND * step + 1
+    highest = ndimage.maximum_filter1d(counts, around)
+    overfull = np.flatnonzero(
+        (counts == highest) & (counts > 2 * _second_highest(counts, highest, around) + MIN_COLUMNS)
+    )
     ranked = [int(value + lowest) for value in overfull[np.argsort(-counts[overfull], kind="stable")]]
     return [value for value in ranked[:MAX_VALUES] if not _is_where_air_ends(value, values, lowest)]
 
@@ -170,10 +168,10 @@ def _is_where_air_ends(value: int, values: NDArray[np.int16], lowest: np.int16) 
     return bool(between <= MIN_SHARE_BELOW * values.size)
 
 
-def _second_highest(counts: NDArray[Any], highest: NDArray[Any]) -> NDArray[Any]:
+def _second_highest(counts: NDArray[Any], highest: NDArray[Any], around: int) -> NDArray[Any]:
     """The highest count around each value once the peaks are taken out."""
     lowered = np.where(counts == highest, 0, counts)
-    second: NDArray[Any] = ndimage.maximum_filter1d(lowered, 2 * VALUES_AROUND + 1)
+    second: NDArray[Any] = ndimage.maximum_filter1d(lowered, around)
     return second
 
 
