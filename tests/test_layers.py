@@ -22,7 +22,7 @@ ALLOWED = {
     "leaks": {"core", "silence"},
     "dicom.read": {"core"},
     "dicom.group": {"core", "dicom.read"},
-    "dicom.deid": {"core", "frames", "dicom.read", "dicom.group", "text"},
+    "dicom.deid": {"core", "frames", "dicom.read", "text"},
     "dicom": {"core", "frames", "silence", "dicom.read", "dicom.group", "dicom.deid"},
     "cohort": {"core", "image"},
     "agreement": {"core", "frames", "image"},

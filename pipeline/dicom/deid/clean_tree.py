@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,8 @@ from pipeline.core.records import Instance, SourceFile
 from pipeline.dicom.deid.admission import admit
 from pipeline.dicom.deid.deidentify import deidentify
 from pipeline.dicom.deid.encode import file_bytes
-from pipeline.dicom.group.series import frames_of
 from pipeline.dicom.read.by_pydicom import READ_FAULTS
+from pipeline.dicom.read.header import FRAME_INDEX
 from pipeline.dicom.read.pixels import PixelReader
 from pipeline.dicom.read.scan import scan
 from pipeline.dicom.read.sources import ARCHIVE_FAULTS, opened
@@ -202,12 +202,18 @@ def _read(instance: Instance) -> _Image | None:
     try:
         with opened(instance.source) as file:
             reader = PixelReader(file)
-            frames = [reader.read(frame) for frame in frames_of(instance)]
+            frames = [reader.read(frame) for frame in _frames(instance)]
     except PipelineError:
         return None
     except ARCHIVE_FAULTS:
         return None
     return _Image(frames[0] if len(frames) == 1 else np.stack(frames), reader.is_lossy)
+
+
+def _frames(instance: Instance) -> Iterator[Instance]:
+    """Every frame that an object says it holds, with or without a description of its own."""
+    for index in range(int(instance.number("NumberOfFrames") or 1)):
+        yield Instance(instance.source, {**instance.header, FRAME_INDEX: index})
 
 
 def _looks_like_text(

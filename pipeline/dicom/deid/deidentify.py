@@ -336,6 +336,12 @@ def _decimal(value: object) -> object:
 
 def _add_pixels(clean: Dataset, stored: NDArray[np.integer]) -> None:
     bits = int(clean.get("BitsStored", 0))
+    frames, rows, columns = (int(clean.get(word) or 0) for word in ("NumberOfFrames", "Rows", "Columns"))
+    if stored.size != max(frames, 1) * rows * columns:
+        raise PrivacyError(
+            f"the header promises {max(frames, 1)} frames of {rows} x {columns} pixels, the object holds {stored.size} "
+            "pixels; export it again"
+        )
     _put(clean, "BitsAllocated", stored.dtype.itemsize * 8)
     _put(clean, "HighBit", bits - 1)
     data = stored.tobytes()

@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.core.config import DeidentificationConfig, Modality
 from pipeline.core.pseudonyms import Pseudonyms
 from pipeline.dicom.deid.clean_tree import CleanTreeReport, deidentify_tree
 from pipeline.leaks.search import harvest, search
 from tests.dicom.deid.torture import Planter, Torture, image, save
+from tests.dicom.scanner import Scan, dataset_of, set_stored
 from tests.places import SHARED
 
 KEYS = Pseudonyms(bytes(range(32)))
@@ -165,3 +167,45 @@ def test_no_table_beside_the_copies_lists_pseudonyms_in_the_order_of_names(plant
     assert sorted(by_name) == listed
     assert "file" not in rows(out)[0]
     assert (private / "report.csv").stat().st_mode & 0o777 == 0o600
+
+
+def several_frames(frames: np.ndarray) -> pydicom.Dataset:
+    """An object of several frames that says nothing of the single ones."""
+    dataset = dataset_of(Scan(frames, modality="MR"), 0, intercept=0.0)
+    dataset.NumberOfFrames = len(frames)
+    set_stored(dataset, frames)
+    return dataset
+
+
+def expose_object(dataset: pydicom.Dataset, folder: Path) -> None:
+    folder.mkdir()
+    dataset.save_as(folder / "frames", enforce_file_format=True)
+
+
+def test_every_frame_comes_out_of_an_object_that_says_nothing_of_its_frames(tmp_path):
+    frames = np.random.default_rng(1).integers(0, 4096, (10, 64, 64))
+    expose_object(several_frames(frames), tmp_path / "source")
+    report = clean(tmp_path / "source", tmp_path / "out", modality=Modality.MR)
+    assert report.counts() == {"written": 1}
+    (written,) = (tmp_path / "out").rglob("*.dcm")
+    assert np.array_equal(pydicom.dcmread(written).pixel_array, frames)
+
+
+def test_text_on_one_of_several_frames_keeps_the_object_out(tmp_path):
+    frames = np.random.default_rng(1).integers(0, 400, (10, 96, 96))
+    page = Image.new("1", (96, 96))
+    ImageDraw.Draw(page).text((5, 5), "KOWALSKA", fill=1, font=ImageFont.load_default(12))
+    frames[7][np.asarray(page)] = 3000
+    expose_object(several_frames(frames), tmp_path / "source")
+    report = clean(tmp_path / "source", tmp_path / "out", modality=Modality.MR)
+    assert report.counts() == {"text-suspected": 1}
+
+
+@pytest.mark.parametrize("promised", [9, 11])
+def test_an_object_that_holds_other_frames_than_it_promises_stays_out(tmp_path, promised):
+    frames = np.random.default_rng(1).integers(0, 4096, (10, 64, 64))
+    dataset = several_frames(frames)
+    dataset.NumberOfFrames = promised
+    expose_object(dataset, tmp_path / "source")
+    assert clean(tmp_path / "source", tmp_path / "out", modality=Modality.MR).counts().get("written", 0) == 0
+    assert not list((tmp_path / "out").rglob("*.dcm"))
