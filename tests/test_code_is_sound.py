@@ -79,10 +79,12 @@ def span(node: ast.stmt | ast.Lambda) -> tuple[int, int]:
 
 
 def missed(stage: Stage, ws: Workspace, case_id: str | None = None) -> set[str]:
-    """What the work of a stage ran that is no part of its code."""
+    """What the work of a stage ran that is no part of its code; the registry of problems is an input where it is named."""
     with watching() as seen:
         stage.work(ws, case_id)
     ran = {name for code in seen for name in names_of(code)}
+    if "problems" in stage.inputs(ws, case_id):
+        ran = {name for name in ran if not name.startswith("pipeline.core.problems.")}
     assert stage.roots[0] in ran
     return ran - stage.own_code.definitions.keys()
 
