@@ -79,7 +79,7 @@ def span(node: ast.stmt | ast.Lambda) -> tuple[int, int]:
 
 
 def missed(stage: Stage, ws: Workspace, case_id: str | None = None) -> set[str]:
-    """What the work of a stage ran that is no part of its code; the registry of problems is an input where it is named."""
+    """What the work of a stage ran that is no part of its code; words of the registry count where they are an input."""
     with watching() as seen:
         stage.work(ws, case_id)
     ran = {name for code in seen for name in names_of(code)}
