@@ -11,12 +11,13 @@ import click
 from pipeline.cli.console import EXIT_PROBLEMS, as_json_option, show, table_lines
 from pipeline.core.config import ConsensusConfig, load_config
 from pipeline.core.files import write_json
-from pipeline.core.labels import LabelScheme
 from pipeline.core.words import counted, slice_ranges
-from pipeline.standalone import read_any_mask
 
 if TYPE_CHECKING:
     from pipeline.image.loading import MaskMeaning
+
+if TYPE_CHECKING:
+    from pipeline.core.labels import LabelScheme
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _existing = click.Path(path_type=Path, dir_okay=False)
@@ -69,6 +70,7 @@ def agree(
     Prints Dice, Jaccard, HD95, ASSD, NSD and volumes for each pair, kappa, and each lesion with who marked it.
     """
     from pipeline.agreement.files import agree_files
+    from pipeline.standalone import read_any_mask
 
     found = agree_files(
         masks, tolerance_mm=nsd_mm, image=image, meaning=meaning, scheme=_scheme(labels), read=read_any_mask
@@ -107,6 +109,7 @@ def consensus(
     the vote needs a lead radiologist.
     """
     from pipeline.agreement.files import consensus_files
+    from pipeline.standalone import read_any_mask
 
     config = ConsensusConfig.model_validate({"method": method, "ties": tie})
     found = consensus_files(
@@ -140,6 +143,7 @@ def lesions(
     and the level of each lesion on each image.
     """
     from pipeline.lesions.files import lesions_files
+    from pipeline.standalone import read_any_mask
 
     found = lesions_files(
         files[:-1], files[-1], image=image, meaning=meaning, scheme=_scheme(labels), read=read_any_mask
@@ -155,6 +159,8 @@ def _warn(found: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 def _scheme(labels: Path | None) -> LabelScheme:
+    from pipeline.core.labels import LabelScheme
+
     return LabelScheme(load_config(labels).labels.lesion_kinds if labels else ())
 
 

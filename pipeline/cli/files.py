@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 
-from pipeline import standalone
 from pipeline.cli.console import EXIT_PROBLEMS, as_json_option, show, table_lines
 from pipeline.core.config import CONFIG_NAME
 from pipeline.core.file_names import FILES_TABLE, SERIES_TABLE, SLICES_TABLE
@@ -35,6 +34,8 @@ def convert(source: Path, out: Path, config_path: Path | None, *, keep_tilt: boo
     Reads SOURCE: a folder, zip or tar. Writes volumes in HU to OUT, with series.csv, files.csv and slices.csv. What
     leads back to the source goes to OUT-private: do not share that folder.
     """
+    from pipeline import standalone
+
     report = standalone.convert(source, out, config=config_path, keep_tilt=keep_tilt)
     rows = [[row[column] for column in SHOWN_COLUMNS] for row in report.series]
     counts = [_status_line(report.series, "series", "series"), _status_line(report.files, "file")]
@@ -60,6 +61,8 @@ def deidentify(source: Path, out: Path, key: Path | None, config_path: Path | No
     Reads SOURCE: a folder, zip or tar. Writes every image that may enter a dataset to OUT under a new name, with
     report.csv. What leads back to the source goes to OUT-private: do not share that folder.
     """
+    from pipeline import standalone
+
     report = standalone.deidentify(source, out, key=key, config=config_path)
     counts = ", ".join(f"{count} {word}" for word, count in report.counts().items()) or "no files"
     lines = [counts, f"Next: `liverset leaks {source} {out}` searches the copy for identifiers of the source"]
@@ -89,6 +92,8 @@ def segment(
 
     Writes one mask per image to the output folder, each with a JSON file that says how it was made.
     """
+    from pipeline import standalone
+
     report = standalone.segment(images, out, model=model, sha256=sha256, allow_unpinned=allow_unpinned, device=device)
     lines = [f"{image.name}: {image.outcome} {image.reason}".rstrip() for image in report.images]
     labelled = len(report.images) - len(report.failed)
@@ -107,6 +112,8 @@ def window(image: Path, out: Path, level: float, width: float) -> None:
 
     Values below the window become its lower bound, values above it its upper bound.
     """
+    from pipeline import standalone
+
     volume = standalone.window(standalone.read_volume(image), level_hu=level, width_hu=width)
     standalone.write(volume, out)
     click.echo(f"{out} written, clipped to {level - width / 2:g} to {level + width / 2:g} HU")

@@ -12,9 +12,12 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from pipeline.core.geometry import Geometry
 from pipeline.core.problems import fix_of
+
+if TYPE_CHECKING:
+    from pipeline.core.geometry import Geometry
 
 
 class Phase(StrEnum):
