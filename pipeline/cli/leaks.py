@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from pipeline import standalone
 from pipeline.cli.console import EXIT_PROBLEMS, as_json_option, folder_argument, show, table_lines
 from pipeline.core.words import counted
 
@@ -41,6 +40,8 @@ def search(source: Path, out: Path, *, as_json: bool) -> None:
     Collects names, numbers, dates and UIDs from SOURCE and searches every byte of OUT for them, in archives and file
     names too. Prints where each one was found, never what it is.
     """
+    from pipeline import standalone
+
     found = standalone.find_leaks(source, out)
     rows = [(leak.where, leak.kind) for leak in found]
     lines = [
