@@ -101,8 +101,8 @@ _SERIES = {
     "frame-count": ("a multi-frame object describes a different number of frames than it holds", EXPORT_AGAIN),
     "frames-without-place": ("a multi-frame object does not say where its frames lie", EXPORT_AGAIN),
     "mosaic": (
-        "pictures that hold many slices side by side (mosaic); where each slice lies is in private attributes only",
-        "export the series from the scanner as enhanced or single slices, without mosaic",
+        "pictures of many slices side by side (mosaic), without the private attributes that say where each slice lies",
+        "export the series again with its private attributes (Siemens CSA header), or as enhanced or single slices",
     ),
     "joined-series": (
         "one even volume whose slices each have a SeriesInstanceUID of their own",

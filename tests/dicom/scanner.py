@@ -6,8 +6,9 @@ Hounsfield units by the inverse of the rescale.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,40 @@ def dataset_of(scan: Scan, index: int, *, slope: float = 1.0, intercept: float =
     ds.RescaleSlope, ds.RescaleIntercept = slope, intercept
     set_stored(ds, np.rint((scan.hu[index] - intercept) / slope))
     return ds
+
+
+def csa_header(**elements: list[str]) -> bytes:
+    """A private header as the scanner writes it: each element with items of text, padded to words."""
+    content = b"SV10\4\3\2\1" + struct.pack("<2I", len(elements), 77)
+    for name, values in elements.items():
+        content += struct.pack("<64s i 4s 3i", name.encode(), len(values), b"FD\0\0", 4, 6, 77)
+        for text in [*(f"{value}\0".encode() for value in values), *[b""] * (6 - len(values))]:
+            content += struct.pack("<4i", len(text), len(text), 77, len(text)) + text + b"\0" * (-len(text) % 4)
+    return content
+
+
+def mosaic_of(truth: Scan, side: int, index: int = 0) -> Dataset:
+    """All slices of a scan in one picture of side times side of them, whose plane is centred on the first slice."""
+    slices, rows, columns = truth.hu.shape
+    picture = np.zeros((side * rows, side * columns), dtype=np.int32)
+    for number, values in enumerate(truth.hu):
+        top, left = number // side * rows, number % side * columns
+        picture[top : top + rows, left : left + columns] = values
+    middle = truth.affine @ [0, (rows - 1) / 2, (columns - 1) / 2, 1]
+    corner = middle - truth.affine @ [0, (side * rows - 1) / 2, (side * columns - 1) / 2, 0]
+    whole = replace(truth, hu=picture[None], origin=tuple(corner[:3]))
+    dataset = dataset_of(whole, 0, intercept=0.0)
+    dataset.Manufacturer = "SIEMENS"
+    dataset.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]
+    dataset.InstanceNumber = dataset.AcquisitionNumber = index + 1
+    step = truth.affine[:3, 0]
+    dataset.SpacingBetweenSlices = float(np.linalg.norm(step))
+    normal = [f"{one:.8f}" for one in step / np.linalg.norm(step)]
+    header = csa_header(
+        EchoNumber=["1"], Text=["no number"], SliceNormalVector=normal, NumberOfImagesInMosaic=[str(slices)]
+    )
+    dataset.private_block(0x0029, "SIEMENS CSA HEADER", create=True).add_new(0x10, "OB", header)
+    return dataset
 
 
 def set_stored(ds: Dataset, stored: np.ndarray) -> None:

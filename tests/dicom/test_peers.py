@@ -64,7 +64,8 @@ MADE: dict[str, dict[str, str]] = {
         "two_captures_with_a_place": "dcm2niix SimpleITK",
         "last_slice_of_another_class": "dcm2niix SimpleITK",
         "localizer_report_and_capture_in_the_series": "dcm2niix SimpleITK",
-        "mosaic": "dcm2niix SimpleITK",
+        "mosaic": "SimpleITK",
+        "mosaic_without_private_header": "dcm2niix SimpleITK",
     },
     "it does not read this encoding, container or beginning": {
         "deflated": "dcm2niix",
@@ -78,6 +79,7 @@ MADE: dict[str, dict[str, str]] = {
         "cut_copy_beside_the_whole_file": "dcm2niix",
     },
     "it reads multi-frame objects in the order of their frames, or not at all": {
+        "enhanced_that_describes_no_frame": "dcm2niix",
         "enhanced_with_a_rescale_in_every_frame": "dcm2niix SimpleITK",
         "enhanced_with_shuffled_frames": "dcm2niix SimpleITK",
         "enhanced_with_two_temporal_positions": "dcm2niix SimpleITK",

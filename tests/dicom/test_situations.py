@@ -38,7 +38,7 @@ from pipeline.core.volume import Volume
 from pipeline.dicom.convert import read_series
 from pipeline.dicom.group.series import group_series
 from pipeline.dicom.read.scan import scan
-from tests.dicom.scanner import Scan, body, dataset_of, expose, save, set_stored
+from tests.dicom.scanner import Scan, body, dataset_of, expose, mosaic_of, save, set_stored
 
 
 @dataclass
@@ -765,6 +765,13 @@ def a_series_for_each_slice_of_two_scans(folder: Path) -> Outcome:
 
 @situation
 def mosaic(folder: Path) -> Outcome:
+    scan_ = Scan(body(7), modality="MR", spacing=(3.0, 0.7, 0.8))
+    save(mosaic_of(scan_, 3), folder / "one")
+    return outcome(scan_)
+
+
+@situation
+def mosaic_without_private_header(folder: Path) -> Outcome:
     expose(folder, Scan(body(), modality="MR"), stamped(ImageType=["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]))
     return outcome(refusals="mosaic")
 
@@ -1213,6 +1220,14 @@ def enhanced_that_promises_more_frames(folder: Path) -> Outcome:
     ds.NumberOfFrames = 9
     save(ds, folder / "enhanced")
     return outcome(refusals="truncated frame-count")
+
+
+@situation
+def enhanced_that_describes_no_frame(folder: Path) -> Outcome:
+    ds = enhanced([Scan(body())], order=SHUFFLED)
+    ds.PerFrameFunctionalGroupsSequence = []
+    save(ds, folder / "enhanced")
+    return outcome(refusals="frames-without-place no-position no-orientation no-pixel-spacing")
 
 
 # --- containers

@@ -16,7 +16,8 @@ from pipeline.dicom.group.outliers import continued, folder_of, odd_slice_proble
 from pipeline.dicom.group.split import MIN_SLICES, Part, Portion, at_one_place, by_geometry, into_volumes, is_even_line
 from pipeline.dicom.group.times import time_s
 from pipeline.dicom.read import header as words
-from pipeline.dicom.read.kinds import image_type_words, is_colour, is_monochrome, is_placed_capture, why_no_slice
+from pipeline.dicom.read.kinds import is_colour, is_monochrome, is_placed_capture, why_no_slice
+from pipeline.dicom.read.mosaic import is_mosaic
 from pipeline.dicom.read.pixels import same_pixels
 from pipeline.dicom.read.syntaxes import DEFLATED
 
@@ -108,7 +109,7 @@ def _join_lone_slices(families: dict[tuple[str, ...], Part]) -> dict[tuple[str, 
     alike: dict[tuple[str, ...], list[tuple[str, ...]]] = defaultdict(list)
     for key in sorted(families):
         family = families[key]
-        if len(family) < MIN_SLICES and all((one.number("NumberOfFrames") or 1) == 1 for one in family):
+        if len(family) < MIN_SLICES and all(len(frames_of(one)) == 1 for one in family):
             words_ = ("PatientID", "StudyInstanceUID", "Modality", "SeriesDescription")
             alike[tuple(family[0].text(word) for word in words_)].append(key)
     joined = {}
@@ -306,7 +307,7 @@ def frames_of(instance: Instance) -> list[Instance]:
     """One instance a frame of a multi-frame object, each with its own header; a plain object is its only frame."""
     frames = instance.header.get(words.FRAMES)
     count = instance.number("NumberOfFrames") or 1
-    if not isinstance(frames, tuple) or (len(frames) == 1 and count == 1):
+    if not isinstance(frames, tuple) or not frames or (len(frames) == 1 and count == 1):
         frame = frames[0] if isinstance(frames, tuple) and frames else {}
         return [Instance(instance.source, MappingProxyType({**instance.header, **frame}))]
     common = {key: value for key, value in instance.header.items() if key != words.FRAMES}
@@ -349,7 +350,15 @@ def _is_truncated(slice_: Instance) -> bool:
 
 def _miscounts_frames(slice_: Instance) -> bool:
     described = slice_.number(words.FRAME_COUNT)
-    return described is not None and described != (slice_.number("NumberOfFrames") or 1)
+    return (
+        described is not None
+        and words.MOSAIC_SIDE not in slice_.header
+        and described != (slice_.number("NumberOfFrames") or 1)
+    )
+
+
+def _is_unplaced_mosaic(slice_: Instance) -> bool:
+    return is_mosaic(slice_.header) and words.MOSAIC_SIDE not in slice_.header
 
 
 def _has_loose_frames(slice_: Instance) -> bool:
@@ -365,7 +374,7 @@ SLICE_CHECKS: Mapping[str, tuple[Callable[[Instance], bool], str]] = {
         lambda one: not is_monochrome(one) and not is_colour(one),
         "are neither monochrome nor a known kind of colour",
     ),
-    "mosaic": (lambda one: "MOSAIC" in image_type_words(one), "are pictures of many slices side by side (mosaic)"),
+    "mosaic": (_is_unplaced_mosaic, "are pictures of many slices side by side (mosaic)"),
     "frame-count": (_miscounts_frames, "belong to an object that describes a different number of frames than it holds"),
     "frames-without-place": (_has_loose_frames, "hold several frames without positions of their own"),
 }

@@ -23,6 +23,7 @@ from pydicom.tag import BaseTag, Tag
 from pipeline.dicom.read import header as words
 from pipeline.dicom.read.header import Value, charset_of, creator_tag, plain_value, private_b_value
 from pipeline.dicom.read.kinds import MEDIA_DIRECTORY
+from pipeline.dicom.read.mosaic import CSA_CREATOR, CSA_ELEMENT, CSA_GROUP, is_mosaic, slices_in_mosaic
 from pipeline.dicom.read.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, GE_PRIVATE, IMPLICIT
 
 MAX_FRAMES = 50_000
@@ -122,6 +123,8 @@ def read_slowly(file: BinaryIO, size: int) -> dict[str, object]:
             header.update(_pixel_place(file, size, syntax))
         if "PerFrameFunctionalGroupsSequence" in dataset:
             header[words.FRAMES] = tuple(_frames(dataset))
+        elif is_mosaic(header):
+            header[words.FRAMES] = slices_in_mosaic(header, _csa_header(dataset))
     return header
 
 
@@ -213,6 +216,15 @@ def _private_values(dataset: Dataset) -> dict[int, bytes]:
             if isinstance(element, RawDataElement) and element.value:
                 found[wanted] = element.value
     return found
+
+
+def _csa_header(dataset: Dataset) -> bytes:
+    """The value of Siemens' private header; empty where there is none."""
+    try:
+        value = dataset.private_block(CSA_GROUP, CSA_CREATOR)[CSA_ELEMENT].value
+    except KeyError:
+        return b""
+    return value if isinstance(value, bytes) else b""
 
 
 def _pixel_place(file: BinaryIO, size: int, syntax: str) -> dict[str, object]:

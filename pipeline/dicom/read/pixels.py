@@ -87,6 +87,7 @@ class PixelReader:
         self._file = file
         self._codestreams: list[bytes] | None = None
         self._inflated: bytes | None = None
+        self._mosaic: NDArray[Any] | None = None
         self._has_sound_end = False
         self.is_lossy = False
         self.has_surplus = False
@@ -94,6 +95,8 @@ class PixelReader:
     def read(self, slice_: Instance) -> NDArray[Any]:
         """Stored values of a slice in this file, as `read_slice`."""
         try:
+            if words.MOSAIC_SIDE in slice_.header:
+                return self._slice_of_mosaic(slice_)
             return _meaning(self._stored(slice_), slice_)
         except SliceError:
             raise
@@ -101,6 +104,16 @@ class PixelReader:
             raise SliceError(str(error), slice_.source) from None
         except _DECODE_FAULTS as error:
             raise SliceError(f"its pixels cannot be read ({type(error).__name__})", slice_.source) from None
+
+    def _slice_of_mosaic(self, slice_: Instance) -> NDArray[Any]:
+        side, index = (int(slice_.number(word) or 0) for word in (words.MOSAIC_SIDE, words.FRAME_INDEX))
+        rows, columns = (int(slice_.number(word) or 0) for word in ("Rows", "Columns"))
+        if self._mosaic is None:
+            own = {key: value for key, value in slice_.header.items() if key != words.FRAME_INDEX}
+            whole = Instance(slice_.source, {**own, "Rows": side * rows, "Columns": side * columns})
+            self._mosaic = _meaning(self._stored(whole), whole)
+        top, left = rows * (index // side), columns * (index % side)
+        return self._mosaic[top : top + rows, left : left + columns]
 
     def _stored(self, slice_: Instance) -> tuple[NDArray[Any], int]:
         """Values as decoded, unsigned, and how many bits of them count."""

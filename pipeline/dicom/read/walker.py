@@ -20,6 +20,7 @@ from typing import Final
 
 from pipeline.dicom.read import header as words
 from pipeline.dicom.read.header import charset_of, creator_tag, plain_value, private_b_value
+from pipeline.dicom.read.mosaic import is_mosaic
 from pipeline.dicom.read.syntaxes import BIG_ENDIAN, DEFLATED, GE_PRIVATE, IMPLICIT, SYNTAXES
 
 _WALKED_SYNTAXES: Final = SYNTAXES.keys() - {DEFLATED, BIG_ENDIAN, GE_PRIVATE}
@@ -105,7 +106,7 @@ class Walker:
         except (_MoreError, struct.error):
             return Verdict.MORE if len(head) < size else Verdict.GIVE_UP
         is_whole = words.PIXEL_OFFSET in header or header.keys() >= _ESSENTIAL
-        if not is_whole or header.get("NumberOfFrames", 1) != 1:
+        if not is_whole or header.get("NumberOfFrames", 1) != 1 or is_mosaic(header):
             return Verdict.GIVE_UP
         header[words.TRANSFER_SYNTAX] = memory.syntax
         return header
