@@ -17,11 +17,11 @@ from pipeline.dicom.read import header as words
 CSA_GROUP, CSA_CREATOR, CSA_ELEMENT = 0x0029, "SIEMENS CSA HEADER", 0x10
 """Where the private header stands."""
 
-_MAGIC = b"SV10"
+_SIGNATURE = b"SV10"
 _FIRST_ELEMENT = 16
 _NAME_BYTES = 64
-_ELEMENT = struct.Struct(f"<{_NAME_BYTES}s i 4s 3i")
-_ITEM = struct.Struct("<4i")
+_ELEMENT_HEAD = struct.Struct(f"<{_NAME_BYTES}s i 4s 3i")
+_VALUE_HEAD = struct.Struct("<4i")
 
 
 def is_mosaic(header: Mapping[str, object]) -> bool:
@@ -72,7 +72,7 @@ def _values(header: Mapping[str, object], keyword: str) -> tuple[object, ...]:
 def _private_numbers(csa: bytes) -> dict[str, tuple[float, ...]]:
     """Elements of a CSA header by name, those that hold numbers; empty where it is damaged."""
     try:
-        return dict(_elements(csa)) if csa.startswith(_MAGIC) else {}
+        return dict(_elements(csa)) if csa.startswith(_SIGNATURE) else {}
     except struct.error:
         return {}
 
@@ -80,12 +80,12 @@ def _private_numbers(csa: bytes) -> dict[str, tuple[float, ...]]:
 def _elements(csa: bytes) -> Iterator[tuple[str, tuple[float, ...]]]:
     count, position = struct.unpack_from("<I", csa, 8)[0], _FIRST_ELEMENT
     for _ in range(count):
-        name, _, _, _, items, _ = _ELEMENT.unpack_from(csa, position)
-        position += _ELEMENT.size
+        name, _, _, _, items, _ = _ELEMENT_HEAD.unpack_from(csa, position)
+        position += _ELEMENT_HEAD.size
         values = []
         for _ in range(items):
-            length = _ITEM.unpack_from(csa, position)[1]
-            position += _ITEM.size
+            length = _VALUE_HEAD.unpack_from(csa, position)[1]
+            position += _VALUE_HEAD.size
             values.append(csa[position : position + length].partition(b"\0")[0].strip())
             position += (length + 3) // 4 * 4
         try:
