@@ -61,8 +61,8 @@ def told_facts(facts: Mapping[str, PatientRow], min_k: int | None, held_out: Col
     if 0 < made.k < min_k:
         raise ReleaseError(
             f"[splits] out_of_distribution holds out {counted(len(held_out), 'patient')} of {len(facts)}; with min_k = "
-            f"{min_k} at least {min_k} must be held out and {min_k} must not, because the split tells them apart; "
-            "hold out a larger group or none"
+            f"{min_k} at least {min_k} must be in either group, because the split separates them; hold out a larger "
+            "group or none"
         )
     return dict(zip(facts, made.rows, strict=True))
 

@@ -48,9 +48,9 @@ OTHER_NAMES = {
 }
 """How pages, DICOM and other programs call the columns, without blanks and in lower case."""
 
-_COLUMNS = {name.replace("_", ""): name for name in QUASI_IDENTIFIERS} | OTHER_NAMES
-_UNKNOWN = frozenset({"", "-", "\N{EN DASH}", "unknown", "n/a", "none", "null", "nan"})
-_PATIENT = re.compile(r"(?<![A-Za-z0-9])P\d{4,}(?![A-Za-z0-9])")
+_HEADINGS = {name.replace("_", ""): name for name in QUASI_IDENTIFIERS} | OTHER_NAMES
+_TELLS_NOTHING = frozenset({"", "-", "\N{EN DASH}", "unknown", "n/a", "none", "null", "nan"})
+_PSEUDONYM = re.compile(r"(?<![A-Za-z0-9])P\d{4,}(?![A-Za-z0-9])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +88,15 @@ def _too_few_alike(
         patient: (tuple(own.values()), patient in held_out, tuple(sorted(extra.get(patient, {}))))
         for patient, own in told_of_patients(volumes, QUASI_IDENTIFIERS).items()
     }
-    sizes = Counter(union.values())
-    for patient, told in union.items():
-        values, _, more = told
-        if sizes[told] >= promised or not (any(values) or more or held_out):
+    sizes, in_manifest = Counter(union.values()), Counter((values, held) for values, held, _ in union.values())
+    for patient, (values, held, more) in union.items():
+        size = sizes[values, held, more] if more else in_manifest[values, held]
+        if size >= promised or not (any(values) or more or held_out):
             continue
         known = [column for column, value in zip(QUASI_IDENTIFIERS, values, strict=True) if value] or ["split"]
         places = [f"{column} in {', '.join(sorted(set(extra[patient][column, value])))}" for column, value in more]
         where = "; ".join(places) or f"{', '.join(known)} in {layout.manifest.name}"
-        alike = f"{sizes[told]} of the promised {promised} patients look alike"
+        alike = f"{size} of the promised {promised} patients look alike"
         yield refused("not-anonymous", f"{patient}: {alike}, by {where}")
 
 
@@ -147,7 +147,7 @@ def _statements(layout: ReleaseLayout) -> Iterator[Statement]:
 def _of_table(file: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[Statement]:
     for row in rows:
         cells = {str(column): _value(cell) for column, cell in row.items()}
-        patient = next((found[0] for cell in cells.values() if cell and (found := _PATIENT.search(cell))), None)
+        patient = next((found[0] for cell in cells.values() if cell and (found := _PSEUDONYM.search(cell))), None)
         named = {_column(column): cell for column, cell in cells.items()}
         named |= {_column(cells.get("group") or ""): cells.get("value")}
         values = {column: cell for column, cell in named.items() if column and cell}
@@ -163,12 +163,12 @@ def _of_json(file: str, content: Any, patient: str | None) -> Iterator[Statement
     if not isinstance(content, dict):
         return
     leaves = {key: _value(value) for key, value in content.items() if not isinstance(value, dict | list)}
-    beside = next((found[0] for leaf in leaves.values() if leaf and (found := _PATIENT.search(leaf))), patient)
+    beside = next((found[0] for leaf in leaves.values() if leaf and (found := _PSEUDONYM.search(leaf))), patient)
     values = {column: leaf for key, leaf in leaves.items() if leaf and (column := _column(key))}
     if values and beside:
         yield Statement(file, beside, values)
     for key, value in content.items():
-        found = _PATIENT.fullmatch(key)
+        found = _PSEUDONYM.fullmatch(key)
         yield from _of_json(file, value, found[0] if found else beside)
 
 
@@ -207,7 +207,7 @@ class _Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Of an element that begins."""
-        named = [found[0] for _, value in attrs if value and (found := _PATIENT.search(value))]
+        named = [found[0] for _, value in attrs if value and (found := _PSEUDONYM.search(value))]
         if tag in ("article", "section"):
             self._patient = named[0] if named else None
         elif tag == "table":
@@ -236,7 +236,7 @@ class _Page(HTMLParser):
 
 def _column(name: str) -> str | None:
     """The quasi-identifier that a heading names; None for any other."""
-    return _COLUMNS.get(re.sub(r"[^a-z]", "", name.casefold().removesuffix(" mm").removesuffix(" kv")))
+    return _HEADINGS.get(re.sub(r"[^a-z]", "", name.casefold().removesuffix(" mm").removesuffix(" kv")))
 
 
 def _value(cell: Any) -> str | None:
@@ -244,7 +244,7 @@ def _value(cell: Any) -> str | None:
     if cell is None or cell != cell:
         return None
     text = str(cell).strip().removesuffix(" mm").removesuffix(" kV")
-    if text.casefold() in _UNKNOWN:
+    if text.casefold() in _TELLS_NOTHING:
         return None
     try:
         return f"{float(text):g}"
