@@ -238,9 +238,8 @@ def _release_inputs(config: Config, volumes: Sequence[_Boxes]) -> ReleaseInputs:
 
 def _summaries(volumes: Sequence[_Boxes]) -> Summaries:
     """Every table of agreement, hidden repeats included."""
-    from pipeline.agreement.summary import RatedVolume
+    from pipeline.agreement.summary import RatedVolume, grouped_by
     from pipeline.agreement.tables import dataset_tables, repeat_table
-    from pipeline.stages.tables import grouped_by
 
     rated = [
         RatedVolume(

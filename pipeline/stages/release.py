@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.agreement.summary import RatedVolume
+from pipeline.agreement.summary import RatedVolume, grouped_by
 from pipeline.core.errors import PipelineError, ReleaseError
 from pipeline.core.files import write_text
 from pipeline.core.labels import Structure
@@ -17,7 +17,7 @@ from pipeline.core.words import counted
 from pipeline.stages.case import SettledCase, SettledVolume, read_settled_case, read_vote, screened_cases
 from pipeline.stages.privacy import accepted_leaks, places_of_leaks, require_searched_for_text
 from pipeline.stages.report import read_consort, released_page
-from pipeline.stages.tables import agreement_tables, grouped_by
+from pipeline.stages.tables import agreement_tables
 from pipeline.stages.way import DATASET_STAGES, HANDOUT_STAGES, TO_SETTLE
 from pipeline.workspace import Outcome, Status, Waiting, Workspace, accepted_changes
 
