@@ -109,6 +109,8 @@ def _privacy(rows: Sequence[ManifestRow], inputs: ReleaseInputs) -> str:
     variety = smallest_variety(patients, "cancer_type")
     ages = f'{OLDEST_EXACT_YEARS} are "{OPEN_CLASS}"'
     options = ", ".join(sorted(inputs.config.deidentification.options)) or "none"
+    min_k = inputs.config.deidentification.min_k
+    asked = f" Ages are in bands and values empty where fewer than {min_k} would share them." if min_k else ""
     accepted = ", ".join(f"{count} of kind {kind}" for kind, count in inputs.accepted_leaks.items()) or "none"
     return f"""## Privacy
 
@@ -117,7 +119,7 @@ Headers were rebuilt from an allow-list under DICOM PS3.15 Annex E, Basic Profil
 
 Patients who share {", ".join(QUASI_IDENTIFIERS)}: the smallest group has {min(alike, default=0)} (k-anonymity),
 and every group has at least {counted(variety, "diagnosis", "diagnoses")} (l-diversity). {alike.get(1, 0)} of
-{counted(len(patients), "patient")} share them with nobody else.
+{counted(len(patients), "patient")} share them with nobody else.{asked}
 
 Every file was searched for the identifiers of the sources. Matches that a person looked at and accepted as no
 identifier: {accepted}."""
