@@ -7,7 +7,7 @@ import json
 import re
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 
 from pipeline.core.config import DeidentificationConfig, SplitsConfig
 from pipeline.core.errors import ReleaseError
-from pipeline.core.records import Patient
+from pipeline.core.records import Patient, Phase
 from pipeline.dataset.release import ReleaseInputs, cut
-from pipeline.dataset.release_inputs import Summaries
+from pipeline.dataset.release_inputs import ReleaseVolume, Summaries
 from pipeline.dataset.sums import files_of
 from pipeline.dataset.verify.release import verify
 from tests.dataset.conftest import inputs_in
@@ -37,11 +37,20 @@ VALUES = {
 }
 TOKEN = re.compile(r"(?:Maker|Model|Kernel|Site)(?:One|Two)")
 """Values that one can find in any file without knowing its format."""
+PHASE = re.compile(r"(?<![A-Za-z0-9])(?:P|C1)(?![A-Za-z0-9])")
 
 SCANNERS = st.fixed_dictionaries({name: st.sampled_from(values) for name, values in VALUES.items()})
+ARTERIAL = st.one_of(st.just({}), st.fixed_dictionaries({"kernel": st.sampled_from(VALUES["kernel"])}))
+"""What differs in the second phase."""
+
 PEOPLE = st.lists(
-    st.tuples(st.sampled_from("MF"), st.sampled_from([None, 61, 62, 95]), SCANNERS), min_size=1, max_size=5
+    st.tuples(st.sampled_from("MF"), st.sampled_from([None, 61, 62, 95]), SCANNERS, ARTERIAL), min_size=1, max_size=5
 )
+
+
+Facts = dict[str, str | None]
+Somebody = tuple[str, int | None, Facts, Facts]
+"""Sex, age, scanner, and what differs in the arterial phase."""
 
 
 @cache
@@ -50,7 +59,7 @@ def base() -> ReleaseInputs:
     return inputs_in(Path(tempfile.mkdtemp()), patients=5)
 
 
-def inputs_of(people: list[tuple[str, int | None, dict[str, str | None]]], min_k: int | None) -> ReleaseInputs:
+def inputs_of(people: Sequence[Somebody], min_k: int | None) -> ReleaseInputs:
     """A release of these patients; with tables by vendor, and a page of cards, as the program makes them."""
     inputs = base()
     ids = sorted(inputs.patients)[: len(people)]
@@ -59,10 +68,15 @@ def inputs_of(people: list[tuple[str, int | None, dict[str, str | None]]], min_k
     return replace(
         inputs,
         config=inputs.config.model_copy(update={"deidentification": DeidentificationConfig(min_k=min_k)}),
-        patients={case_id: Patient(age, sex, "HCC") for case_id, (sex, age, _) in of.items()},
-        volumes=tuple(replace(volume, scan=replace(volume.scan, **of[volume.case_id][2])) for volume in volumes),
+        patients={case_id: Patient(age, sex, "HCC") for case_id, (sex, age, *_) in of.items()},
+        volumes=tuple(scanned_as(volume, *of[volume.case_id][2:]) for volume in volumes),
         summaries=by_vendor,
     )
+
+
+def scanned_as(volume: ReleaseVolume, scanner: Facts, arterial: Facts) -> ReleaseVolume:
+    own = {**scanner, **(arterial if volume.phase is Phase.ARTERIAL else {})}
+    return replace(volume, scan=replace(volume.scan, **own))
 
 
 def by_vendor(rows: Any) -> Summaries:
@@ -81,14 +95,14 @@ def lines_of(path: Path) -> Iterator[str]:
 
 
 def told(release: Path) -> tuple[dict[str, set[str]], set[frozenset[str]]]:
-    """Every token that stands in any file beside a patient, and every set of tokens that stands beside none."""
+    """Every token that any file has beside a patient, with its phase, and every set of tokens that is beside none."""
     beside: dict[str, set[str]] = defaultdict(set)
     alone: set[frozenset[str]] = set()
     for path in files_of(release):
         for line in lines_of(path):
             tokens, patients = set(TOKEN.findall(line)), set(PATIENT.findall(line))
             for patient in patients:
-                beside[patient] |= tokens
+                beside[patient] |= {" ".join([*PHASE.findall(line), token]) for token in tokens}
             if tokens and not patients:
                 alone.add(frozenset(tokens))
     with (release / "patient_data.csv").open(newline="") as file:
@@ -108,7 +122,7 @@ def test_each_combination_in_all_files_together_is_of_k_patients_or_left_out(peo
     sizes = Counter(map(frozenset, beside.values()))
     assert set(sizes) == {frozenset()} or min(sizes.values()) >= min_k
     for tokens in groups:
-        assert sum(tokens <= own for own in beside.values()) >= min_k
+        assert sum(tokens <= {one.split()[-1] for one in own} for own in beside.values()) >= min_k
 
 
 @settings(max_examples=5, deadline=None)
@@ -117,10 +131,9 @@ def test_nothing_is_left_out_where_k_is_met(people):
     inputs = inputs_of([one for one in people for _ in range(2)], 2)
     with tempfile.TemporaryDirectory() as folder:
         beside, _ = told(cut(inputs, Path(folder), leak_check=no_leak))
-    for (case_id, patient), (_, _, scanner) in zip(
-        inputs.patients.items(), [one for one in people for _ in range(2)], strict=True
-    ):
-        assert set(filter(None, scanner.values())) | {patient.sex} <= beside[case_id]
+    for place, (case_id, own) in enumerate(sorted(beside.items())):
+        sex, _, scanner, _ = people[place // 2]
+        assert {sex, *filter(None, scanner.values())} <= {one.split()[-1] for one in own}, case_id
 
 
 ONE, TWO = ({name: values[place] for name, values in VALUES.items()} for place in (0, 1))
@@ -129,7 +142,7 @@ ONE, TWO = ({name: values[place] for name, values in VALUES.items()} for place i
 @pytest.fixture(scope="module")
 def lone_scanner(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four patients, one of them on another scanner; k = 2."""
-    people = [("F", 61, {**ONE, "site": "SiteOne"})] * 3 + [("F", 61, {**TWO, "site": "SiteOne"})]
+    people: list[Somebody] = [("F", 61, ONE, {})] * 3 + [("F", 61, {**TWO, "site": "SiteOne"}, {})]
     return cut(inputs_of(people, 2), tmp_path_factory.mktemp("lone"), leak_check=no_leak)
 
 
@@ -220,7 +233,7 @@ def test_what_another_file_tells_is_found_and_named(lone_scanner, tmp_path, dama
     assert not any(TOKEN.search(message) for message in found)
 
 
-def held_out_by_maker(people: list[tuple[str, int | None, dict[str, str | None]]]) -> ReleaseInputs:
+def held_out_by_maker(people: Sequence[Somebody]) -> ReleaseInputs:
     inputs = inputs_of(people, 2)
     splits = SplitsConfig(out_of_distribution={"manufacturer": "MakerTwo"}, folds=2, test_fraction=0.0)
     return replace(inputs, config=inputs.config.model_copy(update={"splits": splits}))
@@ -228,11 +241,11 @@ def held_out_by_maker(people: list[tuple[str, int | None, dict[str, str | None]]
 
 def test_a_split_by_maker_is_refused_where_it_would_single_a_patient_out(tmp_path):
     with pytest.raises(ReleaseError, match=r"out_of_distribution holds out 1 patient of 4; with min_k = 2"):
-        cut(held_out_by_maker([("F", 61, ONE)] * 3 + [("F", 61, TWO)]), tmp_path, leak_check=no_leak)
+        cut(held_out_by_maker([("F", 61, ONE, {})] * 3 + [("F", 61, TWO, {})]), tmp_path, leak_check=no_leak)
 
 
 def test_a_split_by_maker_stays_whole_where_both_sides_are_large_enough(tmp_path):
-    people = [("F", 61, ONE)] * 3 + [("F", 61, TWO), ("M", 61, TWO)]
+    people: list[Somebody] = [("F", 61, ONE, {})] * 3 + [("F", 61, TWO, {}), ("M", 61, TWO, {})]
     release = cut(held_out_by_maker(people), tmp_path, leak_check=no_leak)
     assert not [problem for problem in verify(release) if problem.code == "not-anonymous"]
     with (release / "patient_data.csv").open(newline="") as file:

@@ -14,6 +14,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -162,9 +163,10 @@ def _of_json(file: str, content: Any, patient: str | None) -> Iterator[Statement
             yield from _of_json(file, part, patient)
     if not isinstance(content, dict):
         return
-    leaves = {key: _value(value) for key, value in content.items() if not isinstance(value, dict | list)}
-    beside = next((found[0] for leaf in leaves.values() if leaf and (found := _PSEUDONYM.search(leaf))), patient)
-    values = {column: leaf for key, leaf in leaves.items() if leaf and (column := _column(key))}
+    leaves = {key: value for key, value in content.items() if not isinstance(value, dict | list)}
+    texts = (leaf for leaf in leaves.values() if isinstance(leaf, str))
+    beside = next((found[0] for text in texts if (found := _PSEUDONYM.search(text))), patient)
+    values = {column: known for key, leaf in leaves.items() if (column := _column(key)) and (known := _value(leaf))}
     if values and beside:
         yield Statement(file, beside, values)
     for key, value in content.items():
@@ -208,9 +210,9 @@ class _Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Of an element that begins."""
         named = [found[0] for _, value in attrs if value and (found := _PSEUDONYM.search(value))]
-        if tag in ("article", "section"):
+        if named or tag in ("article", "section"):
             self._patient = named[0] if named else None
-        elif tag == "table":
+        if tag == "table":
             self.tables.append([])
         elif tag == "tr" and self.tables:
             self.tables[-1].append([])
@@ -234,6 +236,7 @@ class _Page(HTMLParser):
             self.tables[-1][-1].append(text)
 
 
+@cache
 def _column(name: str) -> str | None:
     """The quasi-identifier that a heading names; None for any other."""
     return _HEADINGS.get(re.sub(r"[^a-z]", "", name.casefold().removesuffix(" mm").removesuffix(" kv")))
