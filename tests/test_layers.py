@@ -115,6 +115,17 @@ def test_rooms_import_only_what_the_plan_allows(module: str):
     assert used <= ALLOWED.get(room, set())
 
 
+def test_no_module_needs_itself_by_way_of_others():
+    for module in SOURCES:
+        reached, waiting = set(), [name for name in modules_imported_by(module) if name != module]
+        while waiting:
+            name = waiting.pop()
+            if name not in reached:
+                reached.add(name)
+                waiting += modules_imported_by(name)
+        assert module not in reached or module == "pipeline.cli", f"{module}: a cycle of imports"
+
+
 def test_the_plan_allows_nothing_that_is_not_used():
     used: Mapping[str, set[str]] = {room: set() for room in ALLOWED}
     for module in SOURCES:

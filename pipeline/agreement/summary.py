@@ -64,6 +64,11 @@ class RatedVolume:
     against_final: tuple[FinalScores, ...] = ()
 
 
+def grouped_by(vendor: str | None, slice_thickness_mm: str | None) -> dict[str, str]:
+    """The groups of a volume, each a name and this volume's value."""
+    return {"vendor": vendor or "unknown", "slice thickness": f"{slice_thickness_mm or 'unknown'} mm"}
+
+
 @dataclass(frozen=True, slots=True)
 class SummaryRow:
     """One measure of one structure over a group of volumes; NaN where undefined.

@@ -119,8 +119,9 @@ class DeidentificationOption(StrEnum):
 class DeidentificationConfig(Section):
     """`[deidentification]`: what may stay of a header besides what an image needs, and how alike patients must look.
 
-    `min_k` is the smallest number of patients that may share age, sex, site and scanner in the manifest; 5 is usual, 11
-    where cells of small hospitals count (CMS cell size policy). None computes and prints it without changing anything.
+    `min_k` is the smallest number of patients that may share age, sex, site and scan facts, in all files of a release
+    together; 5 is usual, 11 where cells of small hospitals count (CMS cell size policy). None computes and prints it
+    without changing anything.
     """
 
     options: frozenset[DeidentificationOption] = frozenset(

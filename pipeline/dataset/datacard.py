@@ -9,19 +9,20 @@ from pipeline.cohort.inclusion import FlowStep
 from pipeline.core.ages import OLDEST_EXACT_YEARS, OPEN_CLASS
 from pipeline.core.config import Config
 from pipeline.core.words import counted
-from pipeline.dataset.anonymity import QUASI_IDENTIFIERS, class_histogram, smallest_variety
+from pipeline.dataset.anonymity import QUASI_IDENTIFIERS, class_histogram, smallest_variety, told_of_patients
 from pipeline.dataset.layout import ReleaseLayout
 from pipeline.dataset.manifest import ManifestRow
-from pipeline.dataset.release_inputs import ReleaseInputs
+from pipeline.dataset.release_inputs import ReleaseInputs, Summaries
 from pipeline.dataset.tables import by_patient, markdown_table, table1_rows
 
 
-def datacard_text(rows: Sequence[ManifestRow], inputs: ReleaseInputs) -> str:
+def datacard_text(rows: Sequence[ManifestRow], inputs: ReleaseInputs, summaries: Summaries) -> str:
     """The card in Markdown; every figure comes from the tables of the same release.
 
     Args:
         rows: of the manifest.
-        inputs: of the release: configuration, CONSORT table, summaries of agreement.
+        inputs: of the release: configuration, CONSORT table.
+        summaries: of agreement.
     """
     config = inputs.config
     patients = {row.patient_id for row in rows}
@@ -35,7 +36,7 @@ def datacard_text(rows: Sequence[ManifestRow], inputs: ReleaseInputs) -> str:
         _files(),
         _inclusion(inputs.flow),
         _making(rows, config),
-        *_agreement(inputs),
+        *_agreement(summaries),
         _privacy(rows, inputs),
         _limits(rows, config),
         _use(config),
@@ -90,11 +91,9 @@ def _inclusion(flow: Sequence[FlowStep]) -> str:
     return f"## Inclusion\n\n{markdown_table(steps)}"
 
 
-def _agreement(inputs: ReleaseInputs) -> list[str]:
+def _agreement(summaries: Summaries) -> list[str]:
     """Each table of agreement, of those in groups only the rows over all volumes."""
-    overall = {
-        name: [row for row in table if row.get("group", "all") == "all"] for name, table in inputs.summaries.items()
-    }
+    overall = {name: [row for row in table if row.get("group", "all") == "all"] for name, table in summaries.items()}
     return [
         f"### Agreement: {name.replace('_', ' ')}\n\n{markdown_table(table)}\n\nComplete table: "
         f"`{ReleaseLayout(Path()).agreement_summary(name)}`."
@@ -104,11 +103,14 @@ def _agreement(inputs: ReleaseInputs) -> list[str]:
 
 
 def _privacy(rows: Sequence[ManifestRow], inputs: ReleaseInputs) -> str:
-    patients = [row.model_dump(mode="json") for row in by_patient(rows).values()]
+    told = (row.model_dump(mode="json") for row in rows)
+    patients = list(told_of_patients(told, (*QUASI_IDENTIFIERS, "cancer_type")).values())
     alike = class_histogram(patients)
     variety = smallest_variety(patients, "cancer_type")
     ages = f'{OLDEST_EXACT_YEARS} are "{OPEN_CLASS}"'
     options = ", ".join(sorted(inputs.config.deidentification.options)) or "none"
+    min_k = inputs.config.deidentification.min_k
+    asked = f" Ages are in bands and values empty where fewer than {min_k} would share them." if min_k else ""
     accepted = ", ".join(f"{count} of kind {kind}" for kind, count in inputs.accepted_leaks.items()) or "none"
     return f"""## Privacy
 
@@ -117,7 +119,7 @@ Headers were rebuilt from an allow-list under DICOM PS3.15 Annex E, Basic Profil
 
 Patients who share {", ".join(QUASI_IDENTIFIERS)}: the smallest group has {min(alike, default=0)} (k-anonymity),
 and every group has at least {counted(variety, "diagnosis", "diagnoses")} (l-diversity). {alike.get(1, 0)} of
-{counted(len(patients), "patient")} share them with nobody else.
+{counted(len(patients), "patient")} share them with nobody else.{asked}
 
 Every file was searched for the identifiers of the sources. Matches that a person looked at and accepted as no
 identifier: {accepted}."""

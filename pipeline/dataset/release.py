@@ -44,8 +44,8 @@ from pipeline.dataset.release_inputs import (
     ScanFacts,
     public_config,
 )
-from pipeline.dataset.release_rows import generalised_facts, patient_facts, release_volume
-from pipeline.dataset.splits import Splits, assign_splits, nnunet_folds
+from pipeline.dataset.release_rows import generalised_columns, patient_facts, release_volume, told_facts
+from pipeline.dataset.splits import Splits, assign_splits, held_out, nnunet_folds
 from pipeline.dataset.statistics import statistics_rows
 from pipeline.dataset.sums import read_sums, write_sums
 from pipeline.dataset.tables import (
@@ -178,13 +178,15 @@ def _open_points(volume: ReleaseVolume, min_raters: int) -> Iterator[Problem]:
 
 def _fill(layout: ReleaseLayout, inputs: ReleaseInputs, previous: Path | None, jobs: int) -> None:
     """Write every file but the checksums."""
-    facts = patient_facts(inputs)
-    splits = assign_splits(facts, inputs.config.splits, known_splits(layout.root.parent))
-    told = generalised_facts(facts, inputs.config.deidentification.min_k)
+    facts, settings, known = patient_facts(inputs), inputs.config.splits, known_splits(layout.root.parent)
+    outside = held_out(facts, settings, known)
+    told = told_facts(facts, inputs.config.deidentification.min_k, outside)
+    splits = assign_splits(told, settings, known, outside=outside)
+    generalised = generalised_columns(facts, told)
     volumes = sorted(inputs.volumes, key=lambda volume: volume.name)
 
     def release(volume: ReleaseVolume) -> tuple[ManifestRow, Sequence[Row]]:
-        return release_volume(layout.root, volume, inputs, splits, told[volume.case_id])
+        return release_volume(layout.root, volume, inputs, splits, generalised[volume.case_id])
 
     with ThreadPoolExecutor(jobs) as pool:
         released = list(pool.map(release, volumes))
@@ -200,18 +202,19 @@ def _fill(layout: ReleaseLayout, inputs: ReleaseInputs, previous: Path | None, j
     write_json(layout.detection, coco(sorted(released, key=lambda pair: row_order(pair[0]))))
     write_text(layout.lesions, rows_text(LESION_COLUMNS, _lesion_rows(volumes, rows)))
     write_text(layout.agreement, rows_text(AGREEMENT_COLUMNS, inputs.agreement))
-    for name, summary in inputs.summaries.items():
+    summaries = inputs.summaries(rows)
+    for name, summary in summaries.items():
         write_text(layout.agreement_summary(name), rows_text((), summary))
     write_text(layout.enhancement, rows_text(ENHANCEMENT_COLUMNS, inputs.enhancement))
     write_text(layout.label_names, label_names_text(LabelScheme(inputs.config.labels.lesion_kinds)))
-    write_text(layout.datacard, datacard_text(rows, inputs))
+    write_text(layout.datacard, datacard_text(rows, inputs, summaries))
     write_text(layout.provenance, json_text(_provenance(inputs, previous)))
     difference = diff(previous, layout.root)
     _require_version(inputs.version, difference)
     write_text(layout.changes, difference.to_markdown())
     write_json(layout.croissant, croissant(rows, inputs.config, inputs.version, sha256_of(layout.manifest)))
     for name, page in inputs.pages.items():
-        write_text(layout.root / name, page if isinstance(page, str) else page(rows))
+        write_text(layout.root / name, page(rows, summaries))
 
 
 def _lesion_rows(volumes: Iterable[ReleaseVolume], rows: Iterable[ManifestRow]) -> list[Row]:

@@ -16,6 +16,9 @@ from pipeline.dataset.manifest import ManifestRow
 Row = Mapping[str, Any]
 """One line of a table: column to a number, a text, None, or lists and mappings of these."""
 
+Summaries = Mapping[str, Sequence[Row]]
+"""Tables by a short name."""
+
 
 @dataclass(frozen=True, slots=True)
 class ScanFacts:
@@ -119,11 +122,12 @@ class ReleaseInputs:
         flow: the CONSORT table.
         agreement: one row a volume, structure and pair of raters.
         enhancement: one row a lesion and phase.
-        summaries: further tables of agreement by a short name, such as "plc" and "limt".
+        summaries: further tables of agreement by a short name, such as "plc" and "limt", from the manifest's rows:
+            what they group by is told as there.
         accepted_leaks: how many matches of each kind a person accepted as no leak.
         provenance: packages, program, models and input hashes; nothing of a machine, no clock.
-        pages: further texts by their path in the release, such as the quality page; one that needs the manifest is a
-            function of its rows.
+        pages: further texts by their path in the release, such as the quality page, from the manifest's rows and the
+            summaries.
     """
 
     version: str
@@ -134,10 +138,10 @@ class ReleaseInputs:
     flow: tuple[FlowStep, ...] = ()
     agreement: Sequence[Row] = ()
     enhancement: Sequence[Row] = ()
-    summaries: Mapping[str, Sequence[Row]] = field(default_factory=lambda: MappingProxyType({}))
+    summaries: Callable[[Sequence[ManifestRow]], Summaries] = lambda rows: {}
     accepted_leaks: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     provenance: Row = field(default_factory=lambda: MappingProxyType({}))
-    pages: Mapping[str, str | Callable[[Sequence[ManifestRow]], str]] = field(
+    pages: Mapping[str, Callable[[Sequence[ManifestRow], Summaries], str]] = field(
         default_factory=lambda: MappingProxyType({})
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -15,10 +15,11 @@ from pipeline.core.labels import Label, LabelScheme
 from pipeline.core.records import Patient
 from pipeline.core.volume import LabelMap, Volume
 from pipeline.core.words import counted
-from pipeline.dataset.anonymity import QUASI_IDENTIFIERS, anonymise
+from pipeline.dataset.anonymity import HELD_OUT, QUASI_IDENTIFIERS, anonymise, told_of_patients
+from pipeline.dataset.anonymity import Row as PatientRow
 from pipeline.dataset.layout import image_name, label_name, liver_mask_name, mask_name
 from pipeline.dataset.manifest import ManifestRow, released_age
-from pipeline.dataset.release_inputs import ReleaseInputs, ReleaseVolume, ReviewFacts, Row, ScanFacts
+from pipeline.dataset.release_inputs import ReleaseInputs, ReleaseVolume, ReviewFacts, Row
 from pipeline.dataset.splits import Splits
 from pipeline.dataset.tables import largest_diameter_mm
 from pipeline.dataset.tasks import lesion_boxes
@@ -28,40 +29,49 @@ from pipeline.image.nifti import content_sha256, read_labels, read_volume, write
 _NAMES = {"ct": image_name, "mask": mask_name, "liver_mask": liver_mask_name, "label": label_name}
 
 
-def patient_facts(inputs: ReleaseInputs) -> dict[str, dict[str, str | None]]:
-    """What is known of each patient, by case_id and manifest column: splits and anonymity are decided by it.
-
-    A patient scanned on several scanners has all of them, joined by a semicolon.
-    """
-    scans: dict[str, list[ScanFacts]] = {}
-    for volume in inputs.volumes:
-        scans.setdefault(volume.case_id, []).append(volume.scan)
-    return {
-        case_id: {
-            "age": released_age(inputs.patients[case_id].age_years),
-            "gender": inputs.patients[case_id].sex,
-            "cancer_type": inputs.patients[case_id].diagnosis,
-            "site": _joined(scan.site for scan in own),
-            "manufacturer": _joined(scan.manufacturer for scan in own),
-            "model": _joined(scan.model for scan in own),
+def patient_facts(inputs: ReleaseInputs) -> dict[str, PatientRow]:
+    """What is known of each patient, by case_id and manifest column: splits and anonymity are decided by it."""
+    volumes = (
+        {
+            "patient_id": volume.case_id,
+            "phase": volume.phase,
+            **_person_columns(inputs.patients[volume.case_id]),
+            **_scan_columns(volume),
         }
-        for case_id, own in sorted(scans.items())
-    }
+        for volume in inputs.volumes
+    )
+    return told_of_patients(volumes, (*QUASI_IDENTIFIERS, "cancer_type"))
 
 
-def generalised_facts(facts: Mapping[str, Row], min_k: int | None) -> dict[str, Row]:
-    """Manifest columns that must be told more generally than they are known, or not at all, by case_id.
+def told_facts(facts: Mapping[str, PatientRow], min_k: int | None, held_out: Collection[str]) -> dict[str, PatientRow]:
+    """The same facts as they may be published: ages in bands, and columns empty, wherever too few would look alike.
 
     Args:
         facts: from `patient_facts`.
         min_k: smallest number of patients that may look alike; None tells all as it is known.
+        held_out: test patients whose split tells a fact of theirs, from `splits.held_out`.
+
+    Raises:
+        ReleaseError: when the split alone would single patients out.
     """
     if min_k is None:
-        return {case_id: {} for case_id in facts}
-    told = anonymise(list(facts.values()), min_k).rows
+        return dict(facts)
+    rows = [{**row, HELD_OUT: "yes" if case_id in held_out else None} for case_id, row in facts.items()]
+    made = anonymise(rows, min_k)
+    if 0 < made.k < min_k:
+        raise ReleaseError(
+            f"[splits] out_of_distribution holds out {counted(len(held_out), 'patient')} of {len(facts)}; with min_k = "
+            f"{min_k} at least {min_k} must be in either group, because the split separates them; hold out a larger "
+            "group or none"
+        )
+    return dict(zip(facts, made.rows, strict=True))
+
+
+def generalised_columns(facts: Mapping[str, PatientRow], told: Mapping[str, PatientRow]) -> dict[str, PatientRow]:
+    """Manifest columns that are told more generally than they are known, or not at all, by case_id."""
     return {
-        case_id: {column: row[column] for column in QUASI_IDENTIFIERS if row[column] != facts[case_id][column]}
-        for case_id, row in zip(facts, told, strict=True)
+        case_id: {column: told[case_id][column] for column in QUASI_IDENTIFIERS if told[case_id][column] != row[column]}
+        for case_id, row in facts.items()
     }
 
 
@@ -75,7 +85,7 @@ def release_volume(
         volume: what goes out.
         inputs: of the release.
         splits: where each patient stands.
-        generalised: columns that must be told more generally than they are known, from `generalised_facts`.
+        generalised: columns that must be told more generally than they are known, from `generalised_columns`.
 
     Raises:
         ReleaseError: when measures do not fit the mask, or a fact may stand in no manifest.
@@ -96,7 +106,8 @@ def release_volume(
         "license": inputs.config.dataset.license,
         **{f"{kind}_path": path for kind, path in paths.items()},
         **{f"{kind}_content_sha256": content_sha256(content) for kind, content in contents.items()},
-        **_patient_columns(inputs.patients[volume.case_id], splits, volume),
+        **_person_columns(inputs.patients[volume.case_id]),
+        **dict(zip(("split", "fold"), splits.places[volume.case_id], strict=True)),
         **_scan_columns(volume),
         **_grid_columns(image),
         **_label_columns(volume, labels),
@@ -104,10 +115,6 @@ def release_volume(
         **generalised,
     }
     return _row(columns, volume.name), lesion_boxes(labels)
-
-
-def _joined(values: Iterable[str | None]) -> str | None:
-    return ";".join(sorted({value for value in values if value})) or None
 
 
 def _contents(image: Volume, labels: LabelMap) -> dict[str, Volume | LabelMap]:
@@ -128,15 +135,8 @@ def _row(columns: Row, name: str) -> ManifestRow:
         raise ReleaseError(f"{name} has values that the manifest does not allow: {faults}") from None
 
 
-def _patient_columns(patient: Patient, splits: Splits, volume: ReleaseVolume) -> Row:
-    split, fold = splits.places[volume.case_id]
-    return {
-        "age": released_age(patient.age_years),
-        "gender": patient.sex,
-        "cancer_type": patient.diagnosis,
-        "split": split,
-        "fold": fold,
-    }
+def _person_columns(patient: Patient) -> Row:
+    return {"age": released_age(patient.age_years), "gender": patient.sex, "cancer_type": patient.diagnosis}
 
 
 def _scan_columns(volume: ReleaseVolume) -> Row:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -61,16 +61,33 @@ class Splits:
         return cls(content["seed"], content["folds"], MappingProxyType(places))
 
 
-def assign_splits(
+def held_out(
     patients: Mapping[str, Mapping[str, str | None]], config: SplitsConfig, previous: Splits | None = None
+) -> frozenset[str]:
+    """Who is a test patient because of a fact that `config.out_of_distribution` names; arguments as `assign_splits`."""
+    kept = previous.places if previous else {}
+    return frozenset(
+        case_id
+        for case_id, facts in patients.items()
+        if (kept[case_id] == OUT_OF_DISTRIBUTION if case_id in kept else _is_held_out(facts, config))
+    )
+
+
+def assign_splits(
+    patients: Mapping[str, Mapping[str, str | None]],
+    config: SplitsConfig,
+    previous: Splits | None = None,
+    *,
+    outside: Collection[str] | None = None,
 ) -> Splits:
     """A place for every patient; those of an earlier version keep theirs.
 
     Args:
         patients: manifest facts of each patient by case_id; `config.stratify` and `config.out_of_distribution` name
-            some of them.
+            some of them. Facts as published make strata of which the splits tell nothing more.
         config: seed, number of folds, test share, strata and what is held out whole.
         previous: the version before.
+        outside: from `held_out`, where the facts given here no longer tell it.
 
     Raises:
         ReleaseError: when the number of folds or the seed changed, which would move patients.
@@ -83,13 +100,13 @@ def assign_splits(
     strata = {case_id: tuple(facts.get(name) or "" for name in config.stratify) for case_id, facts in patients.items()}
     kept = {case_id: place for case_id, place in (previous.places if previous else {}).items() if case_id in patients}
     places: dict[str, Bin] = dict(kept)
+    out = held_out(patients, config, previous) if outside is None else outside
     tally = _Tally(config)
     for case_id, place in kept.items():
         tally.add(strata[case_id], place)
     newcomers = sorted(patients.keys() - kept.keys(), key=lambda case_id: _lot(config.seed, strata[case_id], case_id))
     for case_id in newcomers:
-        held_out = _is_held_out(patients[case_id], config)
-        places[case_id] = OUT_OF_DISTRIBUTION if held_out else tally.neediest(strata[case_id])
+        places[case_id] = OUT_OF_DISTRIBUTION if case_id in out else tally.neediest(strata[case_id])
         tally.add(strata[case_id], places[case_id])
     return Splits(config.seed, config.folds, MappingProxyType(dict(sorted(places.items()))))
 

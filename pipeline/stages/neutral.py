@@ -21,7 +21,7 @@ from pipeline.core.geometry import Geometry
 from pipeline.core.labels import LabelScheme, Structure
 from pipeline.core.records import Patient, Phase, Problem, Severity
 from pipeline.core.volume import LabelMap, Volume
-from pipeline.dataset.release_inputs import ReleaseInputs, ReleaseVolume, ReviewFacts, ScanFacts
+from pipeline.dataset.release_inputs import ReleaseInputs, ReleaseVolume, ReviewFacts, ScanFacts, Summaries
 
 if TYPE_CHECKING:
     from pipeline.agreement.reasons import Doubt
@@ -207,7 +207,6 @@ def _release_inputs(config: Config, volumes: Sequence[_Boxes]) -> ReleaseInputs:
     from pipeline.cohort.rules import RULE_ORDER
     from pipeline.report.qc import qc_page
 
-    tables = _tables(volumes)
     flow = tuple(
         FlowStep(of, rule, 1, 1, 9) for of in ("series", "patients") for rule in ("assessed", *RULE_ORDER, "kept")
     )
@@ -223,13 +222,13 @@ def _release_inputs(config: Config, volumes: Sequence[_Boxes]) -> ReleaseInputs:
             for pair in volume.agreement.pairs
         ],
         enhancement=[row for volume in volumes for row in _enhancement(volume)],
-        summaries={name: table for name, table in tables.items() if isinstance(table, list) and table},
+        summaries=lambda rows: _summaries(volumes),
         pages={
-            "qc/index.html": lambda rows: qc_page(
+            "qc/index.html": lambda rows, summaries: qc_page(
                 config.dataset.name,
                 [_qc_volume(volume) for volume in volumes],
                 version="1.0.0",
-                tables=page_tables(tables),
+                tables=page_tables(summaries),
                 flow=flow,
                 rows=rows,
             )
@@ -237,11 +236,10 @@ def _release_inputs(config: Config, volumes: Sequence[_Boxes]) -> ReleaseInputs:
     )
 
 
-def _tables(volumes: Sequence[_Boxes]) -> dict[str, Any]:
+def _summaries(volumes: Sequence[_Boxes]) -> Summaries:
     """Every table of agreement, hidden repeats included."""
-    from pipeline.agreement.summary import RatedVolume
+    from pipeline.agreement.summary import RatedVolume, grouped_by
     from pipeline.agreement.tables import dataset_tables, repeat_table
-    from pipeline.stages.tables import grouped_by
 
     rated = [
         RatedVolume(
@@ -257,7 +255,8 @@ def _tables(volumes: Sequence[_Boxes]) -> dict[str, Any]:
         RatedVolume(volume.case_id, volume.phase, volume.agreement, {"rater": next(iter(volume.ratings))})
         for volume in volumes
     ]
-    return {**dataset_tables(rated), "repeats": repeat_table(repeats)}
+    tables = {**dataset_tables(rated), "repeats": repeat_table(repeats)}
+    return {name: table for name, table in tables.items() if isinstance(table, list) and table}
 
 
 def _patients(config: Config) -> dict[str, Patient]:
@@ -322,7 +321,7 @@ def _qc_volume(volume: _Boxes) -> QcVolume:
         image=read_volume(volume.image),
         labels=read_labels(volume.labels),
         status="adjudicated" if volume.reasons else "voted",
-        facts={"diagnosis": "unknown", "scanner": "unknown"},
+        facts=dict.fromkeys(("diagnosis", "manufacturer", "model"), "unknown"),
         liver_dice=volume.agreement.dice_by_pair(Structure.WHOLE_LIVER),
         lesion_dice=volume.agreement.dice_by_pair(Structure.LESION),
         disagreement={2: volume.number} if volume.number % 2 else {},

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.agreement.summary import RatedVolume, grouped_by
 from pipeline.core.errors import PipelineError, ReleaseError
 from pipeline.core.files import write_text
 from pipeline.core.labels import Structure
@@ -16,12 +17,13 @@ from pipeline.core.words import counted
 from pipeline.stages.case import SettledCase, SettledVolume, read_settled_case, read_vote, screened_cases
 from pipeline.stages.privacy import accepted_leaks, places_of_leaks, require_searched_for_text
 from pipeline.stages.report import read_consort, released_page
-from pipeline.stages.tables import agreement_tables, rated_volume
+from pipeline.stages.tables import agreement_tables
 from pipeline.stages.way import DATASET_STAGES, HANDOUT_STAGES, TO_SETTLE
 from pipeline.workspace import Outcome, Status, Waiting, Workspace, accepted_changes
 
 if TYPE_CHECKING:
-    from pipeline.dataset.release_inputs import ReleaseInputs, ReleaseVolume, ReviewFacts, ScanFacts
+    from pipeline.dataset.manifest import ManifestRow
+    from pipeline.dataset.release_inputs import ReleaseInputs, ReleaseVolume, ReviewFacts, ScanFacts, Summaries
 
 RELEASE_PACKAGES = ("numpy", "pandas", "pyarrow", "deflate", "nnunetv2", "torch", "pydicom", "simpleitk", "liverset")
 STAGES_BEFORE = (*DATASET_STAGES, *HANDOUT_STAGES, *TO_SETTLE)
@@ -72,8 +74,6 @@ def _inputs_of(ws: Workspace, cases: Sequence[SettledCase], version: str) -> Rel
 
     settled = [case.case_id for case in cases]
     volumes = [volume for case in cases for volume in case.volumes]
-    rated = [rated_volume(volume.converted, volume.agreement, volume.against_final) for volume in volumes]
-    tables = agreement_tables(ws, rated, ((volume.case_id, volume.phase) for volume in volumes))
     return ReleaseInputs(
         version=version,
         config=ws.config,
@@ -83,11 +83,25 @@ def _inputs_of(ws: Workspace, cases: Sequence[SettledCase], version: str) -> Rel
         flow=read_consort(ws),
         agreement=[row for volume in volumes for row in agreement_rows(volume)],
         enhancement=[{"patient_id": case.case_id, **row.to_json()} for case in cases for row in case.enhancement],
-        summaries={name: tables[name] for name in SUMMARIES if tables.get(name)},
-        pages={QC_PAGE: lambda rows: released_page(ws, cases, version, rows, tables)},
+        summaries=lambda rows: _summaries(ws, volumes, rows),
+        pages={QC_PAGE: lambda rows, summaries: released_page(ws, cases, version, rows, summaries)},
         accepted_leaks=kinds_accepted(accepted_leaks(ws)),
         provenance={"packages": package_versions(*RELEASE_PACKAGES), **accepted_changes(ws, STAGES_BEFORE, settled)},
     )
+
+
+def _summaries(ws: Workspace, volumes: Sequence[SettledVolume], rows: Sequence[ManifestRow]) -> Summaries:
+    """Tables of agreement by what the manifest tells of each volume."""
+    told = {(row.patient_id, row.phase): row for row in rows}
+    rated = [_rated(volume, told[volume.case_id, volume.phase]) for volume in volumes]
+    tables = agreement_tables(ws, rated, ((volume.case_id, volume.phase) for volume in volumes))
+    return {name: tables[name] for name in SUMMARIES if tables.get(name)}
+
+
+def _rated(volume: SettledVolume, row: ManifestRow) -> RatedVolume:
+    thickness = None if row.slice_thickness_mm is None else str(row.slice_thickness_mm)
+    groups = grouped_by(row.manufacturer, thickness)
+    return RatedVolume(volume.case_id, str(volume.phase), volume.agreement, groups, volume.against_final)
 
 
 def agreement_rows(volume: SettledVolume) -> list[dict[str, Any]]:

@@ -11,10 +11,10 @@ from pipeline.core.files import digest, read_csv, write_text
 from pipeline.core.labels import Structure
 from pipeline.core.problems import words_sha256
 from pipeline.core.receipts import read_receipt
-from pipeline.core.records import Patient, Phase, Problem, Severity
+from pipeline.core.records import Phase, Problem, Severity
 from pipeline.core.volume import LabelMap, Volume
 from pipeline.stages.adjudicate import open_problems, open_votes
-from pipeline.stages.artefacts import ConsortFlow, ConvertedVolume, FinalAgreement, RatedAgreement
+from pipeline.stages.artefacts import ConsortFlow, ConvertedVolume, FinalAgreement, RatedAgreement, VolumeKey
 from pipeline.stages.case import SettledCase, StandingVote, read_vote, screened_cases
 from pipeline.stages.tables import agreement_tables, rated_volume
 from pipeline.stages.way import DATASET_STAGES, HANDOUT_STAGES, TO_SETTLE
@@ -22,6 +22,7 @@ from pipeline.workspace import Stage, Work, Workspace
 
 if TYPE_CHECKING:
     from pipeline.dataset.manifest import ManifestRow
+    from pipeline.dataset.release_inputs import Summaries
     from pipeline.report.qc import QcVolume
 
 REPORT_NAME = "report"
@@ -40,17 +41,17 @@ def read_consort(ws: Workspace) -> tuple[FlowStep, ...]:
 
 
 def released_page(
-    ws: Workspace, cases: Sequence[SettledCase], version: str, rows: Sequence[ManifestRow], tables: Mapping[str, Any]
+    ws: Workspace, cases: Sequence[SettledCase], version: str, rows: Sequence[ManifestRow], summaries: Summaries
 ) -> str:
-    """The quality page of a version: its own images and masks, nothing of what is not released."""
+    """The quality page of a version: its own images and masks, and of each patient only what the manifest tells."""
     from pipeline.agreement.tables import page_tables
     from pipeline.report.qc import qc_page
 
     return qc_page(
         ws.config.dataset.name,
-        (volume for case in cases for volume in _released_volumes(ws, case)),
+        (volume for case in cases for volume in _released_volumes(ws, case, rows)),
         version=version,
-        tables=page_tables(tables),
+        tables=page_tables(summaries),
         flow=read_consort(ws),
         rows=rows,
     )
@@ -131,9 +132,10 @@ def _volumes_so_far(ws: Workspace) -> Iterator[QcVolume]:
         noticed = tuple(p for p in _noticed(ws, TO_SETTLE, case_id) if p.severity is not Severity.NOTE)
         for phase in (phase for phase in case.series if ws.layout.coarse(case_id, phase).is_file()):
             vote = read_vote(ws, case_id, phase)
+            converted = ConvertedVolume.load(ws.layout.header(case_id, phase))
             yield _qc_volume(
-                case.patient,
-                ConvertedVolume.load(ws.layout.header(case_id, phase)),
+                (case_id, phase),
+                _facts(case.patient.diagnosis, converted.text("Manufacturer"), converted.text("ManufacturerModelName")),
                 read_volume(ws.layout.image(case_id, phase), ws.unit),
                 read_labels(vote.mask if vote else ws.layout.coarse(case_id, phase)),
                 vote,
@@ -142,14 +144,16 @@ def _volumes_so_far(ws: Workspace) -> Iterator[QcVolume]:
             )
 
 
-def _released_volumes(ws: Workspace, case: SettledCase) -> Iterator[QcVolume]:
+def _released_volumes(ws: Workspace, case: SettledCase, rows: Sequence[ManifestRow]) -> Iterator[QcVolume]:
     from pipeline.image.nifti import read_labels, read_volume
 
+    told = {(row.patient_id, row.phase): row for row in rows}
     noticed = tuple(p for p in _noticed(ws, TO_SETTLE, case.case_id) if p.severity is not Severity.NOTE)
     for volume in case.volumes:
+        row = told[case.case_id, volume.phase]
         yield _qc_volume(
-            case.screened.patient,
-            volume.converted,
+            (case.case_id, volume.phase),
+            _facts(row.cancer_type, row.manufacturer, row.model),
             read_volume(ws.layout.prepared_image(case.case_id, volume.phase), ws.unit),
             read_labels(ws.layout.prepared_labels(case.case_id, volume.phase)),
             volume.vote,
@@ -160,8 +164,8 @@ def _released_volumes(ws: Workspace, case: SettledCase) -> Iterator[QcVolume]:
 
 
 def _qc_volume(
-    patient: Patient,
-    converted: ConvertedVolume,
+    name: VolumeKey,
+    facts: Mapping[str, str],
     image: Volume,
     labels: LabelMap,
     vote: StandingVote | None,
@@ -172,22 +176,30 @@ def _qc_volume(
 ) -> QcVolume:
     from pipeline.report.qc import QcVolume
 
-    volume = converted.case_id, converted.phase
-    own = tuple(problem for problem in noticed if problem.message.startswith(f"{volume[0]} {volume[1]}:"))
-    scanner = (converted.text("Manufacturer") or "", converted.text("ManufacturerModelName") or "")
+    case_id, phase = name
+    own = tuple(problem for problem in noticed if problem.message.startswith(f"{case_id} {phase}:"))
     disputed = _disputed(agreement) if agreement else {}
     return QcVolume(
-        case_id=converted.case_id,
-        phase=converted.phase,
+        case_id=case_id,
+        phase=phase,
         image=image,
         labels=labels,
         status=vote.status if vote else "coarse label only",
-        facts={"diagnosis": patient.diagnosis or "unknown", "scanner": " ".join(scanner).strip()},
+        facts=facts,
         liver_dice=agreement.dice_by_pair(Structure.WHOLE_LIVER) if agreement else {},
         lesion_dice=agreement.dice_by_pair(Structure.LESION) if agreement else {},
         disagreement={index - first_slice: voxels for index, voxels in disputed.items() if index >= first_slice},
-        problems=(*own, *(open_problems(volume, vote) if vote else ())),
+        problems=(*own, *(open_problems(name, vote) if vote else ())),
     )
+
+
+def _facts(diagnosis: str | None, manufacturer: str | None, model: str | None) -> dict[str, str]:
+    """What a card says of a volume besides its figures; the names are those of the manifest, which `verify` knows."""
+    return {
+        "diagnosis": diagnosis or "unknown",
+        "manufacturer": manufacturer or "unknown",
+        "model": model or "unknown",
+    }
 
 
 def _disputed(agreement: Agreement) -> dict[int, int]:

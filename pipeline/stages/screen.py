@@ -252,7 +252,7 @@ def _screen_problems(inclusion: Inclusion, cases: Sequence[Case]) -> tuple[Probl
             f"a series of {screening.case_id}: {reason.message}",
             "decide in decisions.csv; reports/series.csv lists the series",
         )
-        for screening in inclusion.screenings
+        for screening in sorted(inclusion.screenings, key=lambda one: str(one.case_id))
         for reason in screening.reasons
         if reason.rule in ("patient-conflict", "phase-conflict", "tied")
     ]

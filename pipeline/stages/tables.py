@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pipeline.agreement.records import Agreement, FinalScores
-from pipeline.agreement.summary import RatedVolume
+from pipeline.agreement.summary import RatedVolume, grouped_by
 from pipeline.core.records import Phase
 from pipeline.stages.artefacts import ConvertedVolume, VolumeKey
 from pipeline.stages.pack import assigned_raters
@@ -19,11 +19,6 @@ def rated_volume(
     """A volume's agreement with what tables group it by, besides the phase."""
     groups = grouped_by(converted.text("Manufacturer"), converted.text("SliceThickness"))
     return RatedVolume(converted.case_id, str(converted.phase), agreement, groups, against_final)
-
-
-def grouped_by(vendor: str | None, slice_thickness_mm: str | None) -> dict[str, str]:
-    """The groups of a volume, each a name and this volume's value."""
-    return {"vendor": vendor or "unknown", "slice thickness": f"{slice_thickness_mm or 'unknown'} mm"}
 
 
 def agreement_tables(ws: Workspace, rated: Sequence[RatedVolume], volumes: Iterable[VolumeKey]) -> dict[str, Any]:

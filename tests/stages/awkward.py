@@ -196,7 +196,7 @@ def _header(place: int, person: Person, number: int, z: float, pixel_mm: float) 
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID, dataset.SOPInstanceUID = CTImageStorage, _uid(person.name, place, number)
+    dataset.SOPClassUID, dataset.SOPInstanceUID = CTImageStorage, _uid(person.number, place, number)
     dataset.SpecificCharacterSet, dataset.Modality = "ISO_IR 192", "CT"
     dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
     dataset.PatientName, dataset.PatientID, dataset.PatientSex, dataset.PatientAge = (
@@ -208,8 +208,8 @@ def _header(place: int, person: Person, number: int, z: float, pixel_mm: float) 
     dataset.Manufacturer, dataset.ManufacturerModelName = "SIEMENS", "SOMATOM Definition Flash"
     dataset.ConvolutionKernel, dataset.KVP = "B30f", 120
     dataset.StudyDate, dataset.StudyTime, dataset.AcquisitionTime = "20210311", "090000", "090245"
-    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = _uid(person.name, place), _uid(person.name, place, "s")
-    dataset.FrameOfReferenceUID = _uid(person.name, place, "f")
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = _uid(person.number, place), _uid(person.number, place, "s")
+    dataset.FrameOfReferenceUID = _uid(person.number, place, "f")
     dataset.SeriesNumber, dataset.InstanceNumber = 4, number + 1
     dataset.SeriesDescription, dataset.BodyPartExamined = "portal venous 6.0", "ABDOMEN"
     dataset.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]

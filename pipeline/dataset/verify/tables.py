@@ -15,7 +15,6 @@ import pandas as pd
 from pipeline.core.errors import StorageError
 from pipeline.core.files import read_json
 from pipeline.core.records import Problem
-from pipeline.dataset.anonymity import smallest_class
 from pipeline.dataset.layout import ReleaseLayout
 from pipeline.dataset.manifest import COLUMNS, ManifestRow, parquet_bytes, row_name, row_order, schema
 from pipeline.dataset.splits import Splits, nnunet_folds
@@ -23,12 +22,12 @@ from pipeline.dataset.statistics import statistics_rows
 from pipeline.dataset.tables import (
     STATISTICS_COLUMNS,
     TABLE1_COLUMNS,
-    by_patient,
     largest_diameter_mm,
     rows_text,
     table1_rows,
 )
 from pipeline.dataset.tasks import coco
+from pipeline.dataset.verify.anonymity import check_anonymity
 from pipeline.dataset.verify.volumes import VolumeCheck, refused
 
 ROUNDING = 1.5e-4
@@ -69,12 +68,11 @@ def _check_splits(layout: ReleaseLayout, rows: Sequence[ManifestRow]) -> Iterato
 
 
 def _check_anonymity(layout: ReleaseLayout, rows: Sequence[ManifestRow]) -> Iterator[Problem]:
-    """As many patients look alike as the release promises."""
+    """As many patients look alike as the release promises, where it does."""
     provenance = _json(layout.provenance) or {}
-    promised = provenance.get("config", {}).get("deidentification", {}).get("min_k") or 0
-    patients = [row.model_dump(mode="json") for row in by_patient(rows).values()]
-    if 0 < smallest_class(patients) < min(promised, len(patients)):
-        yield refused("not-anonymous", f"fewer than the promised {promised} patients look alike")
+    promised = provenance.get("config", {}).get("deidentification", {}).get("min_k")
+    if promised:
+        yield from check_anonymity(layout, rows, promised)
 
 
 def _check_lesions(layout: ReleaseLayout, rows: Sequence[ManifestRow]) -> Iterator[Problem]:

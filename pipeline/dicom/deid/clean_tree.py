@@ -123,7 +123,7 @@ def deidentify_tree(
     rows = [CleanedFile(numbers[fate.source], "set-aside", fate.code) for fate in found.set_aside]
     admitted, refused = _admitted(found.instances, modality)
     rows += [_quarantined(numbers[instance.source], code) for instance, code in refused]
-    for series in _series_of(admitted):
+    for series in sorted(_series_of(admitted), key=lambda one: pseudonyms.patient(one[0].text("PatientID"))):
         rows += _cleaned_series(series, out, pseudonyms, config, numbers, private)
     report = CleanTreeReport(tuple(sorted(rows, key=lambda row: row.number)))
     write_text(out / REPORT_TABLE, _csv(REPORT_COLUMNS, report.rows()))

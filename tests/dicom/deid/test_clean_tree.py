@@ -167,6 +167,8 @@ def test_no_table_beside_the_copies_lists_pseudonyms_in_the_order_of_names(plant
     assert sorted(by_name) == listed
     assert "file" not in rows(out)[0]
     assert (private / "report.csv").stat().st_mode & 0o777 == 0o600
+    written = sorted((file.stat().st_mtime_ns, file) for file in out.rglob("*.dcm"))
+    assert [file.relative_to(out).parts[0] for _, file in written] == listed, "also by the times of the files"
 
 
 def several_frames(frames: np.ndarray) -> pydicom.Dataset:
