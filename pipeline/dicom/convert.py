@@ -138,6 +138,17 @@ def read_series(series: Series, *, allow_tilt: bool = False) -> Conversion:
     return Conversion(Volume(filled.voxels, geometry, Unit.HU if is_ct else Unit.INTENSITY), records, problems)
 
 
+def some_slices(series: Series, indices: Sequence[int]) -> Iterator[NDArray[np.floating[Any]]]:
+    """Single slices in HU or intensity, one after the other, for a look at a series before the whole is read.
+
+    Raises:
+        DicomError: when one cannot be read.
+    """
+    for index, stored, _ in _read_all(series.instances, indices):
+        rescale = _rescale(series.instances[index])
+        yield stored * rescale.slope + rescale.intercept
+
+
 def _usable_geometry(series: Series, *, allow_tilt: bool) -> Geometry:
     refusals = [problem.message for problem in series.problems if problem.severity is Severity.REFUSE]
     if refusals or series.geometry is None:

@@ -55,6 +55,10 @@ MAX_EARLY_SECONDS = 3_600
 UTF_8 = "ISO_IR 192"
 """Character set of everything written (PS3.3 C.12.1.1.2), whatever the source's was."""
 
+VISUAL_FEATURES = "RecognizableVisualFeatures"
+"""Whether a person could be recognised by the image (PS3.3 C.7.6.1), written from what was found."""
+
+_YES_OR_NO = {True: "YES", False: "NO"}
 MAX_DS_CHARACTERS = 16
 _DATE_PARTNERS = {f"{event}Date": f"{event}Time" for event in ("Study", "Series", "Acquisition", "Content")}
 PROFILE_CODE = ("113100", "Basic Application Confidentiality Profile")
@@ -89,6 +93,7 @@ _TAG_OF = {
         "DeidentificationMethod",
         "DeidentificationMethodCodeSequence",
         "LongitudinalTemporalInformationModified",
+        VISUAL_FEATURES,
     )
     if (tag := tag_for_keyword(keyword)) is not None
 }
@@ -117,11 +122,13 @@ def header_facts(
     config: DeidentificationConfig,
     *,
     first_study_date: date | None = None,
+    shows_face: bool | None = None,
 ) -> dict[str, JSON]:
     """What may be told of a series, for `header.json`: allow-listed attributes by keyword, pseudonymous UIDs.
 
     No date and no time of day is among them: with `first_study_date` (the patient's earliest) they hold
     `days_from_first_study`, and `seconds_from_study_start` where the header tells when the first slice was acquired.
+    With `shows_face` they hold RecognizableVisualFeatures.
     """
     first = series.first
     subject = _subject(first.header.get, pseudonyms, config)
@@ -135,6 +142,8 @@ def header_facts(
         "series_uid": pseudonyms.uid(series.key),
         "frame_of_reference_uid": pseudonyms.uid(first.text("FrameOfReferenceUID")),
     }
+    if shows_face is not None:
+        facts[VISUAL_FEATURES] = _YES_OR_NO[shows_face]
     return {**facts, **{name: uid for name, uid in uids.items() if uid}, **_intervals(first, subject, first_study_date)}
 
 
@@ -154,6 +163,7 @@ def deidentify(
     config: DeidentificationConfig,
     *,
     is_text_free: bool = False,
+    shows_face: bool | None = None,
     pixels: NDArray[np.integer] | None = None,
     is_lossy: bool | None = None,
 ) -> Deidentified:
@@ -165,6 +175,7 @@ def deidentify(
         config: what the dataset asks to keep.
         is_text_free: True when its series was searched for burned-in text and none was found; only then the Clean
             Pixel Data Option is claimed.
+        shows_face: whether its series shows a head; None where nobody can tell.
         pixels: its stored values, cut to their bits, where they are decoded already.
         is_lossy: whether its codestream says that pixels were altered; None where nobody looked, so that every syntax
             that can lose anything counts.
@@ -178,7 +189,7 @@ def deidentify(
     kept = tuple(element.keyword for element in clean)
     for keyword in _owed(clean) - set(kept):
         _put(clean, keyword, None)
-    _add_markers(clean, config, is_text_free=is_text_free)
+    _add_markers(clean, config, is_text_free=is_text_free, shows_face=shows_face)
     _add_file_meta(clean)
     return Deidentified(clean, kept, left_behind=len(set(dataset.keys()) - set(clean.keys())))
 
@@ -382,7 +393,9 @@ def _decoded(dataset: Dataset, *, is_signed: bool) -> NDArray[np.integer]:
     return np.frombuffer(dataset.PixelData, stored, count).astype(stored.newbyteorder("<"), copy=False)
 
 
-def _add_markers(clean: Dataset, config: DeidentificationConfig, *, is_text_free: bool) -> None:
+def _add_markers(
+    clean: Dataset, config: DeidentificationConfig, *, is_text_free: bool, shows_face: bool | None
+) -> None:
     earned = [option for option in Option if option in config.options]
     if not is_text_free:
         earned = [option for option in earned if option is not Option.CLEAN_PIXELS]
@@ -393,6 +406,8 @@ def _add_markers(clean: Dataset, config: DeidentificationConfig, *, is_text_free
     _put(clean, "DeidentificationMethodCodeSequence", [_code_item(value, meaning) for value, meaning in codes])
     is_moved = Option.MODIFIED_DATES in config.options
     _put(clean, "LongitudinalTemporalInformationModified", "MODIFIED" if is_moved else "REMOVED")
+    if shows_face is not None:
+        _put(clean, VISUAL_FEATURES, _YES_OR_NO[shows_face])
 
 
 def _code_item(value: str, meaning: str) -> Dataset:
