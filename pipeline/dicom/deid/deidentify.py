@@ -35,9 +35,11 @@ from pipeline.dicom.deid.allowlist import (
     EMPTIED_BY_CLASS,
     EMPTIED_WITHOUT_BODY_PART,
     TOP_LEVEL,
+    UNITS,
     WORTHLESS_WITHOUT,
     Attribute,
 )
+from pipeline.dicom.deid.private import STANDS_FOR
 from pipeline.dicom.deid.value_rules import DAY_SECONDS, Subject, parsed_date, parsed_time, parts_of
 from pipeline.dicom.read.by_pydicom import READ_FAULTS
 from pipeline.dicom.read.header import plain_value
@@ -127,7 +129,8 @@ def header_facts(
     """What may be told of a series, for `header.json`: allow-listed attributes by keyword, pseudonymous UIDs.
 
     No date and no time of day is among them: with `first_study_date` (the patient's earliest) they hold
-    `days_from_first_study`, and `seconds_from_study_start` where the header tells when the first slice was acquired.
+    `days_from_first_study`, and, where the header tells when the first slice was acquired, `seconds_from_study_start`
+    and `seconds_from_contrast_start`.
     With `shows_face` they hold RecognizableVisualFeatures.
     """
     first = series.first
@@ -168,6 +171,8 @@ def deidentify(
     is_lossy: bool | None = None,
 ) -> Deidentified:
     """A new dataset that holds nothing of the old one but what the allow-list lets pass.
+
+    What makers keep in private attributes and a standard one has a place for is written there (`private.py`).
 
     Args:
         dataset: one image as read by pydicom; it is not changed.
@@ -227,7 +232,7 @@ def _reader(dataset: Dataset, *, is_lossy: bool | None) -> _Read:
     syntax = _plain_of(meta, "TransferSyntaxUID")
     if is_lossy or (is_lossy is None and syntax and loss_of(str(syntax)) is not Loss.NEVER):
         replaced["LossyImageCompression"] = "01"
-    return lambda keyword: replaced[keyword] if keyword in replaced else _plain_of(dataset, keyword)
+    return lambda keyword: replaced[keyword] if keyword in replaced else _value_of(dataset, keyword)
 
 
 def _made_up_series(dataset: Dataset) -> str | None:
@@ -263,7 +268,7 @@ def _cleaned(attribute: Attribute, read: _Read, subject: Subject) -> object:
 
 def _rebuilt_item(attribute: Attribute, item: Dataset, subject: Subject) -> Dataset:
     keywords = [keyword for keyword in attribute.items if keyword in ALLOWED]
-    clean = _rebuilt(keywords, lambda keyword: _plain_of(item, keyword), subject)
+    clean = _rebuilt(keywords, lambda keyword: _value_of(item, keyword), subject)
     if "CodeValue" in attribute.items:
         _add_code(clean, item)
     return clean
@@ -271,7 +276,7 @@ def _rebuilt_item(attribute: Attribute, item: Dataset, subject: Subject) -> Data
 
 def _add_code(clean: Dataset, item: Dataset) -> None:
     scheme, value = str(_plain_of(item, "CodingSchemeDesignator")), str(_plain_of(item, "CodeValue"))
-    meaning = CODES.get((scheme, value))
+    meaning = {**CODES, **UNITS}.get((scheme, value))
     if meaning is None:
         return
     for keyword, text in (("CodeValue", value), ("CodingSchemeDesignator", scheme), ("CodeMeaning", meaning)):
@@ -281,6 +286,12 @@ def _add_code(clean: Dataset, item: Dataset) -> None:
 def _items(value: object) -> Iterator[Dataset]:
     if isinstance(value, DicomSequence):
         yield from value
+
+
+def _value_of(dataset: Dataset, keyword: str) -> object:
+    """A value in plain Python types, from a maker's private attributes where the standard one is absent."""
+    value = _plain_of(dataset, keyword)
+    return STANDS_FOR[keyword](dataset) if value is None and keyword in STANDS_FOR else value
 
 
 def _plain_of(dataset: Dataset, keyword: str) -> object:
@@ -438,9 +449,16 @@ def _intervals(first: Instance, subject: Subject, first_study_date: date | None)
     if day is not None and first_study_date is not None:
         intervals["days_from_first_study"] = (day - first_study_date).days
     if second is not None and first.text("StudyTime"):
-        since = (second - subject.study_second + MAX_EARLY_SECONDS) % DAY_SECONDS - MAX_EARLY_SECONDS
-        intervals["seconds_from_study_start"] = round(since, 3)
+        intervals["seconds_from_study_start"] = _seconds_between(subject.study_second, second)
+    injected = parsed_time(first.text("ContrastBolusStartTime"))
+    if second is not None and injected is not None:
+        intervals["seconds_from_contrast_start"] = _seconds_between(injected, second)
     return intervals
+
+
+def _seconds_between(start: float, second: float) -> float:
+    """From one time of day to another, which may be after midnight."""
+    return round((second - start + MAX_EARLY_SECONDS) % DAY_SECONDS - MAX_EARLY_SECONDS, 3)
 
 
 def _as_json(value: object) -> JSON:

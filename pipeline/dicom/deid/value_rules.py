@@ -107,6 +107,11 @@ def pattern(expression: str) -> Rule:
     return rule
 
 
+def always(text: str) -> Rule:
+    """A rule that writes the same text for any value."""
+    return lambda _value, _subject: text
+
+
 def uid(value: object, subject: Subject) -> object:
     """The pseudonym of each UID."""
     return joined([subject.pseudonyms.uid(str(part)) for part in parts_of(value)])
