@@ -289,7 +289,7 @@ _SCAN_OPTIONS = (
 )
 _ACQUISITION = [
     Attribute("KVP", rule.number(20, 200), "image contrast", is_fact=True),
-    Attribute("ConvolutionKernel", rule.pattern(_KERNEL), "sharpness and noise", is_fact=True),
+    Attribute("ConvolutionKernel", rule.pattern(_KERNEL, most=2), "sharpness and noise", is_fact=True),
     Attribute("SliceThickness", rule.number(0.05, 50), "resolution", is_fact=True),
     Attribute("SpacingBetweenSlices", rule.number(-50, 50), "resolution", is_fact=True),
     Attribute("GantryDetectorTilt", rule.number(-45, 45), "geometry", is_fact=True),

@@ -112,7 +112,9 @@ def scanner_model(value: object, _subject: Subject) -> object:
 
 def coil(value: object, _subject: Subject) -> object:
     """The coil or its elements, where every word of it is on the list."""
-    return _whole(value, lambda word: all(map(_is_of_coil, _INNER_SEPARATORS.split(word))))
+    parts = [part for word in _words(value) for part in _INNER_SEPARATORS.split(word.casefold())]
+    numbers = sum(part.isdigit() for part in parts)
+    return str(value).strip() if numbers < min(len(parts), 2) and all(map(_is_of_coil, parts)) else None
 
 
 def sequence_name(value: object, _subject: Subject) -> object:
@@ -124,7 +126,8 @@ def sequence_name(value: object, _subject: Subject) -> object:
 def software(value: object, _subject: Subject) -> object:
     """The versions of a scanner's programs, where every part of all of them is one of a version."""
     texts = [str(part).strip() for part in parts_of(value)]
-    return joined(texts) if all(map(_is_version, texts)) else None
+    bare_numbers = sum(text.isdigit() for text in texts)
+    return joined(texts) if bare_numbers <= 1 and all(map(_is_version, texts)) else None
 
 
 def _words(value: object) -> list[str]:
