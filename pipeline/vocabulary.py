@@ -39,7 +39,7 @@ def _bare(letter: str) -> str:
 
 def _parts(form: str) -> Iterator[str]:
     yield folded(form)
-    yield from folded(form).split()
+    yield from folded(form).replace("'", " ").split()
 
 
 def _forms(section: Any) -> Iterator[str]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
+from pipeline import standalone
 from pipeline.core.records import Phase
 from pipeline.stages import CONVERT, SCAN, SCREEN, case_ids
 from pipeline.stages.artefacts import ConvertedVolume
@@ -125,3 +126,20 @@ def test_a_dicomdir_stands_for_its_folder(root: Path):
     (root / "dataset.toml").write_text(SETTINGS.replace('"dicom/"', '"dicom/DICOMDIR"'))
     screened(root)
     assert len(case_ids(Workspace.open(root))) == 1
+
+
+def test_what_a_header_says_of_its_scanner_stands_in_no_table_unless_it_is_known(root: Path):
+    planted = {
+        "Modality": "KANTOROW",
+        "Manufacturer": "SIEMENS Kantorowitz",
+        "ManufacturerModelName": "Aquilion Kantorowitz",
+        "ConvolutionKernel": "KANTOROWITZ",
+    }
+    for number, (keyword, value) in enumerate(planted.items()):
+        expose(root / "dicom" / keyword, Scan(body(seed=number)), patient(PatientID=str(number), **{keyword: value}))
+    screened(root)
+    tables = b"".join(path.read_bytes() for path in sorted((root / "reports").rglob("*.csv"))).lower()
+    assert b"aquilion" not in tables
+    assert b"kantorow" not in tables
+    report = standalone.convert(root / "dicom", root / "volumes")
+    assert "kantorow" not in f"{report.series}{report.files}".casefold()

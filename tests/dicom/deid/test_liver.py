@@ -133,6 +133,13 @@ def test_every_scanner_keeps_what_a_liver_dataset_needs(maker, modality):
     assert lost == []
 
 
+@pytest.mark.parametrize(("maker", "modality"), SCANNERS)
+def test_what_is_kept_is_written_as_pydicom_writes_it(maker, modality, tmp_path):
+    clean = deidentify(scanned(maker, modality), KEYS, WITH_DEVICE).dataset
+    clean.save_as(tmp_path / "clean.dcm", enforce_file_format=True)
+    assert file_bytes(clean) == (tmp_path / "clean.dcm").read_bytes()
+
+
 def test_at_least_98_percent_survive_with_the_default_options():
     survived = []
     for maker, modality in SCANNERS:
