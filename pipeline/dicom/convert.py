@@ -31,13 +31,13 @@ from pipeline.dicom.read import header as words
 from pipeline.dicom.read.pixels import PixelReader, SliceError
 from pipeline.dicom.read.sources import ARCHIVE_FAULTS, each_opened
 
-_MODALITIES = """
+_MODALITY_TERMS = """
     ANN AR ASMT AU BDUS BI BMD CFM CR CT CTPROTOCOL DMS DG DOC DX ECG EEG EMG EOG EPS ES FID GM HC HD IO IOL
     IVOCT IVUS KER KO LEN LS MG MR M3D NM OAM OCT OP OPM OPT OPTBSV OPTENF OPV OSS OT PA PLAN POS PR PT PX REG
     RESP RF RG RTDOSE RTIMAGE RTINTENT RTPLAN RTRAD RTRECORD RTSEGANN RTSTRUCT RWV SEG SM SMR SR SRF STAIN
     TEXTUREMAP TG US VA XA XC XAPROTOCOL
 """
-MODALITIES = frozenset(_MODALITIES.split())
+MODALITIES = frozenset(_MODALITY_TERMS.split())
 """Defined terms of Modality (PS3.3 C.7.3.1.1.1)."""
 
 AXIAL_TOLERANCE_DEG = 5.0

@@ -18,13 +18,13 @@ from pipeline.dicom.deid.allowlist import ALLOWED, CODES
 from pipeline.dicom.deid.annex_e import Row, table
 from pipeline.dicom.deid.value_rules import Subject, joined, parts_of
 
-TABLE = "liver_attributes.csv"
+ATTRIBUTES_TABLE = "liver_attributes.csv"
 TCIA_OPTIONS = frozenset(
     {"safe_private", "device_identity", "patient_characteristics", "modified_dates", "clean_descriptors"}
 )
 """Options of PS3.15 that The Cancer Imaging Archive applies, by their columns in Table E.1-1."""
 
-_OWN_COLUMNS = ("attribute", "modality", "place")
+_COLUMNS_BESIDE_MAKERS = ("attribute", "modality", "place")
 _MOVED = (rule.moved_date, rule.moved_time, rule.moved_moment)
 
 
@@ -72,7 +72,7 @@ class LiverAttribute:
 @cache
 def liver_attributes() -> tuple[LiverAttribute, ...]:
     """All of them, in the order of the table."""
-    text = files("pipeline.dicom.deid").joinpath(TABLE).read_text(encoding="utf-8")
+    text = files("pipeline.dicom.deid").joinpath(ATTRIBUTES_TABLE).read_text(encoding="utf-8")
     return tuple(_attribute(fields) for fields in csv.DictReader(text.splitlines()))
 
 
@@ -93,8 +93,8 @@ def liver_table() -> Iterator[tuple[str, ...]]:
 
 
 def _attribute(fields: Mapping[str, str]) -> LiverAttribute:
-    keyword, modality, place = (fields[column] for column in _OWN_COLUMNS)
-    written = {maker: text for maker, text in fields.items() if text and maker not in _OWN_COLUMNS}
+    keyword, modality, place = (fields[column] for column in _COLUMNS_BESIDE_MAKERS)
+    written = {maker: text for maker, text in fields.items() if text and maker not in _COLUMNS_BESIDE_MAKERS}
     return LiverAttribute(keyword, modality, place, written)
 
 

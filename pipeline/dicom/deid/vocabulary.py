@@ -83,7 +83,7 @@ _VOLUME = re.compile(r"\d{1,3}(?:ml|cc)", re.ASCII | re.IGNORECASE)
 _COIL_ELEMENT = re.compile(r"(?:he|ne|bo|sp|pa|bl|br|b|s|c|l|t|p)?\d{1,2}(?:ch|hap|hp|ha)?", re.ASCII)
 _SHORT_DATE = re.compile(r"(?<!\d)\d\d[^\w]\d\d[^\w]\d\d(?!\d)", re.ASCII)
 _SOFTWARE_SEPARATORS = re.compile(r"[\s_:/.*%,;()-]+")
-_RELEASE = re.compile(
+_VERSION_PART = re.compile(
     r"(?:[a-z]{0,3}|lightspeedapps)\d{1,3}(?:[a-z]{1,3}\d{0,3}[a-z]?)?|20\d\d[a-z]|\d?sp\d{4}", re.ASCII
 )
 _BUILD_OF_GE = re.compile(r"(?:(?<=_[RMV]\d\d_)|(?<=_[RMV]\d_)|(?<=_EA_))\d{4}\.[a-z]$", re.ASCII)
@@ -178,5 +178,5 @@ def _is_version(text: str) -> bool:
     bare = _BUILD_OF_GE.sub("", text)
     parts = [part for part in _SOFTWARE_SEPARATORS.split(bare.lower()) if part]
     is_short = sum(len(part) for part in parts if part.isdigit()) <= MAX_VERSION_DIGITS
-    is_known = parts and all(part in _SOFTWARE or _RELEASE.fullmatch(part) for part in parts)
+    is_known = parts and all(part in _SOFTWARE or _VERSION_PART.fullmatch(part) for part in parts)
     return bool(is_known and is_short and not _SHORT_DATE.search(bare))
