@@ -52,7 +52,7 @@ _SEQUENCE_FAMILIES = """
 MODEL = frozenset(MODEL_WORDS.split())
 """Words of models that are hardly a person's name."""
 
-_ALL_OF_MODELS = MODEL | frozenset("galan hero i jupiter master omega r s sola t titan vega victor x".split())  # noqa: SIM905
+_ALL_OF_MODELS = MODEL | frozenset((*"irstx", "galan", "hero", "jupiter", "master", "omega", "sola", "titan", "vega"))
 DESCRIPTION = words_of("phase", "exam", "relation", "time", "body", "scan", "spectral_ct", "mr")
 _AGENT_NAMES = words_of("agent")
 AGENT = _AGENT_NAMES | words_of("agent_remark")
@@ -114,12 +114,12 @@ def coil(value: object, _subject: Subject) -> object:
     """The coil or its elements, where every word of it is on the list."""
     parts = [part for word in _words(value) for part in _INNER_SEPARATORS.split(word.casefold())]
     numbers = sum(part.isdigit() for part in parts)
-    return str(value).strip() if numbers < min(len(parts), 2) and all(map(_is_of_coil, parts)) else None
+    return _in_one(value) if numbers < min(len(parts), 2) and all(map(_is_of_coil, parts)) else None
 
 
 def sequence_name(value: object, _subject: Subject) -> object:
     """The name of a pulse sequence, where it is built as scanners build it."""
-    text = str(value).strip()
+    text = _in_one(value)
     return text if _SEQUENCE.fullmatch(text.lower()) else None
 
 
@@ -131,7 +131,11 @@ def software(value: object, _subject: Subject) -> object:
 
 
 def _words(value: object) -> list[str]:
-    return [word for word in _SEPARATORS.split(" ".join(str(part) for part in parts_of(value))) if word]
+    return [word for word in _SEPARATORS.split(_in_one(value)) if word]
+
+
+def _in_one(value: object) -> str:
+    return " ".join(" ".join(str(part) for part in parts_of(value)).split())
 
 
 def _text(words: Iterable[str]) -> str | None:
@@ -141,7 +145,7 @@ def _text(words: Iterable[str]) -> str | None:
 def _whole(value: object, is_known: Callable[[str], object]) -> str | None:
     words = _words(value)
     known = words and all(is_known(word.casefold()) for word in words)
-    return " ".join(str(value).split()) if known else None
+    return _in_one(value) if known else None
 
 
 def _has_parts_in(known: frozenset[str], word: str) -> bool:

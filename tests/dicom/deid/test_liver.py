@@ -269,6 +269,56 @@ def test_a_model_is_never_another(model, kept):
     assert deidentify(dataset, KEYS, DEFAULT).dataset.get("ManufacturerModelName") == (model if kept else None)
 
 
+@pytest.mark.parametrize(
+    ("keyword", "value", "kept"),
+    [
+        ("ManufacturerModelName", ["Aquilion", "Precision"], "Aquilion Precision"),
+        ("ManufacturerModelName", ["Aquilion", "Nowak"], None),
+        ("ReceiveCoilName", ["Body", "Spine"], "Body Spine"),
+        ("SequenceName", ["*fl3d1", "NOWAK"], None),
+    ],
+)
+def test_several_values_of_a_name_are_judged_together(keyword, value, kept):
+    dataset = blank("MR")
+    dataset[keyword] = DataElement(keyword, dictionary_VR(keyword), value)
+    assert deidentify(dataset, KEYS, DEFAULT).dataset.get(keyword) == kept
+
+
+ENHANCED_CT = {
+    "CTExposureSequence": {"XRayTubeCurrentInmA": 300.0, "ExposureTimeInms": 500.0, "CTDIvol": 9.5},
+    "CTXRayDetailsSequence": {"KVP": 120, "FocalSpots": 1.2, "FilterType": "BODY"},
+    "CTAcquisitionDetailsSequence": {"RotationDirection": "CW", "RevolutionTime": 0.5, "TableHeight": 150},
+    "CTReconstructionSequence": {"ConvolutionKernel": "Br40d", "ReconstructionDiameter": 400},
+    "ContrastBolusUsageSequence": {"ContrastBolusAgentNumber": 1, "ContrastBolusAgentPhase": "PORTAL_VENOUS"},
+    "TemporalPositionSequence": {"TemporalPositionTimeOffset": 35.5},
+}
+ENHANCED_MR = {
+    "MRTimingAndRelatedParametersSequence": {"RepetitionTime": 4.5, "FlipAngle": 10, "EchoTrainLength": 1},
+    "MRImagingModifierSequence": {"PixelBandwidth": 488},
+    "MRReceiveCoilSequence": {"ReceiveCoilName": "Body_18", "ReceiveCoilType": "MULTICOIL"},
+    "MRDiffusionSequence": {"DiffusionBValue": 800.0, "DiffusionDirectionality": "ISOTROPIC"},
+    "MREchoSequence": {"EffectiveEchoTime": 1.9},
+}
+
+
+@pytest.mark.parametrize(("modality", "groups"), [("CT", ENHANCED_CT), ("MR", ENHANCED_MR)])
+@pytest.mark.parametrize("carrier", ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"])
+def test_groups_of_enhanced_images_keep_their_values_and_nothing_else(carrier, modality, groups):
+    dataset, group = blank(modality), Dataset()
+    for keyword, values in groups.items():
+        item = Dataset()
+        item.update({**values, "ImageComments": "NOWAK"})
+        setattr(group, keyword, Sequence([item]))
+    setattr(dataset, carrier, Sequence([group]))
+    clean = deidentify(dataset, KEYS, DEFAULT).dataset
+    for keyword, values in groups.items():
+        (item,) = clean[carrier].value[0][keyword].value
+        assert {element.keyword: str(element.value) for element in item} == {
+            word: str(one) for word, one in values.items()
+        }
+    assert b"NOWAK" not in file_bytes(clean)
+
+
 def test_software_versions_stay_only_with_the_device():
     source = scanned("Siemens", "CT")
     assert "SoftwareVersions" not in deidentify(source, KEYS, DEFAULT).dataset
