@@ -124,7 +124,12 @@ def convert(
 
 
 def deidentify(
-    source: StrPath, out: StrPath, *, key: StrPath | None = None, config: StrPath | None = None
+    source: StrPath,
+    out: StrPath,
+    *,
+    key: StrPath | None = None,
+    config: StrPath | None = None,
+    allow_faces: bool = False,
 ) -> CleanTreeReport:
     """What became of every file below a source: a clean, renamed copy of each image that may enter a dataset.
 
@@ -135,6 +140,7 @@ def deidentify(
         out: folder for the clean copies.
         key: file with the project secret; the same one gives the same pseudonyms.
         config: a `dataset.toml` whose settings apply.
+        allow_faces: write series that show a head too.
 
     Raises:
         ConfigError: when there is no such source.
@@ -147,7 +153,10 @@ def deidentify(
     options = settings.deidentification if settings else DeidentificationConfig()
     modality = settings.dataset.modality if settings else Modality.CT
     src, home = [_existing(source)], _private_home(Path(out))
-    return deidentify_tree(src, Path(out), _pseudonyms(home, key), options, modality=modality, private=home)
+    pseudonyms = _pseudonyms(home, key)
+    return deidentify_tree(
+        src, Path(out), pseudonyms, options, modality=modality, private=home, allow_faces=allow_faces
+    )
 
 
 def find_leaks(source: StrPath, copy: StrPath) -> Leaks:

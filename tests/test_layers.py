@@ -15,6 +15,8 @@ from tests.places import ROOT
 ALLOWED = {
     "core": set(),
     "silence": set(),
+    "vocabulary": set(),
+    "faces": set(),
     "frames": {"core"},
     "image": {"core"},
     "pictures": {"core"},
@@ -22,7 +24,7 @@ ALLOWED = {
     "leaks": {"core", "silence"},
     "dicom.read": {"core"},
     "dicom.group": {"core", "dicom.read"},
-    "dicom.deid": {"core", "frames", "dicom.read", "text"},
+    "dicom.deid": {"core", "faces", "frames", "vocabulary", "dicom.read", "text"},
     "dicom": {"core", "frames", "silence", "dicom.read", "dicom.group", "dicom.deid"},
     "cohort": {"core", "image"},
     "agreement": {"core", "frames", "image"},

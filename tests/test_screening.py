@@ -6,10 +6,14 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
-from pipeline.stages import SCAN, SCREEN, case_ids
+from pipeline import standalone
+from pipeline.core.records import Phase
+from pipeline.stages import CONVERT, SCAN, SCREEN, case_ids
+from pipeline.stages.artefacts import ConvertedVolume
 from pipeline.workspace import Outcome, Status, Workspace
 from tests.dicom.scanner import Edit, Scan, body, expose
 
@@ -77,9 +81,65 @@ def test_files_without_a_patient_number_stop_nobody_else(root: Path):
     assert rules(root) == ["no-patient", "no-patient"]
 
 
+def skull(slices: int = 6) -> np.ndarray:
+    """A ring of bone around a brain, in air."""
+    rows, columns = np.mgrid[:240, :240] - 119.5
+    from_axis_mm = np.hypot(rows * 0.7, columns * 0.8)
+    slice_ = np.where(from_axis_mm < 66, 35, np.where(from_axis_mm < 74, 1100, -1000))
+    return np.repeat(slice_[None], slices, axis=0).astype(np.int32)
+
+
+@pytest.mark.parametrize("part", ["HEAD", ""], ids=["coded", "seen"])
+def test_a_head_is_excluded_until_a_person_decides(root: Path, part: str):
+    anatomy = body() if part else skull()
+    expose(root / "dicom" / "a", Scan(body()), patient(PatientID="1"))
+    expose(root / "dicom" / "b", Scan(anatomy), patient(PatientID="2", BodyPartExamined=part))
+    screened(root)
+    assert rules(root) == ["face"]
+    assert len(case_ids(Workspace.open(root))) == 1
+    with (root / "reports" / "series.csv").open(newline="") as file:
+        (shown,) = [row["series"] for row in csv.DictReader(file) if row["reasons"] == "face"]
+    (root / "decisions.csv").write_text(f"series,phase,by\n{shown},C2,R9\n")
+    screened(root)
+    assert rules(root) == []
+    ws = Workspace.open(root)
+    told = {ConvertedVolume.load(header_of(ws, case)).text("RecognizableVisualFeatures") for case in case_ids(ws)}
+    assert told == {"YES", "NO"}
+
+
+def header_of(ws: Workspace, case_id: str) -> Path:
+    assert CONVERT(ws, case_id).is_well
+    return ws.layout.header(case_id, Phase.PORTAL_VENOUS)
+
+
+def test_of_a_whole_body_and_a_liver_the_liver_is_chosen(root: Path):
+    expose(root / "dicom" / "a", Scan(skull(30)), patient(PatientID="1"))
+    expose(root / "dicom" / "b", Scan(body(10)), patient(PatientID="1"))
+    screened(root)
+    assert rules(root) == ["face"]
+    assert len(case_ids(Workspace.open(root))) == 1
+
+
 def test_a_dicomdir_stands_for_its_folder(root: Path):
     expose(root / "dicom" / "a", Scan(body()), patient(PatientID="1"))
     (root / "dicom" / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
     (root / "dataset.toml").write_text(SETTINGS.replace('"dicom/"', '"dicom/DICOMDIR"'))
     screened(root)
     assert len(case_ids(Workspace.open(root))) == 1
+
+
+def test_what_a_header_says_of_its_scanner_stands_in_no_table_unless_it_is_known(root: Path):
+    planted = {
+        "Modality": "KANTOROW",
+        "Manufacturer": "SIEMENS Kantorowitz",
+        "ManufacturerModelName": "Aquilion Kantorowitz",
+        "ConvolutionKernel": "KANTOROWITZ",
+    }
+    for number, (keyword, value) in enumerate(planted.items()):
+        expose(root / "dicom" / keyword, Scan(body(seed=number)), patient(PatientID=str(number), **{keyword: value}))
+    screened(root)
+    tables = b"".join(path.read_bytes() for path in sorted((root / "reports").rglob("*.csv"))).lower()
+    assert b"aquilion" not in tables
+    assert b"kantorow" not in tables
+    report = standalone.convert(root / "dicom", root / "volumes")
+    assert "kantorow" not in f"{report.series}{report.files}".casefold()

@@ -53,9 +53,12 @@ def convert(source: Path, out: Path, config_path: Path | None, *, keep_tilt: boo
 @click.argument("source", type=existing_path)
 @click.argument("out", type=any_path)
 @click.option("--key", type=existing_path, help="File with the project secret; by default made in OUT-private.")
+@click.option("--allow-faces", is_flag=True, help="Write series that show a head too; a face can be rebuilt from them.")
 @config_option
 @as_json_option
-def deidentify(source: Path, out: Path, key: Path | None, config_path: Path | None, *, as_json: bool) -> None:
+def deidentify(
+    source: Path, out: Path, key: Path | None, config_path: Path | None, *, allow_faces: bool, as_json: bool
+) -> None:
     """Write a de-identified copy of DICOM images.
 
     Reads SOURCE: a folder, zip or tar. Writes every image that may enter a dataset to OUT under a new name, with
@@ -63,7 +66,7 @@ def deidentify(source: Path, out: Path, key: Path | None, config_path: Path | No
     """
     from pipeline import standalone
 
-    report = standalone.deidentify(source, out, key=key, config=config_path)
+    report = standalone.deidentify(source, out, key=key, config=config_path, allow_faces=allow_faces)
     counts = ", ".join(f"{count} {word}" for word, count in report.counts().items()) or "no files"
     lines = [counts, f"Next: `liverset leaks {source} {out}` searches the copy for identifiers of the source"]
     show({"counts": report.counts()}, lines, as_json=as_json)

@@ -36,6 +36,7 @@ class Candidate:
         frame: FrameOfReferenceUID; "" where unknown.
         contradiction: what under the patient's number no one person can have; "" where nothing.
         pixels: what the pixels tell; None where nothing was measured.
+        has_face: True when header or image show a head.
     """
 
     key: str
@@ -49,6 +50,7 @@ class Candidate:
     frame: str = ""
     contradiction: str = ""
     pixels: PixelFacts | None = None
+    has_face: bool = False
 
     @property
     def agreed_phase(self) -> PhaseGuess:
@@ -223,12 +225,17 @@ def _one_patient(candidate: Candidate, config: Config) -> str | None:
     return f"needs review: one patient number, but {candidate.contradiction}" if doubtful else None
 
 
+def _faceless(candidate: Candidate, config: Config) -> str | None:
+    return meaning_of("face") if candidate.has_face and candidate.decision is None else None
+
+
 Rule = Callable[[Candidate, Config], str | None]
 
 SERIES_RULES: Mapping[str, Rule] = MappingProxyType(
     {
         "rejected": _not_rejected,
         "patient-conflict": _one_patient,
+        "face": _faceless,
         "modality": _modality,
         "image-type": _image_type,
         "not-axial": _axial,

@@ -235,6 +235,10 @@ _DEIDENTIFICATION = {
 _INCLUSION_AND_DEIDENTIFICATION = {
     "modality": ("of another modality than the dataset's", ""),
     "not-axial": ("not an axial image", ""),
+    "face": (
+        "the scan shows a head, from which a face could be rebuilt",
+        "export a series without the head, or accept this one: in decisions.csv, or with --allow-faces",
+    ),
 }
 
 _LABELS = {

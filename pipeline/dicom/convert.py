@@ -31,8 +31,14 @@ from pipeline.dicom.read import header as words
 from pipeline.dicom.read.pixels import PixelReader, SliceError
 from pipeline.dicom.read.sources import ARCHIVE_FAULTS, each_opened
 
-MAX_MODALITY = 8
-"""Letters of the longest modality (RTSTRUCT)."""
+_MODALITY_TERMS = """
+    ANN AR ASMT AU BDUS BI BMD CFM CR CT CTPROTOCOL DMS DG DOC DX ECG EEG EMG EOG EPS ES FID GM HC HD IO IOL
+    IVOCT IVUS KER KO LEN LS MG MR M3D NM OAM OCT OP OPM OPT OPTBSV OPTENF OPV OSS OT PA PLAN POS PR PT PX REG
+    RESP RF RG RTDOSE RTIMAGE RTINTENT RTPLAN RTRAD RTRECORD RTSEGANN RTSTRUCT RWV SEG SM SMR SR SRF STAIN
+    TEXTUREMAP TG US VA XA XC XAPROTOCOL
+"""
+MODALITIES = frozenset(_MODALITY_TERMS.split())
+"""Defined terms of Modality (PS3.3 C.7.3.1.1.1)."""
 
 AXIAL_TOLERANCE_DEG = 5.0
 """A normal this near to the patient's long axis makes an axial series."""
@@ -136,6 +142,17 @@ def read_series(series: Series, *, allow_tilt: bool = False) -> Conversion:
     records = tuple(map(_record, series.instances, rescales, filled.padded))
     problems = (*series.problems, *_value_problems(series.instances, rescales, filled))
     return Conversion(Volume(filled.voxels, geometry, Unit.HU if is_ct else Unit.INTENSITY), records, problems)
+
+
+def some_slices(series: Series, indices: Sequence[int]) -> Iterator[NDArray[np.floating[Any]]]:
+    """Single slices in HU or intensity, one after the other, for a look at a series before the whole is read.
+
+    Raises:
+        DicomError: when one cannot be read.
+    """
+    for index, stored, _ in _read_all(series.instances, indices):
+        rescale = _rescale(series.instances[index])
+        yield stored * rescale.slope + rescale.intercept
 
 
 def _usable_geometry(series: Series, *, allow_tilt: bool) -> Geometry:
@@ -345,8 +362,8 @@ def _flag(code: str) -> Problem:
 
 
 def safe_modality(text: str) -> str:
-    """A modality's two letters, "XX" where there is something else."""
-    return text if text.isascii() and text.isalpha() and text.isupper() and len(text) <= MAX_MODALITY else "XX"
+    """A modality by its defined term, "XX" where there is something else."""
+    return text if text in MODALITIES else "XX"
 
 
 def series_facts(series: Series) -> SeriesFacts:

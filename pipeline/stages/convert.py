@@ -101,10 +101,24 @@ def _write_volume(
         phase_evidence=guess.evidence,
         content_sha256=content,
         text_search=search,
-        header=header_facts(series, ws.crosswalk.pseudonyms, ws.config.deidentification, first_study_date=first_day),
+        header=header_facts(
+            series,
+            ws.crosswalk.pseudonyms,
+            ws.config.deidentification,
+            first_study_date=first_day,
+            shows_face=_shows_face(series, conversion.volume),
+        ),
         slices=tuple(_origin(ws, record) for record in conversion.slices),
     ).save(header)
     return [image, header]
+
+
+def _shows_face(series: Series, volume: Volume) -> bool | None:
+    from pipeline.faces import every_so_often, has_face
+
+    depth_mm, _, pixel_mm = volume.geometry.spacing_mm
+    slices = volume.voxels[every_so_often(len(volume.voxels), depth_mm)]
+    return has_face(series.first.text("BodyPartExamined"), series.first.text("Modality"), slices, pixel_mm)
 
 
 def _origin(ws: Workspace, record: SliceRecord) -> SliceOrigin:

@@ -115,9 +115,28 @@ def _candidate(
         frame=series.first.text("FrameOfReferenceUID"),
         contradiction=doubtful.get(patient, "") if patient else "",
     )
-    if not ws.config.inclusion.reads_pixels or screen_series(candidate, ws.config):
+    if screen_series(candidate, ws.config):
+        return candidate
+    if candidate.decision is None:
+        candidate = replace(candidate, has_face=_has_face(series))
+    if candidate.has_face or not ws.config.inclusion.reads_pixels:
         return candidate
     return replace(candidate, pixels=_pixel_facts(ws, series))
+
+
+def _has_face(series: Series) -> bool:
+    """False also where the pixels cannot be read, which the conversion will report."""
+    from pipeline.dicom.convert import some_slices
+    from pipeline.faces import every_so_often, has_face
+
+    if series.geometry is None:
+        return False
+    depth_mm, _, pixel_mm = series.geometry.spacing_mm
+    slices = some_slices(series, every_so_often(len(series.instances), depth_mm))
+    try:
+        return bool(has_face(series.first.text("BodyPartExamined"), series.first.text("Modality"), slices, pixel_mm))
+    except PipelineError:
+        return False
 
 
 def _pixel_facts(ws: Workspace, series: Series) -> PixelFacts | None:

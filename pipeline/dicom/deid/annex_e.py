@@ -91,7 +91,7 @@ def disposition(keyword: str, options: Set[Option]) -> Disposition:
 
 
 def _handling(attribute: Attribute) -> Disposition:
-    if attribute.clean in (rule.uid, rule.patient_name):
+    if attribute.clean in (rule.uid, rule.patient_name, rule.dummy):
         return Disposition.REPLACED
     cleaning = (rule.moved_date, rule.moved_time, rule.moved_moment, vocabulary.description, vocabulary.contrast_agent)
     if attribute.clean is None or attribute.clean in cleaning:

@@ -27,10 +27,11 @@ from pipeline.dicom.deid.admission import admit
 from pipeline.dicom.deid.deidentify import deidentify
 from pipeline.dicom.deid.encode import file_bytes
 from pipeline.dicom.read.by_pydicom import READ_FAULTS
-from pipeline.dicom.read.header import FRAME_INDEX
+from pipeline.dicom.read.header import FRAME_INDEX, FRAMES
 from pipeline.dicom.read.pixels import PixelReader
 from pipeline.dicom.read.scan import scan
 from pipeline.dicom.read.sources import ARCHIVE_FAULTS, opened
+from pipeline.faces import has_face
 from pipeline.frames import Tabular
 from pipeline.text.find import find_text
 from pipeline.text.suspects import is_read, montage
@@ -45,7 +46,10 @@ NUMBERED_COLUMNS = ("file", *REPORT_COLUMNS)
 NAME_DIGITS = 16
 """Digits of a pseudonymous UID in a folder's name: a million series share one with a chance of 1 in 20,000."""
 
-_NEEDS_REVIEW = frozenset({"mixed-patients", "text-suspected", "unreadable"})
+UNSTATED_PIXEL_MM = 1.0
+"""Taken where PixelSpacing is missing: at least the size of any CT pixel, so that a head stays large enough."""
+
+_NEEDS_REVIEW = frozenset({"face", "mixed-patients", "text-suspected", "unreadable"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,7 @@ def deidentify_tree(
     *,
     modality: Modality = Modality.CT,
     private: Path | None = None,
+    allow_faces: bool = False,
 ) -> CleanTreeReport:
     """A renamed, clean copy of every image that may enter a dataset, with `report.csv` beside it.
 
@@ -113,6 +118,7 @@ def deidentify_tree(
         modality: what the dataset holds; other modalities stay out.
         private: folder for montages of series that look as if they held text, and for the table that tells the files'
             numbers; without it neither is made.
+        allow_faces: write series that show a head too, marked by RecognizableVisualFeatures.
 
     Raises:
         StorageError: when the disk is full or a folder cannot be written.
@@ -124,7 +130,7 @@ def deidentify_tree(
     admitted, refused = _admitted(found.instances, modality)
     rows += [_quarantined(numbers[instance.source], code) for instance, code in refused]
     for series in sorted(_series_of(admitted), key=lambda one: pseudonyms.patient(one[0].text("PatientID"))):
-        rows += _cleaned_series(series, out, pseudonyms, config, numbers, private)
+        rows += _cleaned_series(series, out, pseudonyms, config, numbers, private, allow_faces=allow_faces)
     report = CleanTreeReport(tuple(sorted(rows, key=lambda row: row.number)))
     write_text(out / REPORT_TABLE, _csv(REPORT_COLUMNS, report.rows()))
     if private is not None:
@@ -177,14 +183,19 @@ def _cleaned_series(
     config: DeidentificationConfig,
     numbers: Mapping[SourceFile, int],
     private: Path | None,
+    *,
+    allow_faces: bool,
 ) -> list[CleanedFile]:
     images = {instance.source: _read(instance) for instance in series}
+    shows_face = _shows_face(series, images)
+    if shows_face and not allow_faces:
+        return [_quarantined(numbers[instance.source], "face") for instance in series]
     if _looks_like_text([image.pixels for image in images.values() if image], series[0], pseudonyms, private):
         return [_quarantined(numbers[instance.source], "text-suspected") for instance in series]
     rows = []
     for number, instance in enumerate(series, start=1):
         image = images[instance.source]
-        output = None if image is None else _write(instance, image, number, out, pseudonyms, config)
+        output = None if image is None else _write(instance, image, number, out, pseudonyms, config, shows_face)
         place = numbers[instance.source]
         rows.append(CleanedFile(place, "written", output=output) if output else _quarantined(place, "unreadable"))
     return rows
@@ -216,6 +227,29 @@ def _frames(instance: Instance) -> Iterator[Instance]:
         yield Instance(instance.source, {**instance.header, FRAME_INDEX: index})
 
 
+def _shows_face(series: Sequence[Instance], images: Mapping[SourceFile, _Image | None]) -> bool | None:
+    """Whether any slice of a series shows a head; None where nobody can tell."""
+    first = _first_frame(series[0])
+    pixel_mm = first.number("PixelSpacing") or UNSTATED_PIXEL_MM
+    return has_face(first.text("BodyPartExamined"), first.text("Modality"), _in_hu(series, images), pixel_mm)
+
+
+def _first_frame(instance: Instance) -> Instance:
+    """An object as its first frame describes it."""
+    frames = instance.header.get(FRAMES)
+    return Instance(instance.source, {**instance.header, **frames[0]}) if isinstance(frames, tuple) else instance
+
+
+def _in_hu(
+    series: Sequence[Instance], images: Mapping[SourceFile, _Image | None]
+) -> Iterator[NDArray[np.floating[Any]]]:
+    for instance in map(_first_frame, series):
+        image = images[instance.source]
+        slope, intercept = instance.number("RescaleSlope") or 1.0, instance.number("RescaleIntercept") or 0.0
+        if image is not None:
+            yield from image.pixels.reshape(-1, *image.pixels.shape[-2:]) * np.float32(slope) + np.float32(intercept)
+
+
 def _looks_like_text(
     pixels: Sequence[NDArray[np.integer]], first: Instance, pseudonyms: Pseudonyms, private: Path | None
 ) -> bool:
@@ -245,13 +279,20 @@ def _write(
     out: Path,
     pseudonyms: Pseudonyms,
     config: DeidentificationConfig,
+    shows_face: bool | None,
 ) -> str | None:
     """Where the clean image went below the output folder; None when it could not be cleaned."""
     try:
         with opened(instance.source) as file:
             dataset = dcmread(file, stop_before_pixels=True, force=True)
         clean = deidentify(
-            dataset, pseudonyms, config, is_text_free=True, pixels=image.pixels, is_lossy=image.is_lossy
+            dataset,
+            pseudonyms,
+            config,
+            is_text_free=True,
+            shows_face=shows_face,
+            pixels=image.pixels,
+            is_lossy=image.is_lossy,
         ).dataset
     except PrivacyError:
         return None

@@ -16,16 +16,18 @@ from pipeline.dicom.deid.allowlist import (
     EMPTIED,
     EMPTIED_BY_CLASS,
     EMPTIED_WITHOUT_BODY_PART,
+    UNITS,
     Attribute,
 )
 from pipeline.dicom.deid.annex_e import Disposition, disposition, table
 from pipeline.dicom.deid.deidentify import METHOD, OPTION_CODES, PROFILE_CODE
+from pipeline.dicom.deid.liver import liver_table, makers
 from pipeline.dicom.read.kinds import STORAGE_CLASSES
 
 
 def conformance_statement() -> str:
     """The statement as Markdown: profile and options, dispositions of Table E.1-1, every attribute that may stay."""
-    return "\n\n".join([_profile(), _dispositions(), _attributes(), _classes(), _codes()]) + "\n"
+    return "\n\n".join([_profile(), _dispositions(), _attributes(), _liver(), _classes(), _codes()]) + "\n"
 
 
 def _profile() -> str:
@@ -77,6 +79,17 @@ def _how(attribute: Attribute) -> str:
     return "value checked" if handling is Disposition.KEPT else str(handling)
 
 
+def _liver() -> str:
+    heads = ("attribute", "modality", "basic action", "options (K keep, C clean)", "TCIA", *makers())
+    return (
+        "### What a liver dataset needs\n\nWhat becomes of a value as each maker writes it, with the default options "
+        "and `device_identity`. An empty cell means that the maker does not write it; "
+        "*rewritten*, that it is private there and goes into the standard attribute. TCIA is what The Cancer Imaging "
+        "Archive does by the options that it applies; it keeps such private attributes as they are.\n\n"
+        + _table(heads, liver_table())
+    )
+
+
 def _classes() -> str:
     admitted = [(name, uid) for uid, name in STORAGE_CLASSES.items()]
     refused = [(code, meaning_of(code)) for code in dict.fromkeys(REFUSED_KINDS.values())]
@@ -89,7 +102,7 @@ def _classes() -> str:
 
 
 def _codes() -> str:
-    rows = [(scheme, value, meaning) for (scheme, value), meaning in CODES.items()]
+    rows = [(scheme, value, meaning) for (scheme, value), meaning in (*CODES.items(), *UNITS.items())]
     return "### Codes that may stay\n\n" + _table(("scheme", "value", "meaning written"), rows)
 
 

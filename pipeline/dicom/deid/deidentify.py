@@ -35,9 +35,11 @@ from pipeline.dicom.deid.allowlist import (
     EMPTIED_BY_CLASS,
     EMPTIED_WITHOUT_BODY_PART,
     TOP_LEVEL,
+    UNITS,
     WORTHLESS_WITHOUT,
     Attribute,
 )
+from pipeline.dicom.deid.private import STANDS_FOR
 from pipeline.dicom.deid.value_rules import DAY_SECONDS, Subject, parsed_date, parsed_time, parts_of
 from pipeline.dicom.read.by_pydicom import READ_FAULTS
 from pipeline.dicom.read.header import plain_value
@@ -55,6 +57,10 @@ MAX_EARLY_SECONDS = 3_600
 UTF_8 = "ISO_IR 192"
 """Character set of everything written (PS3.3 C.12.1.1.2), whatever the source's was."""
 
+VISUAL_FEATURES = "RecognizableVisualFeatures"
+"""Whether a person could be recognised by the image (PS3.3 C.7.6.1), written from what was found."""
+
+_YES_OR_NO = {True: "YES", False: "NO"}
 MAX_DS_CHARACTERS = 16
 _DATE_PARTNERS = {f"{event}Date": f"{event}Time" for event in ("Study", "Series", "Acquisition", "Content")}
 PROFILE_CODE = ("113100", "Basic Application Confidentiality Profile")
@@ -89,6 +95,7 @@ _TAG_OF = {
         "DeidentificationMethod",
         "DeidentificationMethodCodeSequence",
         "LongitudinalTemporalInformationModified",
+        VISUAL_FEATURES,
     )
     if (tag := tag_for_keyword(keyword)) is not None
 }
@@ -117,11 +124,14 @@ def header_facts(
     config: DeidentificationConfig,
     *,
     first_study_date: date | None = None,
+    shows_face: bool | None = None,
 ) -> dict[str, JSON]:
     """What may be told of a series, for `header.json`: allow-listed attributes by keyword, pseudonymous UIDs.
 
     No date and no time of day is among them: with `first_study_date` (the patient's earliest) they hold
-    `days_from_first_study`, and `seconds_from_study_start` where the header tells when the first slice was acquired.
+    `days_from_first_study`, and, where the header tells when the first slice was acquired, `seconds_from_study_start`
+    and `seconds_from_contrast_start`.
+    With `shows_face` they hold RecognizableVisualFeatures.
     """
     first = series.first
     subject = _subject(first.header.get, pseudonyms, config)
@@ -135,6 +145,8 @@ def header_facts(
         "series_uid": pseudonyms.uid(series.key),
         "frame_of_reference_uid": pseudonyms.uid(first.text("FrameOfReferenceUID")),
     }
+    if shows_face is not None:
+        facts[VISUAL_FEATURES] = _YES_OR_NO[shows_face]
     return {**facts, **{name: uid for name, uid in uids.items() if uid}, **_intervals(first, subject, first_study_date)}
 
 
@@ -154,10 +166,13 @@ def deidentify(
     config: DeidentificationConfig,
     *,
     is_text_free: bool = False,
+    shows_face: bool | None = None,
     pixels: NDArray[np.integer] | None = None,
     is_lossy: bool | None = None,
 ) -> Deidentified:
     """A new dataset that holds nothing of the old one but what the allow-list lets pass.
+
+    What makers keep in private attributes and a standard one has a place for is written there (`private.py`).
 
     Args:
         dataset: one image as read by pydicom; it is not changed.
@@ -165,6 +180,7 @@ def deidentify(
         config: what the dataset asks to keep.
         is_text_free: True when its series was searched for burned-in text and none was found; only then the Clean
             Pixel Data Option is claimed.
+        shows_face: whether its series shows a head; None where nobody can tell.
         pixels: its stored values, cut to their bits, where they are decoded already.
         is_lossy: whether its codestream says that pixels were altered; None where nobody looked, so that every syntax
             that can lose anything counts.
@@ -178,7 +194,7 @@ def deidentify(
     kept = tuple(element.keyword for element in clean)
     for keyword in _owed(clean) - set(kept):
         _put(clean, keyword, None)
-    _add_markers(clean, config, is_text_free=is_text_free)
+    _add_markers(clean, config, is_text_free=is_text_free, shows_face=shows_face)
     _add_file_meta(clean)
     return Deidentified(clean, kept, left_behind=len(set(dataset.keys()) - set(clean.keys())))
 
@@ -216,7 +232,7 @@ def _reader(dataset: Dataset, *, is_lossy: bool | None) -> _Read:
     syntax = _plain_of(meta, "TransferSyntaxUID")
     if is_lossy or (is_lossy is None and syntax and loss_of(str(syntax)) is not Loss.NEVER):
         replaced["LossyImageCompression"] = "01"
-    return lambda keyword: replaced[keyword] if keyword in replaced else _plain_of(dataset, keyword)
+    return lambda keyword: replaced[keyword] if keyword in replaced else _value_of(dataset, keyword)
 
 
 def _made_up_series(dataset: Dataset) -> str | None:
@@ -252,7 +268,7 @@ def _cleaned(attribute: Attribute, read: _Read, subject: Subject) -> object:
 
 def _rebuilt_item(attribute: Attribute, item: Dataset, subject: Subject) -> Dataset:
     keywords = [keyword for keyword in attribute.items if keyword in ALLOWED]
-    clean = _rebuilt(keywords, lambda keyword: _plain_of(item, keyword), subject)
+    clean = _rebuilt(keywords, lambda keyword: _value_of(item, keyword), subject)
     if "CodeValue" in attribute.items:
         _add_code(clean, item)
     return clean
@@ -260,7 +276,7 @@ def _rebuilt_item(attribute: Attribute, item: Dataset, subject: Subject) -> Data
 
 def _add_code(clean: Dataset, item: Dataset) -> None:
     scheme, value = str(_plain_of(item, "CodingSchemeDesignator")), str(_plain_of(item, "CodeValue"))
-    meaning = CODES.get((scheme, value))
+    meaning = {**CODES, **UNITS}.get((scheme, value))
     if meaning is None:
         return
     for keyword, text in (("CodeValue", value), ("CodingSchemeDesignator", scheme), ("CodeMeaning", meaning)):
@@ -270,6 +286,12 @@ def _add_code(clean: Dataset, item: Dataset) -> None:
 def _items(value: object) -> Iterator[Dataset]:
     if isinstance(value, DicomSequence):
         yield from value
+
+
+def _value_of(dataset: Dataset, keyword: str) -> object:
+    """A value in plain Python types, from a maker's private attributes where the standard one is absent."""
+    value = _plain_of(dataset, keyword)
+    return STANDS_FOR[keyword](dataset) if value is None and keyword in STANDS_FOR else value
 
 
 def _plain_of(dataset: Dataset, keyword: str) -> object:
@@ -382,7 +404,9 @@ def _decoded(dataset: Dataset, *, is_signed: bool) -> NDArray[np.integer]:
     return np.frombuffer(dataset.PixelData, stored, count).astype(stored.newbyteorder("<"), copy=False)
 
 
-def _add_markers(clean: Dataset, config: DeidentificationConfig, *, is_text_free: bool) -> None:
+def _add_markers(
+    clean: Dataset, config: DeidentificationConfig, *, is_text_free: bool, shows_face: bool | None
+) -> None:
     earned = [option for option in Option if option in config.options]
     if not is_text_free:
         earned = [option for option in earned if option is not Option.CLEAN_PIXELS]
@@ -393,6 +417,8 @@ def _add_markers(clean: Dataset, config: DeidentificationConfig, *, is_text_free
     _put(clean, "DeidentificationMethodCodeSequence", [_code_item(value, meaning) for value, meaning in codes])
     is_moved = Option.MODIFIED_DATES in config.options
     _put(clean, "LongitudinalTemporalInformationModified", "MODIFIED" if is_moved else "REMOVED")
+    if shows_face is not None:
+        _put(clean, VISUAL_FEATURES, _YES_OR_NO[shows_face])
 
 
 def _code_item(value: str, meaning: str) -> Dataset:
@@ -423,9 +449,16 @@ def _intervals(first: Instance, subject: Subject, first_study_date: date | None)
     if day is not None and first_study_date is not None:
         intervals["days_from_first_study"] = (day - first_study_date).days
     if second is not None and first.text("StudyTime"):
-        since = (second - subject.study_second + MAX_EARLY_SECONDS) % DAY_SECONDS - MAX_EARLY_SECONDS
-        intervals["seconds_from_study_start"] = round(since, 3)
+        intervals["seconds_from_study_start"] = _seconds_between(subject.study_second, second)
+    injected = parsed_time(first.text("ContrastBolusStartTime"))
+    if second is not None and injected is not None:
+        intervals["seconds_from_contrast_start"] = _seconds_between(injected, second)
     return intervals
+
+
+def _seconds_between(start: float, second: float) -> float:
+    """From one time of day to another, which may be after midnight."""
+    return round((second - start + MAX_EARLY_SECONDS) % DAY_SECONDS - MAX_EARLY_SECONDS, 3)
 
 
 def _as_json(value: object) -> JSON:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
-_VRS_WITH_LONG_LENGTH = frozenset(("OB", "OW", "SQ", "UT"))
+_VRS_WITH_LONG_LENGTH = frozenset(("OB", "OW", "SQ", "UC", "UT"))
 _NUMBER_FORMATS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d"}
 _ITEM_BYTES = b"\xfe\xff\x00\xe0"
 _META_LENGTH = b"\x02\x00\x00\x00UL\x04\x00"

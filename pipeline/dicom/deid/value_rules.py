@@ -96,15 +96,20 @@ def words(*allowed: str, instead: str | None = None) -> Rule:
     return rule
 
 
-def pattern(expression: str) -> Rule:
-    """A rule for values of which every one matches the whole of a regular expression."""
+def pattern(expression: str, *, most: int = 1) -> Rule:
+    """A rule for values, at most so many, of which every one matches the whole of a regular expression."""
     compiled = re.compile(expression)
 
     def rule(value: object, _subject: Subject) -> object:
         texts = [str(part).strip() for part in parts_of(value)]
-        return joined(texts) if texts and all(compiled.fullmatch(text) for text in texts) else None
+        return joined(texts) if len(texts) <= most and all(compiled.fullmatch(text) for text in texts) else None
 
     return rule
+
+
+def dummy(_value: object, _subject: Subject) -> object:
+    """The same text for any value, where there must be one."""
+    return "1"
 
 
 def uid(value: object, subject: Subject) -> object:

@@ -172,6 +172,17 @@ def test_facts_hold_pseudonyms_and_days_but_no_date(image):
     assert not any(source in str(facts) for source in ("2024", "ZHANG", "MRN", "1.2.3"))
 
 
+@pytest.mark.parametrize(
+    ("injected", "seconds"), [("101207.5", 35.0), ("101242.5", 0.0), ("101300", -17.5), ("", None), ("000000", None)]
+)
+def test_facts_hold_the_seconds_from_injection_to_the_first_slice(image, injected, seconds):
+    header = {e.keyword: e.value for e in image if e.keyword and e.VR not in ("SQ", "OW")}
+    header["ContrastBolusStartTime"] = injected
+    facts = header_facts(series_of(**header), KEYS, CONFIG)
+    assert facts.get("seconds_from_contrast_start") == seconds
+    assert "ContrastBolusStartTime" not in facts
+
+
 def test_facts_of_an_empty_header_are_only_what_is_known():
     assert header_facts(series_of(), KEYS, CONFIG) == {"series_uid": KEYS.uid("1.2.3.4")}
 

@@ -26,7 +26,8 @@ def judge() -> str:
 
 def clean_files(source: Path, out: Path, modality: Modality) -> list[Path]:
     """One clean file of each series."""
-    deidentify_tree([source], out, Pseudonyms(bytes(32)), DeidentificationConfig(), modality=modality)
+    options = DeidentificationConfig()
+    deidentify_tree([source], out, Pseudonyms(bytes(32)), options, modality=modality, allow_faces=True)
     return sorted({path.parent: path for path in out.rglob("*.dcm")}.values())
 
 
