@@ -227,4 +227,51 @@ def doctor(*, as_json: bool) -> None:
         click.get_current_context().exit(EXIT_PROBLEMS)
 
 
-COMMANDS = (init, plan, build, status, why, report, serve, crosswalk, doctor)
+class TextVerdictName(click.ParamType[str]):
+    """One of the decisions about text there are."""
+
+    name = "decision"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The word; another one is refused with the list of all."""
+        from pipeline.core.decisions import TextVerdict
+
+        return str(click.Choice([str(verdict) for verdict in TextVerdict]).convert(value, param, ctx))
+
+
+@click.command(epilog="Example: `liverset decide my-dataset 77a0d21c55ef mask --by R9`")
+@folder_argument
+@click.argument("series")
+@click.argument("decision", type=TextVerdictName())
+@click.option("--boxes", default="", help='Mask these: "slices 3-5 rows 1-12 columns 4-60; ...".')
+@click.option("--by", required=True, help="Code of the person who looked at the montage.")
+@click.option("--note", default="", help="Why.")
+def decide(folder: Path, series: str, decision: str, boxes: str, by: str, note: str) -> None:
+    """Decide about text in a series after you looked at its montage.
+
+    DECISION is `publish` (it is no text), `mask` (set the boxes to the background value; those of the search unless
+    --boxes names others), `mask-and-publish` (mask, and what still looks like text is none) or `exclude`. Writes
+    decisions.csv in FOLDER: a dataset, or the private folder of `deidentify`.
+    """
+    from pipeline.core.boxes import parse_boxes
+    from pipeline.core.decisions import TextDecision, TextVerdict, decide_on_text
+    from pipeline.core.file_names import DECISIONS
+
+    if series not in _named_series(folder):
+        raise ConfigError(f"no series {series} here; give the name as the message or reports/series.csv has it")
+    decided = TextDecision(TextVerdict(decision), by, parse_boxes(boxes))
+    decide_on_text(folder / DECISIONS, series, decided, note)
+    again = f"`liverset build {folder}`" if (folder / CONFIG_NAME).exists() else "run `liverset deidentify` again"
+    click.echo(f"{series}: {decided} is written to {DECISIONS}\nNext: {again}")
+
+
+def _named_series(folder: Path) -> set[str]:
+    """Series that a person may decide about: those of the dataset, or those with a montage in a private folder."""
+    from pipeline.core.files import read_csv
+    from pipeline.dataset.layout import Layout
+
+    montages = {path.stem.split("_")[1] for path in folder.glob("text_*.png")}
+    return montages | {row["series"] for row in read_csv(Layout(folder).series_table)}
+
+
+COMMANDS = (init, plan, build, decide, status, why, report, serve, crosswalk, doctor)

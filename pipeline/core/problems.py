@@ -180,7 +180,6 @@ _INCLUSION = {
     "no-case": ("no patient passed the inclusion rules", "look at reports/exclusions.csv, and change the rules"),
     "needs-person": ("a series needs review: the rules cannot decide", DECIDE),
     "unusable": ("no volume can be made from the slices", EXPORT_AGAIN),
-    "rejected": ("excluded by a decision in decisions.csv", ""),
     "patient-conflict": (
         "one patient number stands for people who differ in date of birth, sex, issuer or name",
         "give patients of different hospitals different numbers, or decide in decisions.csv",
@@ -230,6 +229,8 @@ _DEIDENTIFICATION = {
         "text seems to be burned into the image",
         "look at its montage in the private folder; decide in decisions.csv",
     ),
+    "text-masked": ("text burned into the image was masked: the boxes have the background value", ""),
+    "text-published": ("what looked like text was published as it is: a person looked at it", ""),
 }
 
 _INCLUSION_AND_DEIDENTIFICATION = {
@@ -239,6 +240,7 @@ _INCLUSION_AND_DEIDENTIFICATION = {
         "the scan shows a head, from which a face could be rebuilt",
         "export a series without the head, or accept this one: in decisions.csv, or with --allow-faces",
     ),
+    "rejected": ("excluded by a decision in decisions.csv", ""),
 }
 
 _LABELS = {

@@ -7,7 +7,15 @@ from enum import StrEnum
 from pathlib import Path
 
 from pipeline.core.config import CONFIG_NAME
-from pipeline.core.file_names import FILES_TABLE, IMAGE_FILE, LABEL_TABLE, NNUNET_SPLITS, SECRET, SERIES_TABLE
+from pipeline.core.file_names import (
+    DECISIONS,
+    FILES_TABLE,
+    IMAGE_FILE,
+    LABEL_TABLE,
+    NNUNET_SPLITS,
+    SECRET,
+    SERIES_TABLE,
+)
 from pipeline.core.records import Phase
 
 
@@ -47,7 +55,7 @@ class Layout:
     @property
     def decisions(self) -> Path:
         """What a person decided about series that the rules could not."""
-        return self.root / "decisions.csv"
+        return self.root / DECISIONS
 
     @property
     def private(self) -> Path:

@@ -98,12 +98,16 @@ class TextSearch:
         rules: version of the rules of the search.
         found: what looked like text; empty for nothing.
         was_looked_at: True when a person looked at what was found, and let the series pass.
+        masked: boxes that were set to the background value before, as people write them.
+        decision: of the person who looked; empty where nothing was found, or nobody was asked.
     """
 
     content_sha256: str
     rules: int
     found: tuple[str, ...]
     was_looked_at: bool
+    masked: tuple[str, ...] = ()
+    decision: str = ""
 
 
 class ConvertedVolume(Artefact):

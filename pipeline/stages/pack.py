@@ -15,7 +15,7 @@ from pipeline.core.words import counted
 from pipeline.dataset.layout import ADJUDICATION, ROUND
 from pipeline.stages.artefacts import CoarseLabel, RoundAssignment, VolumeKey
 from pipeline.stages.case import volumes
-from pipeline.stages.decisions import decision_inputs, was_looked_at
+from pipeline.stages.decisions import use_inputs, was_looked_at
 from pipeline.stages.privacy import require_clean, require_searched_for_text
 from pipeline.workspace import Stage, Waiting, Work, Workspace
 
@@ -80,7 +80,7 @@ def _pack_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
     if not labelled:
         raise Waiting("no volume is labelled yet; run `liverset build`")
     coarse = ((volume[0], ws.layout.coarse(*volume)) for volume in labelled)
-    return {**decision_inputs(ws), **hashes_of_volumes(ws, coarse)}
+    return {**use_inputs(ws), **hashes_of_volumes(ws, coarse)}
 
 
 def _pack(ws: Workspace, case_id: str | None) -> Work:

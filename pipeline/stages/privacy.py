@@ -19,7 +19,8 @@ from pipeline.core.files import json_text
 from pipeline.core.records import Phase
 from pipeline.core.words import counted
 from pipeline.stages.artefacts import ConvertedVolume, VolumeKey
-from pipeline.stages.case import case_ids
+from pipeline.stages.case import case_ids, screened
+from pipeline.stages.decisions import text_decision
 from pipeline.stages.intake import scan_sources, source_roots
 from pipeline.workspace import Workspace
 
@@ -194,8 +195,11 @@ def _unseen(ws: Workspace, case_id: str, phase: Phase) -> str | None:
     from pipeline.image.nifti import stored_sha256
 
     search = ConvertedVolume.load(ws.layout.header(case_id, phase)).text_search
+    decision = text_decision(ws, screened(ws, case_id)[1].series[phase])
     if search is None:
         return "was not searched for burned-in text"
+    if search.decision != str(decision or "") or (search.found and not (decision and decision.publishes)):
+        return "has another decision about its text now"
     if search.content_sha256 != stored_sha256(ws.layout.image(case_id, phase)):
         return "is another image than the one that was searched for burned-in text"
     return None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.agreement.summary import RatedVolume, grouped_by
+from pipeline.core.boxes import BETWEEN_BOXES
 from pipeline.core.errors import PipelineError, ReleaseError
 from pipeline.core.files import write_text
 from pipeline.core.labels import Structure
@@ -86,7 +87,11 @@ def _inputs_of(ws: Workspace, cases: Sequence[SettledCase], version: str) -> Rel
         summaries=lambda rows: _summaries(ws, volumes, rows),
         pages={QC_PAGE: lambda rows, summaries: released_page(ws, cases, version, rows, summaries)},
         accepted_leaks=kinds_accepted(accepted_leaks(ws)),
-        provenance={"packages": package_versions(*RELEASE_PACKAGES), **accepted_changes(ws, STAGES_BEFORE, settled)},
+        provenance={
+            "packages": package_versions(*RELEASE_PACKAGES),
+            **accepted_changes(ws, STAGES_BEFORE, settled),
+            **_masked_text(volumes),
+        },
     )
 
 
@@ -184,10 +189,23 @@ def _volume(ws: Workspace, case: SettledCase, volume: SettledVolume) -> ReleaseV
         review=_review_facts(volume),
         first_slice=volume.prepared.first_slice,
         window_hu=(window.level_hu, window.width_hu) if window else None,
+        text_mask=_text_mask(volume),
         coarse_model=model["name"],
         coarse_sha256=model["sha256"],
         lesions=tuple(lesion.to_json() for lesion in volume.lesions),
     )
+
+
+def _text_mask(volume: SettledVolume) -> str | None:
+    """Boxes that were masked in the scan, as people write them; None where none were."""
+    search = volume.converted.text_search
+    return BETWEEN_BOXES.join(search.masked) if search and search.masked else None
+
+
+def _masked_text(volumes: Iterable[SettledVolume]) -> dict[str, Mapping[str, str]]:
+    """For the provenance: what was masked in which volume; nothing where nothing was."""
+    found = {f"{volume.case_id} {volume.phase}": boxes for volume in volumes if (boxes := _text_mask(volume))}
+    return {"masked_text": found} if found else {}
 
 
 def _scan_facts(case: SettledCase, volume: SettledVolume) -> ScanFacts:
