@@ -49,6 +49,9 @@ SHAPE = (36, 80, 80)
 SPACING = (5.0, 4.5, 4.5)
 EVERY = range(SHAPE[0])
 INK_HU = 2500
+NUMBER = "HN-229041"
+"""How patients' numbers begin."""
+
 KINDS = {"int16": ("CT", 1.0), "int16 in steps": ("CT", 2.0), "float32": ("CT", 1.5346), "MR float32": ("MR", 0.7)}
 """Modality and RescaleSlope to what a volume is stored as."""
 
@@ -75,7 +78,7 @@ def dataset(
             for index in on:
                 hu[index][ink(*lines or ("KOWALSKA",))] = INK_HU
         scan = Scan(hu, spacing=SPACING, modality=modality, series_uid=f"1.2.3.{number}", study_uid=f"1.2.4.{number}")
-        expose(root / "dicom" / str(number), scan, patient(PatientID=f"HN-{number}"), slope=slope)
+        expose(root / "dicom" / str(number), scan, patient(PatientID=f"{NUMBER}{number}"), slope=slope)
     ws = Workspace.open(root)
     assert all(stage(ws).is_well for stage in stages.DATASET_STAGES)
     return ws
@@ -245,7 +248,7 @@ def test_the_message_names_series_montage_and_command_and_no_patient(tmp_path: P
     assert message.startswith(f"{case_id} {PHASE}, series {series}, seems to have text")
     assert f"`liverset decide {series} mask --by CODE`" in message
     assert str(tmp_path) not in message
-    assert "HN-0" not in message
+    assert NUMBER not in message
     picture = ws.root / re.search(r"Look at (\S+),", message)[1]
     assert picture.stat().st_mode & 0o077 == 0
     assert imagecodecs.png_decode(picture.read_bytes()).ndim == 3

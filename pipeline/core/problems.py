@@ -224,6 +224,11 @@ _DEIDENTIFICATION = {
     "not-original": ("not an original, primary image", ""),
     "burned-in": ("the header says that text is burned into the image", ""),
     "color": ("a colour image: a capture, not a CT or MR slice", ""),
+    "withdrawn": ("patients who withdrew consent are in the sources", "delete their files from the sources"),
+    "recall": (
+        "a package or a version holds what is no longer part of the dataset, or was masked since",
+        "recall it; reports/recall.csv lists all",
+    ),
     "mixed-patients": ("one study holds images of several patients", "correct PatientID in the export"),
     "text-suspected": (
         "text seems to be burned into the image",
@@ -270,6 +275,7 @@ _REVIEW = {
     "holes": ("the liver has new holes", ""),
     "two-masks": ("two different masks came for one case", "send the right one only"),
     "two-decisions": ("a mask came, and the worklist chooses a reader", "clear the status, or send the mask unchanged"),
+    "set-aside": ("the mask is of a volume that is no longer part of the dataset", ""),
     "image-changed": ("the image has changed since it was sent", "pack the case again"),
     "unknown-item": ("the file is named for none of the cases sent", "save the mask under the name it was sent with"),
     "not-assigned": ("the rater was not sent this case", "check whose package it was"),

@@ -98,6 +98,11 @@ class Layout:
         return self.root / "leak_exceptions.csv"
 
     @property
+    def withdrawals(self) -> Path:
+        """Cases whose patients withdrew consent, with reason and day."""
+        return self.root / "withdrawals.csv"
+
+    @property
     def screening(self) -> Path:
         """Which series became which volume: holds source identifiers."""
         return self.private / "screening.json"
@@ -178,6 +183,11 @@ class Layout:
     def problems_table(self) -> Path:
         """What could not go on, with its fix."""
         return self.reports / "problems.csv"
+
+    @property
+    def recall_table(self) -> Path:
+        """Packages and versions that hold what is no longer part of the dataset, or was masked since."""
+        return self.reports / "recall.csv"
 
     @property
     def returns_table(self) -> Path:

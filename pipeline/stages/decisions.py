@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from pipeline.core.decisions import NO_DECISIONS, Decisions, TextDecision, read_decisions
-from pipeline.core.files import digest, identity_of
+from pipeline.core.files import digest, identity_of, sha256_of
 from pipeline.core.records import Series
 from pipeline.workspace import Workspace
 
@@ -49,6 +49,11 @@ def text_inputs(ws: Workspace, series_keys: Iterable[str]) -> dict[str, str]:
     found = {series_name(ws, key): text_decision(ws, key) for key in series_keys}
     text = {series: [str(decision), decision.by] for series, decision in found.items() if decision}
     return {"decisions": digest(text)} if text else {}
+
+
+def withdrawal_inputs(ws: Workspace) -> dict[str, str]:
+    """Hash of whose consent was withdrawn; empty while nobody's was."""
+    return {"withdrawals": sha256_of(ws.layout.withdrawals)} if ws.layout.withdrawals.exists() else {}
 
 
 @lru_cache(maxsize=1)

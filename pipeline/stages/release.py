@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.agreement.summary import RatedVolume, grouped_by
-from pipeline.core.boxes import BETWEEN_BOXES
 from pipeline.core.errors import PipelineError, ReleaseError
 from pipeline.core.files import write_text
 from pipeline.core.labels import Structure
@@ -189,22 +188,17 @@ def _volume(ws: Workspace, case: SettledCase, volume: SettledVolume) -> ReleaseV
         review=_review_facts(volume),
         first_slice=volume.prepared.first_slice,
         window_hu=(window.level_hu, window.width_hu) if window else None,
-        text_mask=_text_mask(volume),
+        text_mask=volume.converted.text_mask or None,
         coarse_model=model["name"],
         coarse_sha256=model["sha256"],
         lesions=tuple(lesion.to_json() for lesion in volume.lesions),
     )
 
 
-def _text_mask(volume: SettledVolume) -> str | None:
-    """Boxes that were masked in the scan, as people write them; None where none were."""
-    search = volume.converted.text_search
-    return BETWEEN_BOXES.join(search.masked) if search and search.masked else None
-
-
 def _masked_text(volumes: Iterable[SettledVolume]) -> dict[str, Mapping[str, str]]:
     """For the provenance: what was masked in which volume; nothing where nothing was."""
-    found = {f"{volume.case_id} {volume.phase}": boxes for volume in volumes if (boxes := _text_mask(volume))}
+    masks = {f"{volume.case_id} {volume.phase}": volume.converted.text_mask for volume in volumes}
+    found = {name: mask for name, mask in masks.items() if mask}
     return {"masked_text": found} if found else {}
 
 

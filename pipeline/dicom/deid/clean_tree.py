@@ -21,7 +21,7 @@ from pydicom import dcmread
 from pipeline.core.config import DeidentificationConfig, Modality
 from pipeline.core.decisions import NO_DECISIONS, Decisions
 from pipeline.core.errors import PipelineError, PrivacyError
-from pipeline.core.files import PRIVATE_FILE_MODE, make_private_folder, write_atomically, write_text
+from pipeline.core.files import PRIVATE_FILE_MODE, make_private_folder, remove, write_atomically, write_text
 from pipeline.core.pseudonyms import Pseudonyms, normalised_patient_id
 from pipeline.core.records import Instance, SourceFile
 from pipeline.dicom.deid.admission import admit
@@ -200,11 +200,11 @@ class _Desk:
         """What became of the images of one series, and what a person must look at first."""
         name = self.pseudonyms.token("series", series[0].text("SeriesInstanceUID"))
         if name in self.decisions.use and self.decisions.use[name].phase is None:
-            return [_quarantined(self.numbers[instance.source], "rejected") for instance in series], None
+            return self._withheld(series, "rejected"), None
         images = {instance.source: image for instance in series if (image := _read(instance))}
         shows_face = _shows_face(series, images)
         if shows_face and not self.allow_faces:
-            return [_quarantined(self.numbers[instance.source], "face") for instance in series], None
+            return self._withheld(series, "face"), None
         pixels = [image.pixels for image in images.values()]
         decision = self.decisions.text.get(name)
         try:
@@ -213,7 +213,7 @@ class _Desk:
         except PrivacyError as error:
             raise PrivacyError(f"series {name}: {error}") from None
         if suspect:
-            return [_quarantined(self.numbers[instance.source], "text-suspected") for instance in series], suspect
+            return self._withheld(series, "text-suspected"), suspect
         if boxes:
             clean = masked_images(pixels, boxes)
             images = {source: replace(images[source], pixels=one) for source, one in zip(images, clean, strict=True)}
@@ -222,6 +222,13 @@ class _Desk:
             for number, instance in enumerate(series, start=1)
         ]
         return [replace(row, code=row.code or ("text-masked" if boxes else "")) for row in rows], None
+
+    def _withheld(self, series: Sequence[Instance], code: str) -> list[CleanedFile]:
+        """None of a series, nor what an earlier decision let pass."""
+        uid = self.pseudonyms.uid(series[0].text("SeriesInstanceUID"))
+        for folder in self.out.glob(f"*/study-*/series-{uid[-NAME_DIGITS:]}") if uid else ():
+            remove(folder)
+        return [_quarantined(self.numbers[instance.source], code) for instance in series]
 
     def _written(self, instance: Instance, image: _Image | None, number: int, shows_face: bool | None) -> CleanedFile:
         output = image and _write(instance, image, number, self.out, self.pseudonyms, self.config, shows_face)
