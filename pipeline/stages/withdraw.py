@@ -77,10 +77,10 @@ def _bury(ws: Workspace, case_id: str, reason: str, when: str) -> None:
 
 
 def _own_files(ws: Workspace, case_id: str) -> Iterator[Path]:
-    """Everything that stages made of the case, removed; the index of headers too, which the next build makes anew."""
+    """What stages made of the case, removed; index of headers and quality page as a whole, since they are made anew."""
     layout = ws.layout
     private = (path for folder in ("series", "montages") for path in (layout.private / folder).glob(f"{case_id}_*"))
-    for path in (layout.case(case_id), *sorted(private), layout.dicom_index):
+    for path in (layout.case(case_id), *sorted(private), layout.dicom_index, layout.qc_page):
         if path.exists():
             remove(path)
             yield path
