@@ -49,6 +49,7 @@ SHAPE = (36, 80, 80)
 SPACING = (5.0, 4.5, 4.5)
 EVERY = range(SHAPE[0])
 INK_HU = 2500
+LIMITS = "36 slices, 80 rows and 80 columns"
 NUMBER = "HN-229041"
 """How patients' numbers begin."""
 
@@ -238,14 +239,15 @@ def test_a_box_beyond_the_volume_is_refused(tmp_path: Path):
     ws = dataset(tmp_path / "named")
     case_id, series = suspect(ws)
     decide(ws, series, TextVerdict.MASK, "rows 1-15 columns 1-81")
-    assert "does not lie within" in message_of(stages.CONVERT(ws, case_id))
+    message = message_of(stages.CONVERT(ws, case_id))
+    assert message == f"{case_id} {PHASE}, series {series}: the box rows 1-15 columns 1-81 does not lie within {LIMITS}"
 
 
 def test_the_message_names_series_montage_and_command_and_no_patient(tmp_path: Path):
     ws = dataset(tmp_path / "named", "float32")
     case_id, series = suspect(ws)
     message = message_of(stages.CONVERT(ws, case_id))
-    assert message.startswith(f"{case_id} {PHASE}, series {series}, seems to have text")
+    assert message.startswith(f"{case_id} {PHASE}, series {series}: seems to have text")
     assert f"`liverset decide {series} mask --by CODE`" in message
     assert str(tmp_path) not in message
     assert NUMBER not in message

@@ -49,7 +49,7 @@ def _convert(ws: Workspace, case_id: str | None) -> Work:
             cleared = _cleared(ws, case_id, phase, series, conversion.volume)
         except PrivacyError as error:
             _forget(ws, case_id, phase)
-            suspects.append(str(error))
+            suspects.append(f"{case_id} {phase}, series {series_name(ws, series.key)}: {error}")
             continue
         outputs += _write_volume(ws, case_id, phase, case, series, conversion.slices, cleared)
         problems += [problem.about(f"{case_id} {phase}") for problem in (*conversion.problems, *cleared.problems)]
@@ -87,6 +87,7 @@ class _Cleared:
     """A volume that may be used, and what was said and done about text in it; no search where none is asked for."""
 
     volume: Volume
+    content_sha256: str
     search: TextSearch | None = None
     problems: tuple[Problem, ...] = ()
 
@@ -104,7 +105,7 @@ def _cleared(ws: Workspace, case_id: str, phase: Phase, series: Series, volume: 
     decision = text_decision(ws, series.key)
     masks = decision is not None and decision.masks
     if DeidentificationOption.CLEAN_PIXELS not in ws.config.deidentification.options and not masks:
-        return _Cleared(volume)
+        return _Cleared(volume, content_sha256(volume))
     slices = list(volume.voxels)
     boxes = (decision.boxes or find_boxes(slices)) if decision and masks else ()
     left = beside(slices, boxes)
@@ -112,15 +113,16 @@ def _cleared(ws: Workspace, case_id: str, phase: Phase, series: Series, volume: 
     if finding.is_suspect and not (decision and decision.publishes):
         raise PrivacyError(_suspicion(ws, case_id, phase, series, left, finding, boxes))
     masked = replace(volume, voxels=blanked(volume.voxels, boxes, _background(volume))) if boxes else volume
+    content = content_sha256(masked)
     search = TextSearch(
-        content_sha256=content_sha256(masked),
+        content_sha256=content,
         rules=SEARCH_RULES,
         found=finding.kinds,
         was_looked_at=finding.is_suspect,
         masked=tuple(map(str, boxes)),
         decision=str(decision or ""),
     )
-    return _Cleared(masked, search, tuple(_decided_problems(search)))
+    return _Cleared(masked, content, search, tuple(_decided_problems(search)))
 
 
 def _background(volume: Volume) -> float:
@@ -156,12 +158,13 @@ def _suspicion(
     opinion = " (tesseract reads letters there)" if is_read(left, finding) else ""
     still = "still seems" if masked else "seems"
     own = f' --boxes "{boxes_text((*masked, *boxes))}"' if masked else ""
+    left_over = TextVerdict.MASK_AND_PUBLISH if masked else TextVerdict.PUBLISH
     return (
-        f"{case_id} {phase}, series {name}, {still} to have text burned into its pixels{opinion} at "
-        f"{boxes_text(boxes)}. Look at {picture.relative_to(ws.root).as_posix()}, then run in the dataset folder "
-        f"`liverset decide {name} mask"
-        f"{own} --by CODE`, or the same with `{TextVerdict.MASK_AND_PUBLISH if masked else TextVerdict.PUBLISH}` if "
-        f"{'what is left' if masked else 'it'} is no text, or with `{TextVerdict.EXCLUDE}`"
+        f"{still} to have text burned into its pixels{opinion} at {boxes_text(boxes)}. "
+        f"Look at {picture.relative_to(ws.root).as_posix()}, "
+        f"then run in the dataset folder `liverset decide {name} mask{own} --by CODE`, "
+        f"or the same with `{left_over}` if {'what is left' if masked else 'it'} is no text, "
+        f"or with `{TextVerdict.EXCLUDE}`"
     )
 
 
@@ -176,7 +179,7 @@ def _write_volume(
 ) -> list[Path]:
     from pipeline.dicom.deid.deidentify import header_facts, method_codes
     from pipeline.dicom.deid.value_rules import parsed_date
-    from pipeline.image.nifti import content_sha256, write_nifti
+    from pipeline.image.nifti import write_nifti
 
     image, header = ws.layout.image(case_id, phase), ws.layout.header(case_id, phase)
     write_nifti(image, cleared.volume)
@@ -194,7 +197,7 @@ def _write_volume(
         phase=phase,
         phase_confidence=guess.confidence,
         phase_evidence=guess.evidence,
-        content_sha256=content_sha256(cleared.volume),
+        content_sha256=cleared.content_sha256,
         text_search=cleared.search,
         header={**facts, "DeidentificationMethodCodeSequence": [{**code} for code in codes]},
         slices=tuple(_origin(ws, record) for record in slices),

@@ -175,12 +175,17 @@ def _admitted(instances: Iterable[Instance], modality: Modality) -> tuple[list[I
     return kept, refused
 
 
+def _series_key(instance: Instance) -> tuple[str, str, str]:
+    """Patient, study and series; where an export emptied the UID, its frame of reference stands in."""
+    series = instance.text("SeriesInstanceUID") or instance.text("FrameOfReferenceUID")
+    return instance.text("PatientID"), instance.text("StudyInstanceUID"), series
+
+
 def _series_of(instances: Iterable[Instance]) -> list[list[Instance]]:
-    """Images of one series together, in order; where an export emptied the UID, its frame of reference stands in."""
+    """Images of one series together, in order."""
     groups: dict[tuple[str, ...], list[Instance]] = defaultdict(list)
     for instance in instances:
-        series = instance.text("SeriesInstanceUID") or instance.text("FrameOfReferenceUID")
-        groups[instance.text("PatientID"), instance.text("StudyInstanceUID"), series].append(instance)
+        groups[_series_key(instance)].append(instance)
     return [sorted(group, key=lambda one: one.number("InstanceNumber") or 0) for _, group in sorted(groups.items())]
 
 
@@ -198,7 +203,7 @@ class _Desk:
 
     def clean(self, series: Sequence[Instance]) -> tuple[list[CleanedFile], Suspect | None]:
         """What became of the images of one series, and what a person must look at first."""
-        name = self.pseudonyms.token("series", series[0].text("SeriesInstanceUID"))
+        name = self.pseudonyms.token("series", "\0".join(_series_key(series[0])))
         if name in self.decisions.use and self.decisions.use[name].phase is None:
             return self._withheld(series, "rejected"), None
         images = {instance.source: image for instance in series if (image := _read(instance))}

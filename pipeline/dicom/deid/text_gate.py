@@ -74,7 +74,7 @@ def boxes_to_mask(images: Sequence[NDArray[Any]], decision: TextDecision | None)
     Raises:
         PrivacyError: when the images have several sizes, so that one box has several meanings.
     """
-    if decision is None or not decision.masks:
+    if decision is None or not decision.masks or not images:
         return ()
     shapes = _by_shape(images)
     if len(shapes) > 1:

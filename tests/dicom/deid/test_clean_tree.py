@@ -243,6 +243,20 @@ def test_a_person_who_looked_releases_masks_or_excludes_a_series(tmp_path):
             assert (dataset.pixel_array[blank] == frames[7].min()).all()
 
 
+def test_a_decision_holds_for_one_series_of_one_study_alone(tmp_path):
+    for number in range(3):
+        frames, letters = np.random.default_rng(number).integers(0, 400, (96, 96)), Image.new("1", (96, 96))
+        ImageDraw.Draw(letters).text((5, 5), "KOWALSKA", fill=1, font=ImageFont.load_default(12))
+        frames[np.asarray(letters)] = 3000
+        dataset = dataset_of(Scan(frames[None], study_uid=f"1.2.{number}", series_uid="", frame_uid=""), 0, intercept=0)
+        save(dataset, tmp_path / f"source{number}")
+    sources = [tmp_path / f"source{number}" for number in range(3)]
+    names = [one.series for one in deidentify_tree(sources, tmp_path / "out", KEYS, CONFIG).suspects]
+    assert len(set(names)) == 3
+    report = deidentify_tree(sources, tmp_path / "out", KEYS, CONFIG, decisions=decided(TextVerdict.EXCLUDE, names[1]))
+    assert report.counts() == {"rejected": 1, "text-suspected": 2}
+
+
 def test_boxes_by_hand_that_leave_letters_keep_the_series_out(tmp_path):
     named_frames(tmp_path / "source")
     (suspect,) = clean(tmp_path / "source", tmp_path / "out", modality=Modality.MR).suspects
