@@ -28,8 +28,9 @@ from pipeline.core.config import (
     checked,
     load_config,
 )
+from pipeline.core.decisions import read_decisions
 from pipeline.core.errors import ConfigError, DicomError, PrivacyError
-from pipeline.core.file_names import SECRET
+from pipeline.core.file_names import DECISIONS, SECRET
 from pipeline.core.pseudonyms import MIN_SECRET_BYTES, Pseudonyms
 from pipeline.core.volume import ColorImage, LabelMap, Unit, Volume
 from pipeline.core.words import counted
@@ -134,6 +135,7 @@ def deidentify(
     """What became of every file below a source: a clean, renamed copy of each image that may enter a dataset.
 
     Montages of series that look as if they held text, and the key where none is given, go to the folder OUT-private.
+    What a person who looked at them decided is read from `decisions.csv` in that folder.
 
     Args:
         source: a folder, file, zip or tar.
@@ -143,8 +145,8 @@ def deidentify(
         allow_faces: write series that show a head too.
 
     Raises:
-        ConfigError: when there is no such source.
-        PrivacyError: when the key cannot be used.
+        ConfigError: when there is no such source, or `decisions.csv` cannot be understood.
+        PrivacyError: when the key cannot be used, or a box to mask does not lie within its series.
         StorageError: when a file cannot be written.
     """
     from pipeline.dicom.deid.clean_tree import deidentify_tree
@@ -153,9 +155,12 @@ def deidentify(
     options = settings.deidentification if settings else DeidentificationConfig()
     modality = settings.dataset.modality if settings else Modality.CT
     src, home = [_existing(source)], _private_home(Path(out))
-    pseudonyms = _pseudonyms(home, key)
     return deidentify_tree(
-        src, Path(out), pseudonyms, options, modality=modality, private=home, allow_faces=allow_faces
+        *(src, Path(out), _pseudonyms(home, key), options),
+        modality=modality,
+        private=home,
+        decisions=read_decisions(home / DECISIONS),
+        allow_faces=allow_faces,
     )
 
 

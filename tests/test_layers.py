@@ -20,7 +20,7 @@ ALLOWED = {
     "frames": {"core"},
     "image": {"core"},
     "pictures": {"core"},
-    "text": {"pictures"},
+    "text": {"core", "pictures"},
     "leaks": {"core", "silence"},
     "dicom.read": {"core"},
     "dicom.group": {"core", "dicom.read"},

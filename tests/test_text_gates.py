@@ -14,7 +14,7 @@ from pipeline.core.volume import Volume
 from pipeline.image.nifti import read_volume, write_nifti
 from pipeline.stages.artefacts import ConvertedVolume
 from pipeline.synth.phantom import make_phantom
-from pipeline.workspace import Outcome, Workspace
+from pipeline.workspace import Outcome, Status, Workspace
 from tests.dicom.scanner import Scan, expose
 from tests.test_screening import SETTINGS, patient
 
@@ -82,9 +82,12 @@ def test_what_a_person_let_pass_is_packed_and_its_record_says_so(tmp_path: Path)
     assert not converted(ws).is_well
     series = (tmp_path / "reports" / "series.csv").read_text().splitlines()
     name = series[1].split(",")[series[0].split(",").index("series")]
-    (tmp_path / "decisions.csv").write_text(f"series,phase,by\n{name},{PHASE},R9\n")
+    (tmp_path / "decisions.csv").write_text(f"series,phase,text,by\n{name},{PHASE},,R9\n")
     ws = Workspace.open(tmp_path)
     assert stages.SCREEN(ws).is_well
+    assert not converted(ws).is_well  # who decides on a phase says nothing about text
+    (tmp_path / "decisions.csv").write_text(f"series,phase,text,by\n{name},{PHASE},publish,R9\n")
+    assert stages.SCREEN(ws).status is Status.CURRENT
     assert packed(ws).is_well
     (case_id,) = stages.case_ids(ws)
     search = ConvertedVolume.load(ws.layout.header(case_id, PHASE)).text_search

@@ -135,12 +135,15 @@ def status(folder: Path, *, as_json: bool) -> None:
     Prints one row for each case and one column for each stage: done, to do, waiting or failed.
     """
     from pipeline.plan import case_progress
+    from pipeline.stages import recall_problems, recalls
     from pipeline.workspace import Workspace
 
-    rows = case_progress(Workspace.open(folder))
+    ws = Workspace.open(folder)
+    rows, recalled = case_progress(ws), recalls(ws)
     lines = table_lines(("case", *rows[0].steps), [(row.case_id, *row.steps.values()) for row in rows]) if rows else []
     lines.append(counted(len(rows), "case") if rows else f"nothing is built yet\nNext: `liverset build {folder}`")
-    show({"cases": [asdict(row) for row in rows]}, lines, as_json=as_json)
+    lines += problem_lines(recall_problems(recalled))
+    show({"cases": [asdict(row) for row in rows], "recalls": [one.row() for one in recalled]}, lines, as_json=as_json)
 
 
 @click.command(epilog="Example: `liverset why my-dataset P0007`")
@@ -208,6 +211,30 @@ def crosswalk(folder: Path, case_id: str) -> None:
     click.echo(ws.crosswalk.patient_of(case_id))
 
 
+@click.command(epilog='Example: `liverset withdraw my-dataset P0007 --reason "letter of 3 May"`')
+@folder_argument
+@case_argument
+@click.option("--reason", required=True, help="Why, in words that name nobody.")
+@as_json_option
+def withdraw(folder: Path, case_id: str, reason: str, *, as_json: bool) -> None:
+    """Take a case out of the dataset for good: consent was withdrawn.
+
+    Removes what was made of the case, takes it out of packages and returns that lie here, and never takes the patient
+    up again. Lists the packages and versions that hold it: recall them yourself. Cannot be undone.
+    """
+    from datetime import date
+
+    from pipeline import stages
+    from pipeline.workspace import Workspace
+
+    done = stages.withdraw(Workspace.open(folder), case_id, reason=reason, when=date.today().isoformat())
+    recalled = stages.recall_problems(done.recalls)
+    lines = [f"taken out of {name}" for name in done.changed]
+    lines += [f"{case_id} is withdrawn", *problem_lines(recalled, most=len(recalled))]
+    lines += [f"Next: delete the patient's files from the sources, then `liverset build {folder}`"]
+    show({"changed": done.changed, "recalls": [one.row() for one in done.recalls]}, lines, as_json=as_json)
+
+
 @click.command(epilog="Example: `liverset doctor`")
 @as_json_option
 def doctor(*, as_json: bool) -> None:
@@ -227,4 +254,41 @@ def doctor(*, as_json: bool) -> None:
         click.get_current_context().exit(EXIT_PROBLEMS)
 
 
-COMMANDS = (init, plan, build, status, why, report, serve, crosswalk, doctor)
+@click.command(epilog="Example: `liverset decide my-dataset 77a0d21c55ef mask --by R9`")
+@folder_argument
+@click.argument("series")
+@click.argument("decision")
+@click.option("--boxes", default="", help='Mask these: "slices 3-5 rows 1-12 columns 4-60; ...".')
+@click.option("--by", required=True, help="Code of the person who looked at the montage.")
+@click.option("--note", default="", help="Why.")
+def decide(folder: Path, series: str, decision: str, boxes: str, by: str, note: str) -> None:
+    """Decide about text in a series after you looked at its montage.
+
+    DECISION is `publish` (it is no text), `mask` (set the boxes to the background value; those of the search unless
+    --boxes names others), `mask-and-publish` (mask, and what still looks like text is none) or `exclude`. Writes
+    decisions.csv in FOLDER: a dataset, or the private folder of `deidentify`.
+    """
+    from pipeline.core.boxes import parse_boxes
+    from pipeline.core.decisions import TextDecision, TextVerdict, decide_on_text
+    from pipeline.core.file_names import DECISIONS
+
+    if decision not in tuple(TextVerdict):
+        raise ConfigError(f"{decision} is no decision; expected one of {', '.join(TextVerdict)}")
+    if series not in _named_series(folder):
+        raise ConfigError(f"no series {series} here; give the name as the message or reports/series.csv has it")
+    decided = TextDecision(TextVerdict(decision), by, parse_boxes(boxes))
+    decide_on_text(folder / DECISIONS, series, decided, note)
+    again = f"`liverset build {folder}`" if (folder / CONFIG_NAME).exists() else "run `liverset deidentify` again"
+    click.echo(f"{series}: {decided} is written to {DECISIONS}\nNext: {again}")
+
+
+def _named_series(folder: Path) -> set[str]:
+    """Series that a person may decide about: those of the dataset, or those with a montage in a private folder."""
+    from pipeline.core.files import read_csv
+    from pipeline.dataset.layout import Layout
+
+    montages = {path.stem.split("_")[1] for path in folder.glob("text_*.png")}
+    return montages | {row["series"] for row in read_csv(Layout(folder).series_table)}
+
+
+COMMANDS = (init, plan, build, decide, status, why, report, serve, crosswalk, withdraw, doctor)

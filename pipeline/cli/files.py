@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +14,9 @@ from pipeline.cli.console import EXIT_PROBLEMS, as_json_option, show, table_line
 from pipeline.core.config import CONFIG_NAME
 from pipeline.core.file_names import FILES_TABLE, SERIES_TABLE, SLICES_TABLE
 from pipeline.core.words import counted
+
+if TYPE_CHECKING:
+    from pipeline.dicom.deid.text_gate import Suspect
 
 existing_path = click.Path(path_type=Path, exists=True)
 any_path = click.Path(path_type=Path)
@@ -62,14 +67,17 @@ def deidentify(
     """Write a de-identified copy of DICOM images.
 
     Reads SOURCE: a folder, zip or tar. Writes every image that may enter a dataset to OUT under a new name, with
-    report.csv. What leads back to the source goes to OUT-private: do not share that folder.
+    report.csv. What leads back to the source goes to OUT-private: do not share that folder. A series that looks as if
+    it held text waits until you have looked at its montage there, and decided in decisions.csv beside it.
     """
     from pipeline import standalone
 
     report = standalone.deidentify(source, out, key=key, config=config_path, allow_faces=allow_faces)
     counts = ", ".join(f"{count} {word}" for word, count in report.counts().items()) or "no files"
-    lines = [counts, f"Next: `liverset leaks {source} {out}` searches the copy for identifiers of the source"]
-    show({"counts": report.counts()}, lines, as_json=as_json)
+    lines = [counts, *(line for suspect in report.suspects for line in _suspect_lines(suspect, out))]
+    lines += [f"Next: `liverset leaks {source} {out}` searches the copy for identifiers of the source"]
+    suspects = [asdict(suspect) for suspect in report.suspects]
+    show({"counts": report.counts(), "suspects": suspects}, lines, as_json=as_json)
     _exit(ok=report.is_clean)
 
 
@@ -120,6 +128,18 @@ def window(image: Path, out: Path, level: float, width: float) -> None:
     volume = standalone.window(standalone.read_volume(image), level_hu=level, width_hu=width)
     standalone.write(volume, out)
     click.echo(f"{out} written, clipped to {level - width / 2:g} to {level + width / 2:g} HU")
+
+
+def _suspect_lines(suspect: Suspect, out: Path) -> Iterator[str]:
+    """Where a series seems to hold text, what to look at, and how to decide."""
+    from pipeline.core.boxes import boxes_text
+
+    private = f"{out}-private"
+    yield f"series {suspect.series} seems to have text burned into its pixels at {boxes_text(suspect.boxes)}"
+    yield (
+        f"  look at {private}/{suspect.picture}, then run `liverset decide {private} {suspect.series} mask --by CODE`, "
+        "or the same with `publish` or `exclude`, and this command again"
+    )
 
 
 def _status_line(rows: Sequence[Mapping[str, str]], noun: str, plural: str = "") -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from pipeline.cli.console import as_json_option, folder_argument, show, table_lines, version_option
-from pipeline.core.files import remove_folder
+from pipeline.core.files import remove
 
 device_option = click.option("--device", default="cpu", show_default=True, help="Device: cpu or cuda.")
 EVALUATION_COLUMNS = ("group", "value", "structure", "measure", "volumes", "mean", "sd")
@@ -60,7 +60,7 @@ def _work_folder(out: Path, *, is_kept: bool) -> Iterator[Path]:
     if is_kept:
         work = out.with_name(f"{out.name}-unfinished")
         yield work
-        remove_folder(work)
+        remove(work)
     else:
         with tempfile.TemporaryDirectory(dir=out.parent if out.parent.is_dir() else None) as folder:
             yield Path(folder)

@@ -1,1 +1,1 @@
-"""Who enters a dataset: clinical facts, rules, the choice between series, image quality, and decisions by people."""
+"""Who enters a dataset: clinical facts, rules, the choice between series, and image quality."""

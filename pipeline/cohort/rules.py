@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 
-from pipeline.cohort.decisions import Decision
 from pipeline.core.config import Config
+from pipeline.core.decisions import Decision
 from pipeline.core.problems import meaning_of
 from pipeline.core.records import UNLISTED, Patient, PhaseGuess, PixelFacts, Problem, Reason, SeriesFacts, Severity
 

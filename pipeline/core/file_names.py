@@ -7,6 +7,9 @@ from typing import Final
 SECRET: Final = "project.key"
 """The secret that all pseudonyms of a project hang on."""
 
+DECISIONS: Final = "decisions.csv"
+"""What people decided about series, beside `dataset.toml` or among the private files of `liverset deidentify`."""
+
 IMAGE_FILE: Final = "image.nii.gz"
 """A volume, in a case's folder and in a package."""
 

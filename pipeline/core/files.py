@@ -137,10 +137,10 @@ def publish_folder(staging: Path, final: Path) -> None:
         raise _explained(error, final) from error
 
 
-def remove_folder(path: Path) -> None:
+def remove(path: Path) -> None:
     """Nothing under this name any more, whatever was there."""
     try:
-        shutil.rmtree(path)
+        path.unlink() if path.is_file() or path.is_symlink() else shutil.rmtree(path)
     except FileNotFoundError:
         return
     except OSError as error:

@@ -180,7 +180,6 @@ _INCLUSION = {
     "no-case": ("no patient passed the inclusion rules", "look at reports/exclusions.csv, and change the rules"),
     "needs-person": ("a series needs review: the rules cannot decide", DECIDE),
     "unusable": ("no volume can be made from the slices", EXPORT_AGAIN),
-    "rejected": ("excluded by a decision in decisions.csv", ""),
     "patient-conflict": (
         "one patient number stands for people who differ in date of birth, sex, issuer or name",
         "give patients of different hospitals different numbers, or decide in decisions.csv",
@@ -225,11 +224,18 @@ _DEIDENTIFICATION = {
     "not-original": ("not an original, primary image", ""),
     "burned-in": ("the header says that text is burned into the image", ""),
     "color": ("a colour image: a capture, not a CT or MR slice", ""),
+    "withdrawn": ("patients who withdrew consent are in the sources", "delete their files from the sources"),
+    "recall": (
+        "a package or a version holds what is no longer part of the dataset, or was masked since",
+        "recall it; reports/recall.csv lists all",
+    ),
     "mixed-patients": ("one study holds images of several patients", "correct PatientID in the export"),
     "text-suspected": (
         "text seems to be burned into the image",
         "look at its montage in the private folder; decide in decisions.csv",
     ),
+    "text-masked": ("text burned into the image was masked: the boxes have the background value", ""),
+    "text-published": ("what looked like text was published as it is: a person looked at it", ""),
 }
 
 _INCLUSION_AND_DEIDENTIFICATION = {
@@ -239,6 +245,7 @@ _INCLUSION_AND_DEIDENTIFICATION = {
         "the scan shows a head, from which a face could be rebuilt",
         "export a series without the head, or accept this one: in decisions.csv, or with --allow-faces",
     ),
+    "rejected": ("excluded by a decision in decisions.csv", ""),
 }
 
 _LABELS = {
@@ -268,6 +275,7 @@ _REVIEW = {
     "holes": ("the liver has new holes", ""),
     "two-masks": ("two different masks came for one case", "send the right one only"),
     "two-decisions": ("a mask came, and the worklist chooses a reader", "clear the status, or send the mask unchanged"),
+    "set-aside": ("the mask is of a volume that is no longer part of the dataset", ""),
     "image-changed": ("the image has changed since it was sent", "pack the case again"),
     "unknown-item": ("the file is named for none of the cases sent", "save the mask under the name it was sent with"),
     "not-assigned": ("the rater was not sent this case", "check whose package it was"),

@@ -25,6 +25,10 @@ from pipeline.dataset.sealed import Seal
 SECRET_VARIABLE = "LIVERSET_SECRET"
 """Environment variable that holds the secret as hexadecimal digits, for machines that keep keys elsewhere."""
 
+TOMBSTONE_DIGITS = 64
+"""Of the name under which a patient who withdrew is recognised."""
+
+_WITHDRAWN = "withdrawn "
 _KIND = "crosswalk 1"
 _CASE_ID = re.compile(r"P(\d{4,})")
 _log = logging.getLogger(__name__)
@@ -65,6 +69,8 @@ class Crosswalk:
             PrivacyError: when an id is blank, since two patients without an id must not become one case.
         """
         normal = {patient_id: normalised_patient_id(patient_id) for patient_id in patient_ids}
+        if any(map(self.is_withdrawn, normal)):
+            raise PrivacyError("a patient has withdrawn consent and gets no case; leave the patient's files out")
         if not all(normal.values()):
             raise PrivacyError(
                 "a patient has no patient number, so cases cannot be separated; export again with patient numbers"
@@ -85,9 +91,31 @@ class Crosswalk:
         when = datetime.now(UTC).isoformat(timespec="seconds")
         append_line(self._layout.look_ups, f"{when} {_logged(case_id)}")
         for patient, given in self._cases.items():
-            if given == case_id:
+            if given == case_id and patient != self._tombstone(patient):
                 return patient
         raise PrivacyError("the crosswalk has no such case; case ids look like P0001")
+
+    def withdraw(self, case_id: str) -> None:
+        """Forget whose case this is, keeping only what recognises the patient's number when it comes again.
+
+        Raises:
+            PrivacyError: when no such case was ever given.
+        """
+        if case_id not in self._cases.values():
+            raise PrivacyError("the crosswalk has no such case; case ids look like P0001")
+        self._cases = {
+            self._tombstone(patient) if given == case_id else patient: given for patient, given in self._cases.items()
+        }
+
+    def is_withdrawn(self, patient_id: str) -> bool:
+        """True when the patient with this number has withdrawn consent."""
+        return self._tombstone(normalised_patient_id(patient_id)) in self._cases
+
+    def _tombstone(self, patient: str) -> str:
+        """A one-way name in place of a patient's number; one for itself. No number has lower-case letters."""
+        if patient.startswith(_WITHDRAWN):
+            return patient
+        return _WITHDRAWN + self.pseudonyms.token("withdrawn", patient, digits=TOMBSTONE_DIGITS)
 
     def cases_without(self, patients: Collection[str], case_ids: Iterable[str]) -> tuple[str, ...]:
         """Those of some cases whose patient is not among the normalised source ids; nobody is looked up."""

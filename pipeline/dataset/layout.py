@@ -7,7 +7,15 @@ from enum import StrEnum
 from pathlib import Path
 
 from pipeline.core.config import CONFIG_NAME
-from pipeline.core.file_names import FILES_TABLE, IMAGE_FILE, LABEL_TABLE, NNUNET_SPLITS, SECRET, SERIES_TABLE
+from pipeline.core.file_names import (
+    DECISIONS,
+    FILES_TABLE,
+    IMAGE_FILE,
+    LABEL_TABLE,
+    NNUNET_SPLITS,
+    SECRET,
+    SERIES_TABLE,
+)
 from pipeline.core.records import Phase
 
 
@@ -47,7 +55,7 @@ class Layout:
     @property
     def decisions(self) -> Path:
         """What a person decided about series that the rules could not."""
-        return self.root / "decisions.csv"
+        return self.root / DECISIONS
 
     @property
     def private(self) -> Path:
@@ -88,6 +96,11 @@ class Layout:
     def leak_exceptions(self) -> Path:
         """Matches that a person looked at and found to be no leak, signed."""
         return self.root / "leak_exceptions.csv"
+
+    @property
+    def withdrawals(self) -> Path:
+        """Cases whose patients withdrew consent, with reason and day."""
+        return self.root / "withdrawals.csv"
 
     @property
     def screening(self) -> Path:
@@ -170,6 +183,11 @@ class Layout:
     def problems_table(self) -> Path:
         """What could not go on, with its fix."""
         return self.reports / "problems.csv"
+
+    @property
+    def recall_table(self) -> Path:
+        """Packages and versions that hold what is no longer part of the dataset, or was masked since."""
+        return self.reports / "recall.csv"
 
     @property
     def returns_table(self) -> Path:

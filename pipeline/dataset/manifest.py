@@ -89,6 +89,10 @@ class ManifestRow(BaseModel):
         description="Whether the mask is the vote, or the lead radiologist's decision."
     )
     adjudicator: str | None = Field(description="Code of the radiologist who decided what the vote left open.")
+    text_mask: str | None = Field(
+        default=None,
+        description="Boxes set to the background value because text stood there, counted from 1 in the whole scan.",
+    )
     coarse_model: str | None = Field(description="Network that made the initial mask.")
     coarse_sha256: Sha256 | None = Field(description="SHA-256 of this network's weights.")
     ct_content_sha256: Sha256 = Field(description="SHA-256 of the image file before compression.")
@@ -104,6 +108,8 @@ class ManifestRow(BaseModel):
 
 
 COLUMNS = tuple(ManifestRow.model_fields)
+ADDED = frozenset({"text_mask"})
+"""Columns that versions of an earlier program lack."""
 
 
 def released_age(years: int | None) -> str | None:
@@ -130,8 +136,9 @@ def read_manifest(path: Path) -> tuple[ManifestRow, ...]:
     except (OSError, UnicodeDecodeError):
         raise ReleaseError(f"{path.name} cannot be read; copy the release again from where it was published") from None
     reader = csv.DictReader(io.StringIO(text, newline=""))
-    if tuple(reader.fieldnames or ()) != COLUMNS:
-        wrong = set(reader.fieldnames or ()) ^ set(COLUMNS)
+    found = tuple(reader.fieldnames or ())
+    if found != tuple(column for column in COLUMNS if column in found or column not in ADDED):
+        wrong = set(found) ^ set(COLUMNS)
         raise ReleaseError(
             f"{path.name} does not have the documented columns: {', '.join(sorted(wrong)) or 'their order'}"
         )

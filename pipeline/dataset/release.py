@@ -15,7 +15,7 @@ from pipeline.core.files import (
     json_text,
     link_or_copy,
     publish_folder,
-    remove_folder,
+    remove,
     sha256_of,
     write_atomically,
     write_json,
@@ -103,7 +103,7 @@ def cut(inputs: ReleaseInputs, releases: Path, *, leak_check: LeakCheck, jobs: i
     staging = releases / f".{inputs.version}.partial"
     previous = latest_version(releases, before=inputs.version)
     for leftover in releases.glob(".*.partial"):
-        remove_folder(leftover)
+        remove(leftover)
     try:
         _fill(ReleaseLayout(staging), inputs, previous, jobs)
         _require_clean(staging, leak_check)
@@ -114,7 +114,7 @@ def cut(inputs: ReleaseInputs, releases: Path, *, leak_check: LeakCheck, jobs: i
         _require_sound(staging, jobs)
         publish_folder(staging, final)
     finally:
-        remove_folder(staging)
+        remove(staging)
     return final
 
 

@@ -85,6 +85,7 @@ class ReleaseVolume:
         review: how its labels were checked.
         first_slice: index in the scan of the image's first slice.
         window_hu: (level, width) of the HU kept; None where all are.
+        text_mask: boxes that were masked because text stood there, as people write them; None where none were.
         coarse_model: network that drew first.
         coarse_sha256: of its weights.
         lesions: one row a lesion, largest first, with `max_diameter_mm` and `volume_ml`.
@@ -98,6 +99,7 @@ class ReleaseVolume:
     review: ReviewFacts
     first_slice: int = 0
     window_hu: tuple[float, float] | None = None
+    text_mask: str | None = None
     coarse_model: str | None = None
     coarse_sha256: str | None = None
     lesions: tuple[Row, ...] = ()

@@ -156,6 +156,7 @@ def _scan_columns(volume: ReleaseVolume) -> Row:
         "first_slice": volume.first_slice,
         "window_level_hu": level,
         "window_width_hu": width,
+        "text_mask": volume.text_mask,
         "coarse_model": volume.coarse_model,
         "coarse_sha256": volume.coarse_sha256,
     }

@@ -16,7 +16,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,13 +78,13 @@ class Harvest:
     Attributes:
         identifiers: of all files together.
         seen: stamp of each file that was read.
-        unreadable: stamp of each file of which something could not be read.
+        unreadable: stamp of each file of which something could not be read, to its path; "" where that was not kept.
         patients: normalised number of every patient met.
     """
 
     identifiers: Identifiers = field(default_factory=Identifiers)
     seen: frozenset[bytes] = frozenset()
-    unreadable: frozenset[bytes] = frozenset()
+    unreadable: Mapping[bytes, str] = field(default_factory=dict)
     patients: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
@@ -98,6 +98,7 @@ class Harvest:
             "files": self.identifiers.files,
             "seen": sorted(stamp.hex() for stamp in self.seen),
             "unreadable": sorted(stamp.hex() for stamp in self.unreadable),
+            "places": {stamp.hex(): place for stamp, place in sorted(self.unreadable.items())},
             "patients": sorted(self.patients),
         }
         return zlib.compress(json.dumps({"format": HARVEST_FORMAT, **content}).encode())
@@ -108,7 +109,8 @@ class Harvest:
         kept = json.loads(zlib.decompress(content))
         if kept["format"] != HARVEST_FORMAT:
             return None
-        unreadable = frozenset(map(bytes.fromhex, kept["unreadable"]))
+        places = kept.get("places", {})
+        unreadable = {bytes.fromhex(stamp): places.get(stamp, "") for stamp in kept["unreadable"]}
         identifiers = Identifiers(
             frozenset((Kind(kind), text) for kind, text in kept["texts"]),
             frozenset((Kind(kind), bytes.fromhex(raw)) for kind, raw in kept["raw"]),
@@ -135,20 +137,23 @@ def harvest(paths: Sequence[Path]) -> Identifiers:
 def gather(paths: Sequence[Path], before: Harvest = Harvest()) -> Harvest:
     """What was harvested before, and what the files below the paths hold that were not read yet.
 
-    A path that is a file itself is read as a table when it is neither DICOM nor an archive.
+    A path that is a file itself is read as a table when it is neither DICOM nor an archive. A file that could not be
+    read no longer counts once a readable one lies in its place; one that is only gone still does.
     """
     known = before.identifiers
     gathered = _Gathered(set(known.texts), set(known.raw), patients=set(before.patients), files=known.files)
-    seen, unreadable = set(before.seen), set(before.unreadable)
+    seen, unreadable = set(before.seen), dict(before.unreadable)
     for file, is_named in _files_below(paths):
         stamp = _stamp(file)
-        if stamp is None or stamp in seen:
+        if stamp is None:
             continue
-        if not _is_harvested(file, gathered, is_named=is_named):
-            unreadable.add(stamp)
+        path, is_known = str(file.absolute()), stamp in seen
+        unreadable = {other: place for other, place in unreadable.items() if place != path}
+        if stamp in before.unreadable or not (is_known or _is_harvested(file, gathered, is_named=is_named)):
+            unreadable[stamp] = path
         seen.add(stamp)
     identifiers = Identifiers(frozenset(gathered.texts), frozenset(gathered.raw), gathered.files, len(unreadable))
-    return Harvest(identifiers, frozenset(seen), frozenset(unreadable), frozenset(gathered.patients))
+    return Harvest(identifiers, frozenset(seen), unreadable, frozenset(gathered.patients))
 
 
 @dataclass(slots=True, repr=False)

@@ -77,7 +77,9 @@ class _Desk:
     """Where one rater's parcel is checked: knows what was sent to whom."""
 
     def __init__(self, rater: str, sent: Sequence[SentItem], scheme: LabelScheme) -> None:
-        self.items = {item.item_id: item for item in sent if item.rater == rater}
+        own = {item.item_id: item for item in sent if item.rater == rater}
+        self.items = {name: item for name, item in own.items() if not item.is_gone}
+        self.gone = {name: item for name, item in own.items() if item.is_gone}
         self.names = sorted({item.item_id for item in sent})
         self.scheme = scheme
         self.grid = cache(_grid_of)
@@ -89,6 +91,9 @@ class _Desk:
             named = _items_named(file, self.names)
             if len(named) == 1 and named[0] in self.items:
                 matched.setdefault(named[0], []).append(file)
+            elif len(named) == 1 and named[0] in self.gone:
+                sentence = f"the mask of {named[0]} is set aside: the volume is no longer part of the dataset"
+                yield refused("set-aside", sentence, self.gone[named[0]])
             else:
                 yield _unmatched(number, named)
         for item_id, item in sorted(self.items.items()):

@@ -41,6 +41,7 @@ class SentItem:
         readings: for adjudication, letters to the masks of the readers.
         package: the zip that went out; where it is still there, the mask inside is what was sent, even when `coarse`
             was made anew since.
+        is_gone: its volume is no longer part of the dataset: what comes back is set aside, and no file of it is read.
     """
 
     item_id: str
@@ -53,6 +54,7 @@ class SentItem:
     unit: Unit = Unit.HU
     readings: Mapping[str, Path] = field(default_factory=dict)
     package: Path | None = None
+    is_gone: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,7 +20,7 @@ from zipfile import is_zipfile
 
 from pipeline.core.errors import ModelError
 from pipeline.core.file_names import NNUNET_CHECKPOINT, NNUNET_DATASET, NNUNET_PLANS, NNUNET_SPLITS, TRAINING_LABELS
-from pipeline.core.files import atomic_writer, read_json, remove_folder, sha256_of, write_json
+from pipeline.core.files import atomic_writer, read_json, remove, sha256_of, write_json
 from pipeline.segment.models import DEFAULT_ORIENTATION, Model
 from pipeline.segment.plans import TORCH_RESAMPLING
 from pipeline.segment.quiet import quiet_nnunet
@@ -363,7 +363,7 @@ def _is_prepared(work: Path, identity: Mapping[str, Any]) -> bool:
     if (work / PREPARED).is_file() and read_json(work / PREPARED) == identity:
         return True
     for folder in ("preprocessed", "results"):
-        remove_folder(work / folder)
+        remove(work / folder)
     return False
 
 

@@ -31,11 +31,13 @@ from pipeline.stages.intake import SCAN
 from pipeline.stages.label import LABEL
 from pipeline.stages.pack import PACK, packages, to_pack
 from pipeline.stages.privacy import accept_leaks
+from pipeline.stages.recall import recall_problems, recalls
 from pipeline.stages.release import cut_release, page_of_version, settled_cases, verify_release
 from pipeline.stages.report import REPORT, standing_problems
 from pipeline.stages.screen import SCREEN
 from pipeline.stages.settle import AGREE, MEASURE, PREPARE, VOTE
 from pipeline.stages.way import CASE_STAGES, DATASET_STAGES, HANDOUT_STAGES, REVIEW_STAGES
+from pipeline.stages.withdraw import withdraw
 
 STAGES = (*DATASET_STAGES, *CASE_STAGES, *HANDOUT_STAGES, *REVIEW_STAGES, REPORT)
 """Every stage there is."""
@@ -64,6 +66,8 @@ __all__ = [
     "cut_release",
     "open_votes",
     "packages",
+    "recall_problems",
+    "recalls",
     "page_of_version",
     "returned",
     "review_status",
@@ -72,4 +76,5 @@ __all__ = [
     "to_adjudicate",
     "to_pack",
     "verify_release",
+    "withdraw",
 ]

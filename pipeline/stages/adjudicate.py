@@ -11,6 +11,7 @@ from pipeline.stages.artefacts import AskedItem, AskedOfLead, VolumeKey
 from pipeline.stages.case import StandingVote, read_vote, volumes
 from pipeline.stages.pack import hashes_of_volumes, scheme_of
 from pipeline.stages.privacy import require_clean, require_searched_for_text
+from pipeline.stages.recall import images_sent
 from pipeline.workspace import Stage, Waiting, Work, Workspace
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def _adjudicate(ws: Workspace, case_id: str | None) -> Work:
     require_clean(ws, [package], what="the adjudication package")
     items = tuple(AskedItem(*volume, vote.explanation.labels_sha256) for volume, vote in new.items())
     assignment = ws.layout.assignment(number, ADJUDICATION)
-    AskedOfLead(items=items).save(assignment)
+    AskedOfLead(items=items, images=images_sent(ws, new)).save(assignment)
     return Work(
         (package, assignment), note=f"adjudication {number}: {counted(len(new), 'volume')} for the lead radiologist"
     )

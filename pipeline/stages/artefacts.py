@@ -27,6 +27,7 @@ from pydantic import JsonValue
 from pipeline.agreement.records import Agreement, Explanation, FinalScores
 from pipeline.cohort.inclusion import FlowStep
 from pipeline.core.artefacts import Artefact
+from pipeline.core.boxes import BETWEEN_BOXES
 from pipeline.core.config import WindowConfig
 from pipeline.core.records import Patient, Phase, PhaseGuess
 from pipeline.lesions.records import Enhancement, Lesion
@@ -98,12 +99,16 @@ class TextSearch:
         rules: version of the rules of the search.
         found: what looked like text; empty for nothing.
         was_looked_at: True when a person looked at what was found, and let the series pass.
+        masked: boxes that were set to the background value before, as people write them.
+        decision: of the person who looked; empty where nothing was found, or nobody was asked.
     """
 
     content_sha256: str
     rules: int
     found: tuple[str, ...]
     was_looked_at: bool
+    masked: tuple[str, ...] = ()
+    decision: str = ""
 
 
 class ConvertedVolume(Artefact):
@@ -122,6 +127,11 @@ class ConvertedVolume(Artefact):
     text_search: TextSearch | None
     header: Mapping[str, JsonValue]
     slices: tuple[SliceOrigin, ...]
+
+    @property
+    def text_mask(self) -> str:
+        """Boxes that were masked because text stood there, as people write them; empty for none."""
+        return BETWEEN_BOXES.join(self.text_search.masked) if self.text_search else ""
 
     def text(self, keyword: str) -> str | None:
         """A fact as text; None where the header has none."""
@@ -150,10 +160,36 @@ class CoarseLabel(Artefact):
     facts: LabelFacts
 
 
+@dataclass(frozen=True, slots=True)
+class SentImage:
+    """The image of one volume as it was handed out.
+
+    Attributes:
+        case_id: "P0001"...
+        phase: of the case.
+        series: pseudonym of its SeriesInstanceUID.
+        text_mask: boxes that were masked in it, as people write them; empty for none.
+    """
+
+    case_id: str
+    phase: Phase
+    series: str
+    text_mask: str
+
+    @property
+    def volume(self) -> VolumeKey:
+        """Case and phase."""
+        return self.case_id, self.phase
+
+
 class RoundAssignment(Artefact):
-    """`assignment.json` of a round: who reads what; says which items are hidden repeats."""
+    """`assignment.json` of a round: who reads what; says which items are hidden repeats.
+
+    `images` is empty where an earlier version of the program packed the round.
+    """
 
     assignment: Assignment
+    images: tuple[SentImage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,11 +200,17 @@ class AskedItem:
     phase: Phase
     voted_sha256: str
 
+    @property
+    def volume(self) -> VolumeKey:
+        """Case and phase."""
+        return self.case_id, self.phase
+
 
 class AskedOfLead(Artefact):
-    """`assignment.json` of an adjudication."""
+    """`assignment.json` of an adjudication; `images` as in `RoundAssignment`."""
 
     items: tuple[AskedItem, ...]
+    images: tuple[SentImage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

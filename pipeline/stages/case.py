@@ -113,6 +113,11 @@ def volumes(ws: Workspace) -> list[VolumeKey]:
     return [(case_id, phase) for case_id, case in screened_cases(ws).items() for phase in case.series]
 
 
+def standing(ws: Workspace) -> frozenset[VolumeKey]:
+    """Volumes of the dataset whose image lies there: not those excluded, withdrawn or taken back."""
+    return frozenset(volume for volume in volumes(ws) if ws.layout.image(*volume).is_file())
+
+
 def read_vote(ws: Workspace, case_id: str, phase: Phase) -> StandingVote | None:
     """The vote as it stands on one volume; None before the vote."""
     layout = ws.layout

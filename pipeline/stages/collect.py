@@ -22,8 +22,9 @@ from pipeline.stages.artefacts import (
     LeadDecision,
     ReturnRow,
 )
-from pipeline.stages.case import read_vote, require_vote
+from pipeline.stages.case import read_vote, require_vote, standing
 from pipeline.stages.pack import assignments, scheme_of
+from pipeline.stages.recall import handed_out
 from pipeline.workspace import Stage, Waiting, Work, Workspace
 
 if TYPE_CHECKING:
@@ -61,13 +62,15 @@ def returned(ws: Workspace) -> list[dict[str, str]]:
 
 def review_status(ws: Workspace) -> list[ReaderStatus]:
     """How many masks each rater and the lead were asked for, how many are in, and what needs an answer."""
-    rows = returned(ws)
+    rows, there = returned(ws), standing(ws)
     found = []
     for number, assignment in assignments(ws).items():
-        for rater, items in assignment.lists.items():
+        for rater, listed in assignment.lists.items():
+            items = [item for item in listed if item.volume in there]
             back = sum(_rating(ws, item, rater).is_file() for item in items)
             found.append(ReaderStatus(ROUND, number, rater, len(items), back, _asked_of(rows, ROUND, number, rater)))
-    for number, asked in adjudications(ws).items():
+    for number, votes_asked in adjudications(ws).items():
+        asked = [item for item in votes_asked if item.volume in there]
         votes = (read_vote(ws, item.case_id, item.phase) for item in asked)
         back = sum(vote is not None and vote.decision is not None for vote in votes)
         open_items = _asked_of(rows, ADJUDICATION, number, LEAD)
@@ -118,7 +121,14 @@ def _inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
     sent = [ws.layout.assignment(number, kind) for kind, number in rounds]
     decided = [ws.layout.accepted] if ws.layout.accepted.exists() else []
     inboxes = [path for kind, number in rounds for path in ws.layout.inbox(number, kind).rglob("*")]
-    return ws.hashes([*sent, *decided, *(path for path in inboxes if path.is_file())], None)
+    hashes = ws.hashes([*sent, *decided, *(path for path in inboxes if path.is_file())], None)
+    gone = _gone(ws)
+    return {**hashes, "gone": digest(gone)} if gone else hashes
+
+
+def _gone(ws: Workspace) -> list[str]:
+    """Volumes that were handed out and are no longer part of the dataset."""
+    return sorted(" ".join(volume) for volume in {sent.volume for sent in handed_out(ws)} - standing(ws))
 
 
 def _collect(ws: Workspace, case_id: str | None) -> Work:
@@ -143,6 +153,7 @@ class _Inbox:
     def __init__(self, ws: Workspace, kind: str, number: int, accepted: tuple[AcceptedMask, ...]) -> None:
         self.ws, self.kind, self.number, self.accepted = ws, kind, number, accepted
         self.asked = adjudications(ws)[number] if kind == ADJUDICATION else ()
+        self.there, self.gone = standing(ws), _gone(ws)
 
     def checked(self) -> dict[str, CheckedParcel]:
         """Each return with its verdicts, older ones first, so that a corrected mask replaces the one before."""
@@ -159,10 +170,10 @@ class _Inbox:
         return parcels
 
     def _fingerprint(self, parcel: Path) -> str:
-        """Changes with any byte of a return, and when a person accepts a flagged mask."""
+        """Changes with any byte of a return, when a person accepts a flagged mask, and when a volume goes."""
         files = sorted(path for path in parcel.rglob("*") if path.is_file()) if parcel.is_dir() else [parcel]
         accepted = [[mask.rater, mask.item, mask.sha256] for mask in self.accepted]
-        return digest([*self.ws.hashes(files, None).values(), accepted])
+        return digest([*self.ws.hashes(files, None).values(), accepted, *([self.gone] if self.gone else [])])
 
     def _check(self, parcel: Path) -> CheckedParcel:
         """The verdict on every mask of a return; those that count are kept, all are logged."""
@@ -233,6 +244,7 @@ class _Inbox:
                 is_repeat=item.is_repeat,
                 unit=ws.unit,
                 package=ws.layout.outbox(self.number) / package_name(PackageFacts(name, self.number, rater)),
+                is_gone=item.volume not in self.there,
             )
             for rater, items in assignments(ws)[self.number].lists.items()
             for item in items
@@ -244,7 +256,8 @@ class _Inbox:
         from pipeline.review.returns import SentItem
 
         ws, case_id, phase = self.ws, asked.case_id, asked.phase
-        raters = require_vote(ws, case_id, phase).explanation.raters
+        is_gone = asked.volume not in self.there
+        raters = () if is_gone else require_vote(ws, case_id, phase).explanation.raters
         ratings = {rater: ws.layout.rating(case_id, phase, rater) for rater in raters}
         item_id = item_id_of(case_id, phase)
         return SentItem(
@@ -256,6 +269,7 @@ class _Inbox:
             coarse=ws.layout.consensus(case_id, phase),
             unit=ws.unit,
             readings=anonymous(ratings, dataset=ws.config.dataset.name, item_id=item_id),
+            is_gone=is_gone,
         )
 
 

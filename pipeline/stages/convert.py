@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.boxes import BETWEEN_BOXES, Box, blanked, boxes_text
 from pipeline.core.config import DeidentificationOption
+from pipeline.core.decisions import TextVerdict
 from pipeline.core.errors import DicomError, GeometryError, PrivacyError
-from pipeline.core.files import PRIVATE_FILE_MODE, write_atomically
-from pipeline.core.records import Phase, Problem, Series
+from pipeline.core.files import PRIVATE_FILE_MODE, remove, write_atomically
+from pipeline.core.problems import meaning_of
+from pipeline.core.records import Phase, Problem, Series, Severity
 from pipeline.core.series_file import load_series
-from pipeline.core.volume import Volume
+from pipeline.core.volume import AIR_HU, Unit, Volume
 from pipeline.stages.artefacts import ConvertedVolume, ScreenedCase, SliceOrigin, TextSearch
 from pipeline.stages.case import screened
-from pipeline.stages.decisions import decision_inputs, was_looked_at
+from pipeline.stages.decisions import series_name, text_decision, text_inputs
 from pipeline.workspace import Stage, Work, Workspace
 
 if TYPE_CHECKING:
     from pipeline.dicom.convert import Conversion, SliceRecord
+    from pipeline.text.find import TextFinding
 
 
 def _convert_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
     case_id, case = screened(ws, case_id)
     return {
-        **decision_inputs(ws),
+        **text_inputs(ws, case.series.values()),
         **ws.hashes([ws.layout.series_record(case_id, phase) for phase in case.series], None),
     }
 
@@ -32,12 +41,30 @@ def _convert(ws: Workspace, case_id: str | None) -> Work:
     case_id, case = screened(ws, case_id)
     outputs: list[Path] = []
     problems: list[Problem] = []
+    suspects: list[str] = []
     for phase in case.series:
         series = load_series(ws.layout.series_record(case_id, phase))
         conversion = _volume_of(ws, series, what=f"{case_id} {phase}")
-        outputs += _write_volume(ws, case_id, phase, case, series, conversion)
-        problems += [problem.about(f"{case_id} {phase}") for problem in conversion.problems]
+        try:
+            cleared = _cleared(ws, case_id, phase, series, conversion.volume)
+        except PrivacyError as error:
+            _forget(ws, case_id, phase)
+            suspects.append(f"{case_id} {phase}, series {series_name(ws, series.key)}: {error}")
+            continue
+        outputs += _write_volume(ws, case_id, phase, case, series, conversion.slices, cleared)
+        problems += [problem.about(f"{case_id} {phase}") for problem in (*conversion.problems, *cleared.problems)]
+    if suspects:
+        raise PrivacyError("; ".join(suspects))
     return Work(tuple(outputs), tuple(problems))
+
+
+def _forget(ws: Workspace, case_id: str, phase: Phase) -> None:
+    """Remove a volume that an earlier decision let pass, and what was made of it; what people outlined stays."""
+    layout, image = ws.layout, ws.layout.image(case_id, phase)
+    by_people = {place(case_id, phase) for place in (layout.ratings, layout.adjudicated, layout.adjudication)}
+    for path in sorted(image.parent.glob("*")):
+        if path not in by_people:
+            remove(path)
 
 
 def _volume_of(ws: Workspace, series: Series, *, what: str) -> Conversion:
@@ -55,60 +82,125 @@ def _volume_of(ws: Workspace, series: Series, *, what: str) -> Conversion:
         raise GeometryError(f"{what}: {error}") from None
 
 
-def _search_for_text(
-    ws: Workspace, case: str, phase: Phase, series: Series, volume: Volume, content_sha256: str
-) -> TextSearch | None:
-    """What the search for burned-in text says of a volume; None where the settings ask for none.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Cleared:
+    """A volume that may be used, and what was said and done about text in it; no search where none is asked for."""
+
+    volume: Volume
+    content_sha256: str
+    search: TextSearch | None = None
+    problems: tuple[Problem, ...] = ()
+
+
+def _cleared(ws: Workspace, case_id: str, phase: Phase, series: Series, volume: Volume) -> _Cleared:
+    """A volume once it was searched for burned-in text, and masked where a person said so.
 
     Raises:
-        PrivacyError: when it looks as if it held text, until a person has looked.
+        PrivacyError: when it looks as if it held text, and no person who looked decided what becomes of it.
     """
+    from pipeline.image.nifti import content_sha256
     from pipeline.text.find import SEARCH_RULES, find_text
-    from pipeline.text.suspects import is_read, montage
+    from pipeline.text.marks import beside, find_boxes
 
-    if DeidentificationOption.CLEAN_PIXELS not in ws.config.deidentification.options:
-        return None
+    decision = text_decision(ws, series.key)
+    masks = decision is not None and decision.masks
+    if DeidentificationOption.CLEAN_PIXELS not in ws.config.deidentification.options and not masks:
+        return _Cleared(volume, content_sha256(volume))
     slices = list(volume.voxels)
-    finding = find_text(slices)
-    if finding.is_suspect and not was_looked_at(ws, series):
-        picture = ws.layout.text_montage(case, phase)
-        write_atomically(picture, montage(slices, finding), mode=PRIVATE_FILE_MODE)
-        opinion = " (tesseract reads letters there)" if is_read(slices, finding) else ""
-        raise PrivacyError(
-            f"{case} {phase} seems to have text burned into its pixels{opinion}; look at "
-            f"private/montages/{picture.name} and add the series to decisions.csv with its phase, or with `none` to "
-            "exclude it"
-        )
-    return TextSearch(content_sha256, SEARCH_RULES, finding.kinds, was_looked_at=finding.is_suspect)
+    boxes = (decision.boxes or find_boxes(slices)) if decision and masks else ()
+    left = beside(slices, boxes)
+    finding = find_text(left)
+    if finding.is_suspect and not (decision and decision.publishes):
+        raise PrivacyError(_suspicion(ws, case_id, phase, series, left, finding, boxes))
+    masked = replace(volume, voxels=blanked(volume.voxels, boxes, _background(volume))) if boxes else volume
+    content = content_sha256(masked)
+    search = TextSearch(
+        content_sha256=content,
+        rules=SEARCH_RULES,
+        found=finding.kinds,
+        was_looked_at=finding.is_suspect,
+        masked=tuple(map(str, boxes)),
+        decision=str(decision or ""),
+    )
+    return _Cleared(masked, content, search, tuple(_decided_problems(search)))
+
+
+def _background(volume: Volume) -> float:
+    """What a masked voxel becomes: air in a CT, the lowest value of any other image."""
+    return AIR_HU if volume.unit is Unit.HU else float(np.nanmin(volume.voxels))
+
+
+def _decided_problems(search: TextSearch) -> Iterator[Problem]:
+    """Notes on what a person decided, for the table of problems."""
+    if search.masked:
+        yield Problem("text-masked", Severity.NOTE, f"{meaning_of('text-masked')}: {BETWEEN_BOXES.join(search.masked)}")
+    if search.was_looked_at:
+        yield Problem("text-published", Severity.NOTE, f"{meaning_of('text-published')}: {', '.join(search.found)}")
+
+
+def _suspicion(
+    ws: Workspace,
+    case_id: str,
+    phase: Phase,
+    series: Series,
+    left: Sequence[NDArray[Any]],
+    finding: TextFinding,
+    masked: Sequence[Box],
+) -> str:
+    """Where text seems to stand and how a person decides about it; the montage to look at is written."""
+    from pipeline.text.marks import find_boxes
+    from pipeline.text.montage import montage
+    from pipeline.text.suspects import is_read
+
+    boxes, name = find_boxes(left), series_name(ws, series.key)
+    picture = ws.layout.text_montage(case_id, phase)
+    write_atomically(picture, montage(left, boxes), mode=PRIVATE_FILE_MODE)
+    opinion = " (tesseract reads letters there)" if is_read(left, finding) else ""
+    still = "still seems" if masked else "seems"
+    own = f' --boxes "{boxes_text((*masked, *boxes))}"' if masked else ""
+    left_over = TextVerdict.MASK_AND_PUBLISH if masked else TextVerdict.PUBLISH
+    return (
+        f"{still} to have text burned into its pixels{opinion} at {boxes_text(boxes)}. "
+        f"Look at {picture.relative_to(ws.root).as_posix()}, "
+        f"then run in the dataset folder `liverset decide {name} mask{own} --by CODE`, "
+        f"or the same with `{left_over}` if {'what is left' if masked else 'it'} is no text, "
+        f"or with `{TextVerdict.EXCLUDE}`"
+    )
 
 
 def _write_volume(
-    ws: Workspace, case_id: str, phase: Phase, case: ScreenedCase, series: Series, conversion: Conversion
+    ws: Workspace,
+    case_id: str,
+    phase: Phase,
+    case: ScreenedCase,
+    series: Series,
+    slices: Sequence[SliceRecord],
+    cleared: _Cleared,
 ) -> list[Path]:
-    from pipeline.dicom.deid.deidentify import header_facts
+    from pipeline.dicom.deid.deidentify import header_facts, method_codes
     from pipeline.dicom.deid.value_rules import parsed_date
-    from pipeline.image.nifti import content_sha256, write_nifti
+    from pipeline.image.nifti import write_nifti
 
     image, header = ws.layout.image(case_id, phase), ws.layout.header(case_id, phase)
-    content = content_sha256(conversion.volume)
-    search = _search_for_text(ws, case_id, phase, series, conversion.volume, content)
-    write_nifti(image, conversion.volume)
+    write_nifti(image, cleared.volume)
     guess, first_day = case.guesses[phase], parsed_date(case.first_study_date)
+    facts = header_facts(
+        series,
+        ws.crosswalk.pseudonyms,
+        ws.config.deidentification,
+        first_study_date=first_day,
+        shows_face=_shows_face(series, cleared.volume),
+    )
+    codes = method_codes(ws.config.deidentification, is_text_free=cleared.search is not None)
     ConvertedVolume(
         case_id=case_id,
         phase=phase,
         phase_confidence=guess.confidence,
         phase_evidence=guess.evidence,
-        content_sha256=content,
-        text_search=search,
-        header=header_facts(
-            series,
-            ws.crosswalk.pseudonyms,
-            ws.config.deidentification,
-            first_study_date=first_day,
-            shows_face=_shows_face(series, conversion.volume),
-        ),
-        slices=tuple(_origin(ws, record) for record in conversion.slices),
+        content_sha256=cleared.content_sha256,
+        text_search=cleared.search,
+        header={**facts, "DeidentificationMethodCodeSequence": [{**code} for code in codes]},
+        slices=tuple(_origin(ws, record) for record in slices),
     ).save(header)
     return [image, header]
 

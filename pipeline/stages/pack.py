@@ -15,8 +15,9 @@ from pipeline.core.words import counted
 from pipeline.dataset.layout import ADJUDICATION, ROUND
 from pipeline.stages.artefacts import CoarseLabel, RoundAssignment, VolumeKey
 from pipeline.stages.case import volumes
-from pipeline.stages.decisions import decision_inputs, was_looked_at
+from pipeline.stages.decisions import use_inputs, was_looked_at
 from pipeline.stages.privacy import require_clean, require_searched_for_text
+from pipeline.stages.recall import images_sent
 from pipeline.workspace import Stage, Waiting, Work, Workspace
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _pack_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
     if not labelled:
         raise Waiting("no volume is labelled yet; run `liverset build`")
     coarse = ((volume[0], ws.layout.coarse(*volume)) for volume in labelled)
-    return {**decision_inputs(ws), **hashes_of_volumes(ws, coarse)}
+    return {**use_inputs(ws), **hashes_of_volumes(ws, coarse)}
 
 
 def _pack(ws: Workspace, case_id: str | None) -> Work:
@@ -96,7 +97,7 @@ def _pack(ws: Workspace, case_id: str | None) -> Work:
     assignment = assign(list(new), ws.config.review, priority=priority)
     zips = [_rater_package(ws, number, rater, assignment, queue) for rater in ws.config.review.raters]
     require_clean(ws, zips, what="the review packages")
-    RoundAssignment(assignment=assignment).save(ws.layout.assignment(number))
+    RoundAssignment(assignment=assignment, images=images_sent(ws, new)).save(ws.layout.assignment(number))
     note = f"round {number}: {counted(len(new), 'volume')} in {counted(len(zips), 'package')}"
     return Work((*zips, ws.layout.assignment(number)), problems, note)
 

@@ -19,7 +19,8 @@ from pipeline.core.files import json_text
 from pipeline.core.records import Phase
 from pipeline.core.words import counted
 from pipeline.stages.artefacts import ConvertedVolume, VolumeKey
-from pipeline.stages.case import case_ids
+from pipeline.stages.case import case_ids, screened
+from pipeline.stages.decisions import decided, series_name, text_decision
 from pipeline.stages.intake import scan_sources, source_roots
 from pipeline.workspace import Workspace
 
@@ -141,7 +142,7 @@ def require_searched_for_text(ws: Workspace, volumes: Iterable[VolumeKey]) -> No
         return
     faults = [f"{case_id} {phase} {fault}" for case_id, phase in volumes if (fault := _unseen(ws, case_id, phase))]
     if faults:
-        raise PrivacyError(f"{'; '.join(faults)}; run `liverset build`, which searches it")
+        raise PrivacyError(f"{'; '.join(faults)}; run `liverset build`")
 
 
 def _leaks(ws: Workspace, harvest: Harvest, paths: Sequence[Path]) -> Iterator[Leak]:
@@ -194,8 +195,14 @@ def _unseen(ws: Workspace, case_id: str, phase: Phase) -> str | None:
     from pipeline.image.nifti import stored_sha256
 
     search = ConvertedVolume.load(ws.layout.header(case_id, phase)).text_search
+    key = screened(ws, case_id)[1].series[phase]
+    decision, use = text_decision(ws, key), decided(ws).use.get(series_name(ws, key))
+    if use and use.phase is None:
+        return "is excluded by a decision"
     if search is None:
         return "was not searched for burned-in text"
+    if search.decision != str(decision or "") or (search.found and not (decision and decision.publishes)):
+        return "has another decision about its text now"
     if search.content_sha256 != stored_sha256(ws.layout.image(case_id, phase)):
         return "is another image than the one that was searched for burned-in text"
     return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +86,11 @@ def _inputs_of(ws: Workspace, cases: Sequence[SettledCase], version: str) -> Rel
         summaries=lambda rows: _summaries(ws, volumes, rows),
         pages={QC_PAGE: lambda rows, summaries: released_page(ws, cases, version, rows, summaries)},
         accepted_leaks=kinds_accepted(accepted_leaks(ws)),
-        provenance={"packages": package_versions(*RELEASE_PACKAGES), **accepted_changes(ws, STAGES_BEFORE, settled)},
+        provenance={
+            "packages": package_versions(*RELEASE_PACKAGES),
+            **accepted_changes(ws, STAGES_BEFORE, settled),
+            **_masked_text(volumes),
+        },
     )
 
 
@@ -184,10 +188,18 @@ def _volume(ws: Workspace, case: SettledCase, volume: SettledVolume) -> ReleaseV
         review=_review_facts(volume),
         first_slice=volume.prepared.first_slice,
         window_hu=(window.level_hu, window.width_hu) if window else None,
+        text_mask=volume.converted.text_mask or None,
         coarse_model=model["name"],
         coarse_sha256=model["sha256"],
         lesions=tuple(lesion.to_json() for lesion in volume.lesions),
     )
+
+
+def _masked_text(volumes: Iterable[SettledVolume]) -> dict[str, Mapping[str, str]]:
+    """For the provenance: what was masked in which volume; nothing where nothing was."""
+    masks = {f"{volume.case_id} {volume.phase}": volume.converted.text_mask for volume in volumes}
+    found = {name: mask for name, mask in masks.items() if mask}
+    return {"masked_text": found} if found else {}
 
 
 def _scan_facts(case: SettledCase, volume: SettledVolume) -> ScanFacts:

@@ -16,6 +16,7 @@ from pipeline.core.volume import LabelMap, Volume
 from pipeline.stages.adjudicate import open_problems, open_votes
 from pipeline.stages.artefacts import ConsortFlow, ConvertedVolume, FinalAgreement, RatedAgreement, VolumeKey
 from pipeline.stages.case import SettledCase, StandingVote, read_vote, screened_cases
+from pipeline.stages.recall import RECALL_COLUMNS, recall_problems, recalls
 from pipeline.stages.tables import agreement_tables, rated_volume
 from pipeline.stages.way import DATASET_STAGES, HANDOUT_STAGES, TO_SETTLE
 from pipeline.workspace import Stage, Work, Workspace
@@ -32,7 +33,7 @@ PROBLEM_COLUMNS = ("severity", "code", "message", "fix")
 def standing_problems(ws: Workspace) -> tuple[Problem, ...]:
     """Everything that receipts say still stands against the dataset and its cases."""
     of_cases = (problem for case_id in screened_cases(ws) for problem in _noticed(ws, TO_SETTLE, case_id))
-    return (*_of_dataset(ws), *of_cases, *open_votes(ws))
+    return (*_of_dataset(ws), *of_cases, *open_votes(ws), *recall_problems(recalls(ws)))
 
 
 def read_consort(ws: Workspace) -> tuple[FlowStep, ...]:
@@ -70,16 +71,23 @@ def _inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
     own = ws.layout.dataset_receipt(REPORT_NAME)
     receipts = (*ws.layout.cases.glob("*/*.receipt.json"), *ws.layout.reports.glob("*.receipt.json"))
     contents = [path.read_text(encoding="utf-8") for path in sorted(receipts) if path != own]
-    return {"receipts": digest(contents), "problems": words_sha256()}
+    recalled = [one.row() for one in recalls(ws)]
+    return {
+        "receipts": digest(contents),
+        "problems": words_sha256(),
+        **({"recalls": digest(recalled)} if recalled else {}),
+    }
 
 
 def _report(ws: Workspace, case_id: str | None) -> Work:
     from pipeline.dataset.manifest import csv_text
 
+    recalled, layout = recalls(ws), ws.layout
     rows = [problem.to_json() for problem in standing_problems(ws)]
-    write_text(ws.layout.problems_table, csv_text(PROBLEM_COLUMNS, rows))
-    write_text(ws.layout.qc_page, _page(ws))
-    return Work((ws.layout.qc_page, ws.layout.problems_table))
+    write_text(layout.problems_table, csv_text(PROBLEM_COLUMNS, rows))
+    write_text(layout.recall_table, csv_text(RECALL_COLUMNS, [one.row() for one in recalled]))
+    write_text(layout.qc_page, _page(ws))
+    return Work((layout.qc_page, layout.problems_table, layout.recall_table), recall_problems(recalled))
 
 
 def _page(ws: Workspace) -> str:

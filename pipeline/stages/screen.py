@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core.config import Config, Section
+from pipeline.core.decisions import Decision
 from pipeline.core.errors import ConfigError, PipelineError
 from pipeline.core.files import PRIVATE_FILE_MODE, sha256_of, write_text
 from pipeline.core.pseudonyms import normalised_patient_id
@@ -16,13 +17,12 @@ from pipeline.core.records import Case, Patient, PhaseGuess, PixelFacts, Problem
 from pipeline.core.series_file import save_series
 from pipeline.core.words import counted
 from pipeline.stages.artefacts import ConsortFlow, ScreenedCase, ScreenedCases
-from pipeline.stages.decisions import decision_inputs, series_name
+from pipeline.stages.decisions import decided, series_name, use_inputs, withdrawal_inputs
 from pipeline.stages.intake import scan_sources, source_inputs
 from pipeline.stages.privacy import remember_sources
 from pipeline.workspace import Stage, Work, Workspace
 
 if TYPE_CHECKING:
-    from pipeline.cohort.decisions import Decision
     from pipeline.cohort.inclusion import Candidate, Inclusion
 
 SCREEN_COLUMNS = (
@@ -44,7 +44,7 @@ def _sections(config: Config) -> tuple[Section, ...]:
 
 def _screen_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
     clinical = ws.config.source.clinical
-    inputs = {**source_inputs(ws, case_id), **decision_inputs(ws)}
+    inputs = {**source_inputs(ws, case_id), **use_inputs(ws), **withdrawal_inputs(ws)}
     if clinical is None:
         return inputs
     path = ws.root / clinical
@@ -54,16 +54,16 @@ def _screen_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
 
 
 def _screen(ws: Workspace, case_id: str | None) -> Work:
-    from pipeline.cohort.decisions import read_decisions
     from pipeline.cohort.inclusion import consort, screen_cohort
     from pipeline.dicom.group.people import contradicted_numbers
     from pipeline.dicom.group.series import group_series
 
     found = scan_sources(ws)
     remember_sources(ws)
-    series = {one.key: one for one in group_series(found.instances, found.set_aside).series}
+    grouped = group_series(found.instances, found.set_aside).series
+    series = {one.key: one for one in grouped if not ws.crosswalk.is_withdrawn(one.first.text("PatientID"))}
     guesses = _guesses(ws, series.values())
-    decisions = read_decisions(ws.layout.decisions)
+    decisions = decided(ws).use
     doubtful = contradicted_numbers(one.first for one in series.values())
     candidates = [_candidate(ws, one, guesses[one.key], decisions, doubtful) for one in series.values()]
     inclusion = screen_cohort(candidates, _patients(ws, series.values()), ws.config)
@@ -75,7 +75,16 @@ def _screen(ws: Workspace, case_id: str | None) -> Work:
     ws.crosswalk.save()
     note = f"{counted(len(cases), 'case')} included, {counted(len(inclusion.left_out), 'patient')} excluded"
     tables = (ws.layout.series_table, ws.layout.exclusions_table)
-    return Work((*outputs, ws.layout.harvest, *tables), _screen_problems(inclusion, cases), note)
+    problems = (*_screen_problems(inclusion, cases), *_withdrawn_problems(len(grouped) - len(series)))
+    return Work((*outputs, ws.layout.harvest, *tables), problems, note)
+
+
+def _withdrawn_problems(count: int) -> Iterator[Problem]:
+    """What is still there of patients who withdrew; none of it is used."""
+    if count:
+        found = counted(count, "series", "series")
+        message = f"{found} of patients who withdrew consent found in the sources; none is used"
+        yield Problem("withdrawn", Severity.FLAG, message)
 
 
 def _guesses(ws: Workspace, series: Iterable[Series]) -> dict[str, PhaseGuess]:

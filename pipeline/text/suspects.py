@@ -1,12 +1,11 @@
-"""What a person gets of a series that looks as if it held text: a montage with the place framed, and a second opinion.
+"""A second opinion on a series that looks as if it held text.
 
-Tesseract, where it is installed, is asked whether it reads anything at the framed place. It never clears a series: what
-it cannot read, a person may. What it reads is not kept.
+Tesseract, where it is installed, is asked whether it reads anything at the place. It never clears a series: what it
+cannot read, a person may. What it reads is not kept.
 """
 
 from __future__ import annotations
 
-import math
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -17,11 +16,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from pipeline.pictures.display import Picture, display_range, to_gray
-from pipeline.pictures.sheets import in_rows, png_bytes
+from pipeline.pictures.sheets import png_bytes
 from pipeline.text.find import TextFinding
 from pipeline.text.lines import TextLine
 
-MONTAGE_TILES = 16
 INK_PERCENTILES = (1.0, 99.9)
 """Black and white of a slice: few pixels are ink, and it is often the brightest."""
 
@@ -40,41 +38,22 @@ _AS_ONE_LINE = ("stdin", "stdout", "--psm", "7", "tsv")
 _CONFIDENCE, _TEXT = 10, 11
 
 
-def montage(slices: Sequence[NDArray[Any]], finding: TextFinding) -> bytes:
-    """A PNG of the slices in question, or of some of all, side by side, the suspected lines framed. Private.
-
-    Args:
-        slices: (rows, columns) of any type, or (rows, columns, 3) in 8-bit colour, all of one shape.
-        finding: where they look as if they held text.
-    """
-    tiles = [_framed(_shades(slices[number]), line) for number, line in _suspects(slices, finding, MONTAGE_TILES)]
-    return png_bytes(in_rows(tiles, math.ceil(math.sqrt(len(tiles)))))
-
-
 def is_read(slices: Sequence[NDArray[Any]], finding: TextFinding) -> bool | None:
     """Whether tesseract reads letters where lines were found; None where it is not installed, or nothing was found."""
     program = shutil.which("tesseract")
     if program is None or not finding.is_suspect:
         return None
-    crops = (_crop(slices[number], line) for number, line in _suspects(slices, finding, SLICES_READ))
+    crops = (_crop(slices[number], line) for number, line in _suspects(slices, finding))
     return any(_characters(program, picture) >= MIN_CHARACTERS for crop in crops for picture in (crop, 255 - crop))
 
 
-def _suspects(slices: Sequence[Any], finding: TextFinding, most: int) -> list[tuple[int, TextLine]]:
+def _suspects(slices: Sequence[Any], finding: TextFinding) -> list[tuple[int, TextLine]]:
     """Slices with the line to look at in each; where none stands out, the line that stays in place in some of all."""
     if finding.lines or finding.static is None:
-        return list(finding.lines[:most])
-    return [(number, finding.static) for number in range(0, len(slices), max(1, len(slices) // most))][:most]
-
-
-def _framed(picture: Picture, line: TextLine) -> Picture:
-    margin = (line.bottom - line.top) // 2 + 2
-    top, left = max(line.top - margin, 0), max(line.left - margin, 0)
-    bottom, right = line.bottom + margin, line.right + margin
-    framed = picture.copy()
-    framed[top : bottom + 1, left : right + 1] = 255
-    framed[top + 1 : bottom, left + 1 : right] = picture[top + 1 : bottom, left + 1 : right]
-    return framed
+        return list(finding.lines[:SLICES_READ])
+    return [(number, finding.static) for number in range(0, len(slices), max(1, len(slices) // SLICES_READ))][
+        :SLICES_READ
+    ]
 
 
 def _crop(values: NDArray[Any], line: TextLine) -> Picture:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -174,6 +175,51 @@ def test_a_source_that_cannot_be_read_stops_the_gate_until_a_person_accepts_it(w
     accept_leaks(ws, "the sources", "unreadable", by="R9", why="an empty archive", when="2026-01-31")
     assert places_of_leaks(ws, [leaving]) == ()
     (ws.root / "dicom" / "other.zip").write_bytes(b"PK\x03\x04" + bytes(51))
+    assert places_of_leaks(ws, [leaving]) == ("the sources (unreadable)",)
+
+
+BROKEN_ZIP = b"PK\x03\x04" + bytes(50)
+
+
+def readable_zip(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("notes.csv", "name\nHinterhuber\n")
+
+
+def test_a_source_that_was_replaced_by_a_readable_one_stops_nothing_and_is_sought(ws: Workspace, leaving: Path):
+    export = ws.root / "dicom" / "export.zip"
+    export.write_bytes(BROKEN_ZIP)
+    leaving.write_text("for nobody")
+    assert places_of_leaks(ws, [leaving]) == ("the sources (unreadable)",)
+    export.write_bytes(BROKEN_ZIP + bytes(1))
+    assert len(remember_sources(ws).unreadable) == 1
+    readable_zip(export)
+    assert places_of_leaks(ws, [leaving]) == ()
+    leaving.write_text("for Hinterhuber")
+    assert places_of_leaks(ws, [leaving]) == ("leaving.txt: content (name)",)
+    export.write_bytes(BROKEN_ZIP + bytes(2))
+    assert "the sources (unreadable)" in places_of_leaks(ws, [leaving])
+
+
+def test_a_readable_file_moved_over_a_broken_one_replaces_it(ws: Workspace, leaving: Path):
+    export, whole = ws.root / "dicom" / "export.zip", ws.root / "dicom" / "whole.zip"
+    export.write_bytes(BROKEN_ZIP)
+    readable_zip(whole)
+    leaving.write_text("for nobody")
+    assert places_of_leaks(ws, [leaving]) == ("the sources (unreadable)",)
+    whole.replace(export)
+    assert places_of_leaks(ws, [leaving]) == ()
+
+
+@pytest.mark.parametrize("elsewhere", ["dicom/export2.zip", "dicom/below/export.zip"])
+def test_a_broken_source_that_is_gone_or_replaced_elsewhere_still_stops(ws: Workspace, leaving: Path, elsewhere: str):
+    export = ws.root / "dicom" / "export.zip"
+    export.write_bytes(BROKEN_ZIP)
+    leaving.write_text("for nobody")
+    assert places_of_leaks(ws, [leaving]) == ("the sources (unreadable)",)
+    export.unlink()
+    (ws.root / elsewhere).parent.mkdir(exist_ok=True)
+    readable_zip(ws.root / elsewhere)
     assert places_of_leaks(ws, [leaving]) == ("the sources (unreadable)",)
 
 

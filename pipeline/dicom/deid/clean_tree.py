@@ -10,7 +10,7 @@ import csv
 import io
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,15 @@ from numpy.typing import NDArray
 from pydicom import dcmread
 
 from pipeline.core.config import DeidentificationConfig, Modality
+from pipeline.core.decisions import NO_DECISIONS, Decisions
 from pipeline.core.errors import PipelineError, PrivacyError
-from pipeline.core.files import PRIVATE_FILE_MODE, make_private_folder, write_atomically, write_text
+from pipeline.core.files import PRIVATE_FILE_MODE, make_private_folder, remove, write_atomically, write_text
 from pipeline.core.pseudonyms import Pseudonyms, normalised_patient_id
 from pipeline.core.records import Instance, SourceFile
 from pipeline.dicom.deid.admission import admit
 from pipeline.dicom.deid.deidentify import deidentify
 from pipeline.dicom.deid.encode import file_bytes
+from pipeline.dicom.deid.text_gate import Suspect, boxes_to_mask, masked_images, suspect_of
 from pipeline.dicom.read.by_pydicom import READ_FAULTS
 from pipeline.dicom.read.header import FRAME_INDEX, FRAMES
 from pipeline.dicom.read.pixels import PixelReader
@@ -33,8 +35,6 @@ from pipeline.dicom.read.scan import scan
 from pipeline.dicom.read.sources import ARCHIVE_FAULTS, opened
 from pipeline.faces import has_face
 from pipeline.frames import Tabular
-from pipeline.text.find import find_text
-from pipeline.text.suspects import is_read, montage
 
 REPORT_TABLE = "report.csv"
 REPORT_COLUMNS = ("action", "code", "output")
@@ -59,7 +59,7 @@ class CleanedFile:
     Attributes:
         number: its place among all files found, in sorted order, from 1.
         action: "written", "quarantined" or "set-aside".
-        code: why it was not written; "" when it was.
+        code: why it was not written, or what was done to its pixels; "" for neither.
         output: where it went, below the output folder; "" when nowhere.
     """
 
@@ -71,11 +71,12 @@ class CleanedFile:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class CleanTreeReport(Tabular):
-    """Every file found."""
+    """Every file found, and each series that waits for a person to look at it."""
 
     columns = REPORT_COLUMNS
 
     files: tuple[CleanedFile, ...]
+    suspects: tuple[Suspect, ...] = ()
 
     def rows(self) -> Sequence[Mapping[str, Any]]:
         """One row a file, as in `report.csv`: in order of what became of it, not of the source."""
@@ -107,6 +108,7 @@ def deidentify_tree(
     modality: Modality = Modality.CT,
     private: Path | None = None,
     allow_faces: bool = False,
+    decisions: Decisions = NO_DECISIONS,
 ) -> CleanTreeReport:
     """A renamed, clean copy of every image that may enter a dataset, with `report.csv` beside it.
 
@@ -119,8 +121,10 @@ def deidentify_tree(
         private: folder for montages of series that look as if they held text, and for the table that tells the files'
             numbers; without it neither is made.
         allow_faces: write series that show a head too, marked by RecognizableVisualFeatures.
+        decisions: of people who looked at those montages, by the keyed name of the series.
 
     Raises:
+        PrivacyError: when a box to mask does not lie within its series.
         StorageError: when the disk is full or a folder cannot be written.
     """
     found = scan(src)
@@ -129,9 +133,13 @@ def deidentify_tree(
     rows = [CleanedFile(numbers[fate.source], "set-aside", fate.code) for fate in found.set_aside]
     admitted, refused = _admitted(found.instances, modality)
     rows += [_quarantined(numbers[instance.source], code) for instance, code in refused]
+    desk = _Desk(out, pseudonyms, config, numbers, decisions, private, allow_faces)
+    suspects = []
     for series in sorted(_series_of(admitted), key=lambda one: pseudonyms.patient(one[0].text("PatientID"))):
-        rows += _cleaned_series(series, out, pseudonyms, config, numbers, private, allow_faces=allow_faces)
-    report = CleanTreeReport(tuple(sorted(rows, key=lambda row: row.number)))
+        cleaned, suspect = desk.clean(series)
+        rows += cleaned
+        suspects += [suspect] if suspect else []
+    report = CleanTreeReport(tuple(sorted(rows, key=lambda row: row.number)), tuple(suspects))
     write_text(out / REPORT_TABLE, _csv(REPORT_COLUMNS, report.rows()))
     if private is not None:
         table = make_private_folder(private) / REPORT_TABLE
@@ -167,38 +175,70 @@ def _admitted(instances: Iterable[Instance], modality: Modality) -> tuple[list[I
     return kept, refused
 
 
+def _series_key(instance: Instance) -> tuple[str, str, str]:
+    """Patient, study and series; where an export emptied the UID, its frame of reference stands in."""
+    series = instance.text("SeriesInstanceUID") or instance.text("FrameOfReferenceUID")
+    return instance.text("PatientID"), instance.text("StudyInstanceUID"), series
+
+
 def _series_of(instances: Iterable[Instance]) -> list[list[Instance]]:
-    """Images of one series together, in order; where an export emptied the UID, its frame of reference stands in."""
+    """Images of one series together, in order."""
     groups: dict[tuple[str, ...], list[Instance]] = defaultdict(list)
     for instance in instances:
-        series = instance.text("SeriesInstanceUID") or instance.text("FrameOfReferenceUID")
-        groups[instance.text("PatientID"), instance.text("StudyInstanceUID"), series].append(instance)
+        groups[_series_key(instance)].append(instance)
     return [sorted(group, key=lambda one: one.number("InstanceNumber") or 0) for _, group in sorted(groups.items())]
 
 
-def _cleaned_series(
-    series: Sequence[Instance],
-    out: Path,
-    pseudonyms: Pseudonyms,
-    config: DeidentificationConfig,
-    numbers: Mapping[SourceFile, int],
-    private: Path | None,
-    *,
-    allow_faces: bool,
-) -> list[CleanedFile]:
-    images = {instance.source: _read(instance) for instance in series}
-    shows_face = _shows_face(series, images)
-    if shows_face and not allow_faces:
-        return [_quarantined(numbers[instance.source], "face") for instance in series]
-    if _looks_like_text([image.pixels for image in images.values() if image], series[0], pseudonyms, private):
-        return [_quarantined(numbers[instance.source], "text-suspected") for instance in series]
-    rows = []
-    for number, instance in enumerate(series, start=1):
-        image = images[instance.source]
-        output = None if image is None else _write(instance, image, number, out, pseudonyms, config, shows_face)
-        place = numbers[instance.source]
-        rows.append(CleanedFile(place, "written", output=output) if output else _quarantined(place, "unreadable"))
-    return rows
+@dataclass(frozen=True, slots=True, eq=False)
+class _Desk:
+    """Where the images of all series go, by which rules, and what people decided."""
+
+    out: Path
+    pseudonyms: Pseudonyms
+    config: DeidentificationConfig
+    numbers: Mapping[SourceFile, int]
+    decisions: Decisions
+    private: Path | None
+    allow_faces: bool
+
+    def clean(self, series: Sequence[Instance]) -> tuple[list[CleanedFile], Suspect | None]:
+        """What became of the images of one series, and what a person must look at first."""
+        name = self.pseudonyms.token("series", "\0".join(_series_key(series[0])))
+        if name in self.decisions.use and self.decisions.use[name].phase is None:
+            return self._withheld(series, "rejected"), None
+        images = {instance.source: image for instance in series if (image := _read(instance))}
+        shows_face = _shows_face(series, images)
+        if shows_face and not self.allow_faces:
+            return self._withheld(series, "face"), None
+        pixels = [image.pixels for image in images.values()]
+        decision = self.decisions.text.get(name)
+        try:
+            boxes = boxes_to_mask(pixels, decision)
+            suspect = suspect_of(pixels, name, decision, boxes, self.private)
+        except PrivacyError as error:
+            raise PrivacyError(f"series {name}: {error}") from None
+        if suspect:
+            return self._withheld(series, "text-suspected"), suspect
+        if boxes:
+            clean = masked_images(pixels, boxes)
+            images = {source: replace(images[source], pixels=one) for source, one in zip(images, clean, strict=True)}
+        rows = [
+            self._written(instance, images.get(instance.source), number, shows_face)
+            for number, instance in enumerate(series, start=1)
+        ]
+        return [replace(row, code=row.code or ("text-masked" if boxes else "")) for row in rows], None
+
+    def _withheld(self, series: Sequence[Instance], code: str) -> list[CleanedFile]:
+        """None of a series, nor what an earlier decision let pass."""
+        uid = self.pseudonyms.uid(series[0].text("SeriesInstanceUID"))
+        for folder in self.out.glob(f"*/study-*/series-{uid[-NAME_DIGITS:]}") if uid else ():
+            remove(folder)
+        return [_quarantined(self.numbers[instance.source], code) for instance in series]
+
+    def _written(self, instance: Instance, image: _Image | None, number: int, shows_face: bool | None) -> CleanedFile:
+        output = image and _write(instance, image, number, self.out, self.pseudonyms, self.config, shows_face)
+        place = self.numbers[instance.source]
+        return CleanedFile(place, "written", output=output) if output else _quarantined(place, "unreadable")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -227,7 +267,7 @@ def _frames(instance: Instance) -> Iterator[Instance]:
         yield Instance(instance.source, {**instance.header, FRAME_INDEX: index})
 
 
-def _shows_face(series: Sequence[Instance], images: Mapping[SourceFile, _Image | None]) -> bool | None:
+def _shows_face(series: Sequence[Instance], images: Mapping[SourceFile, _Image]) -> bool | None:
     """Whether any slice of a series shows a head; None where nobody can tell."""
     first = _first_frame(series[0])
     pixel_mm = first.number("PixelSpacing") or UNSTATED_PIXEL_MM
@@ -240,36 +280,12 @@ def _first_frame(instance: Instance) -> Instance:
     return Instance(instance.source, {**instance.header, **frames[0]}) if isinstance(frames, tuple) else instance
 
 
-def _in_hu(
-    series: Sequence[Instance], images: Mapping[SourceFile, _Image | None]
-) -> Iterator[NDArray[np.floating[Any]]]:
+def _in_hu(series: Sequence[Instance], images: Mapping[SourceFile, _Image]) -> Iterator[NDArray[np.floating[Any]]]:
     for instance in map(_first_frame, series):
-        image = images[instance.source]
+        image = images.get(instance.source)
         slope, intercept = instance.number("RescaleSlope") or 1.0, instance.number("RescaleIntercept") or 0.0
         if image is not None:
             yield from image.pixels.reshape(-1, *image.pixels.shape[-2:]) * np.float32(slope) + np.float32(intercept)
-
-
-def _looks_like_text(
-    pixels: Sequence[NDArray[np.integer]], first: Instance, pseudonyms: Pseudonyms, private: Path | None
-) -> bool:
-    """True when any group of equally large slices looks as if it held text.
-
-    Its montage goes to the private folder, "read" in its name where tesseract reads letters in it too.
-    """
-    shapes: dict[tuple[int, ...], list[NDArray[np.integer]]] = defaultdict(list)
-    for values in pixels:
-        for slice_ in values.reshape(-1, *values.shape[-2:]):
-            shapes[slice_.shape].append(slice_)
-    for slices in shapes.values():
-        finding = find_text(slices)
-        if finding.is_suspect:
-            if private is not None:
-                token = pseudonyms.token("series", first.text("SeriesInstanceUID"))
-                name = f"text_{token}{'_read' if is_read(slices, finding) else ''}.png"
-                write_atomically(make_private_folder(private) / name, montage(slices, finding), mode=PRIVATE_FILE_MODE)
-            return True
-    return False
 
 
 def _write(

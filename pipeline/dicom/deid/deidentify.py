@@ -8,7 +8,7 @@ Standard: DICOM PS3.15 Annex E, Basic Application Level Confidentiality Profile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, TypeAlias
@@ -404,26 +404,39 @@ def _decoded(dataset: Dataset, *, is_signed: bool) -> NDArray[np.integer]:
     return np.frombuffer(dataset.PixelData, stored, count).astype(stored.newbyteorder("<"), copy=False)
 
 
-def _add_markers(
-    clean: Dataset, config: DeidentificationConfig, *, is_text_free: bool, shows_face: bool | None
-) -> None:
+def method_codes(config: DeidentificationConfig, *, is_text_free: bool) -> list[dict[str, str]]:
+    """Items of DeidentificationMethodCodeSequence (PS3.16 CID 7050): the profile, and each option that was applied.
+
+    Args:
+        config: which options are asked for.
+        is_text_free: False when the pixels were not searched for text, so that 113101 may not be claimed.
+    """
     earned = [option for option in Option if option in config.options]
     if not is_text_free:
         earned = [option for option in earned if option is not Option.CLEAN_PIXELS]
+    words = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
     codes = [PROFILE_CODE, *(OPTION_CODES[option] for option in earned)]
+    return [dict(zip(words, (value, "DCM", meaning), strict=True)) for value, meaning in codes]
+
+
+def _add_markers(
+    clean: Dataset, config: DeidentificationConfig, *, is_text_free: bool, shows_face: bool | None
+) -> None:
     _put(clean, "SpecificCharacterSet", UTF_8)
     _put(clean, "PatientIdentityRemoved", "YES")
     _put(clean, "DeidentificationMethod", METHOD)
-    _put(clean, "DeidentificationMethodCodeSequence", [_code_item(value, meaning) for value, meaning in codes])
+    _put(
+        clean, "DeidentificationMethodCodeSequence", [*map(_code_item, method_codes(config, is_text_free=is_text_free))]
+    )
     is_moved = Option.MODIFIED_DATES in config.options
     _put(clean, "LongitudinalTemporalInformationModified", "MODIFIED" if is_moved else "REMOVED")
     if shows_face is not None:
         _put(clean, VISUAL_FEATURES, _YES_OR_NO[shows_face])
 
 
-def _code_item(value: str, meaning: str) -> Dataset:
+def _code_item(code: Mapping[str, str]) -> Dataset:
     item = Dataset()
-    for keyword, text in (("CodeValue", value), ("CodingSchemeDesignator", "DCM"), ("CodeMeaning", meaning)):
+    for keyword, text in code.items():
         _put(item, keyword, text)
     return item
 

@@ -11,7 +11,10 @@ import pydicom
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from pipeline.core.boxes import Box
 from pipeline.core.config import DeidentificationConfig, Modality
+from pipeline.core.decisions import Decision, Decisions, TextDecision, TextVerdict
+from pipeline.core.errors import PrivacyError
 from pipeline.core.pseudonyms import Pseudonyms
 from pipeline.dicom.deid.clean_tree import CleanTreeReport, deidentify_tree
 from pipeline.leaks.search import harvest, search
@@ -194,13 +197,81 @@ def test_every_frame_comes_out_of_an_object_that_says_nothing_of_its_frames(tmp_
 
 
 def test_text_on_one_of_several_frames_keeps_the_object_out(tmp_path):
+    named_frames(tmp_path / "source")
+    report = clean(tmp_path / "source", tmp_path / "out", modality=Modality.MR)
+    assert report.counts() == {"text-suspected": 1}
+
+
+def named_frames(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """An object of ten frames with letters on the eighth; its stored values, and where the letters stand."""
     frames = np.random.default_rng(1).integers(0, 400, (10, 96, 96))
     page = Image.new("1", (96, 96))
     ImageDraw.Draw(page).text((5, 5), "KOWALSKA", fill=1, font=ImageFont.load_default(12))
     frames[7][np.asarray(page)] = 3000
-    expose_object(several_frames(frames), tmp_path / "source")
-    report = clean(tmp_path / "source", tmp_path / "out", modality=Modality.MR)
-    assert report.counts() == {"text-suspected": 1}
+    expose_object(several_frames(frames), folder)
+    return frames, np.asarray(page)
+
+
+def decided(verdict: TextVerdict, series: str, boxes: tuple[Box, ...] = ()) -> Decisions:
+    use = {series: Decision(None, "R9")} if verdict is TextVerdict.EXCLUDE else {}
+    return Decisions(use, {series: TextDecision(verdict, "R9", boxes)})
+
+
+def test_a_person_who_looked_releases_masks_or_excludes_a_series(tmp_path):
+    source, private = tmp_path / "source", tmp_path / "private"
+    frames, letters = named_frames(source)
+    (suspect,) = clean(source, tmp_path / "first", modality=Modality.MR, private=private).suspects
+    assert (private / suspect.picture).is_file()
+    (box,) = suspect.boxes
+    assert box.slices == (7, 8)
+    covered = np.zeros(frames.shape, np.bool_)
+    covered[7, slice(*box.rows), slice(*box.columns)] = True
+    assert covered[7][letters].all()
+    for verdict, code in (("publish", "written"), ("mask", "text-masked"), ("exclude", "rejected")):
+        out = tmp_path / verdict
+        decisions = decided(TextVerdict(verdict), suspect.series)
+        report = clean(source, out, modality=Modality.MR, private=private, decisions=decisions)
+        assert report.counts() == {code: 1}
+        assert report.is_clean
+        made = [pydicom.dcmread(file) for file in out.rglob("*.dcm")]
+        assert len(made) == (verdict != "exclude")
+        for dataset in made:
+            codes = [item.CodeValue for item in dataset.DeidentificationMethodCodeSequence]
+            assert "113101" in codes
+            blank = covered if verdict == "mask" else np.zeros_like(covered)
+            assert np.array_equal(dataset.pixel_array[~blank], frames[~blank])
+            assert (dataset.pixel_array[blank] == frames[7].min()).all()
+
+
+def test_a_decision_holds_for_one_series_of_one_study_alone(tmp_path):
+    for number in range(3):
+        frames, letters = np.random.default_rng(number).integers(0, 400, (96, 96)), Image.new("1", (96, 96))
+        ImageDraw.Draw(letters).text((5, 5), "KOWALSKA", fill=1, font=ImageFont.load_default(12))
+        frames[np.asarray(letters)] = 3000
+        dataset = dataset_of(Scan(frames[None], study_uid=f"1.2.{number}", series_uid="", frame_uid=""), 0, intercept=0)
+        save(dataset, tmp_path / f"source{number}")
+    sources = [tmp_path / f"source{number}" for number in range(3)]
+    names = [one.series for one in deidentify_tree(sources, tmp_path / "out", KEYS, CONFIG).suspects]
+    assert len(set(names)) == 3
+    report = deidentify_tree(sources, tmp_path / "out", KEYS, CONFIG, decisions=decided(TextVerdict.EXCLUDE, names[1]))
+    assert report.counts() == {"rejected": 1, "text-suspected": 2}
+
+
+def test_boxes_by_hand_that_leave_letters_keep_the_series_out(tmp_path):
+    named_frames(tmp_path / "source")
+    (suspect,) = clean(tmp_path / "source", tmp_path / "out", modality=Modality.MR).suspects
+    left, covered = Box((60, 90), (0, 96)), Box((0, 25), (0, 96), (7, 8))
+    for box, code in ((left, "text-suspected"), (covered, "text-masked")):
+        decisions = decided(TextVerdict.MASK, suspect.series, (box,))
+        report = clean(tmp_path / "source", tmp_path / code, modality=Modality.MR, decisions=decisions)
+        assert report.counts() == {code: 1}
+    with pytest.raises(PrivacyError, match=f"series {suspect.series}: the box .* does not lie within 10 slices"):
+        clean(
+            tmp_path / "source",
+            tmp_path / "out",
+            modality=Modality.MR,
+            decisions=decided(TextVerdict.MASK, suspect.series, (Box((0, 97), (0, 9)),)),
+        )
 
 
 @pytest.mark.parametrize("promised", [9, 11])
