@@ -21,6 +21,9 @@ FILES_TABLE: Final = "files.csv"
 SLICES_TABLE: Final = "slices.csv"
 """Every series found, every file found, every slice converted."""
 
+LOOKUP_TABLE: Final = "lookup.csv"
+"""Private: which file of the source each name in these tables stands for."""
+
 # --- nnU-Net's own names (nnU-Net v2, documentation/dataset_format.md)
 
 NNUNET_DATASET: Final = "dataset.json"

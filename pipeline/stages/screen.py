@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -56,13 +55,14 @@ def _screen_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
 def _screen(ws: Workspace, case_id: str | None) -> Work:
     from pipeline.cohort.inclusion import consort, screen_cohort
     from pipeline.dicom.group.people import contradicted_numbers
+    from pipeline.dicom.group.phase import recognise_phases
     from pipeline.dicom.group.series import group_series
 
     found = scan_sources(ws)
-    remember_sources(ws)
+    remember_sources(ws, found.instances)
     grouped = group_series(found.instances, found.set_aside).series
     series = {one.key: one for one in grouped if not ws.crosswalk.is_withdrawn(one.first.text("PatientID"))}
-    guesses = _guesses(ws, series.values())
+    guesses = recognise_phases(series.values(), ws.config.phases)
     decisions = decided(ws).use
     doubtful = contradicted_numbers(one.first for one in series.values())
     candidates = [_candidate(ws, one, guesses[one.key], decisions, doubtful) for one in series.values()]
@@ -85,15 +85,6 @@ def _withdrawn_problems(count: int) -> Iterator[Problem]:
         found = counted(count, "series", "series")
         message = f"{found} of patients who withdrew consent found in the sources; none is used"
         yield Problem("withdrawn", Severity.FLAG, message)
-
-
-def _guesses(ws: Workspace, series: Iterable[Series]) -> dict[str, PhaseGuess]:
-    from pipeline.dicom.group.phase import guess_phases
-
-    studies: dict[str, list[Series]] = defaultdict(list)
-    for one in series:
-        studies[one.first.text("StudyInstanceUID")].append(one)
-    return {key: guess for study in studies.values() for key, guess in guess_phases(study, ws.config.phases).items()}
 
 
 def _patient_name(ws: Workspace, series: Series) -> str:
