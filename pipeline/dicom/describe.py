@@ -6,9 +6,10 @@ A description is cut down to the words of the vocabulary, so a person can choose
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
@@ -17,6 +18,7 @@ from pipeline.core.records import Instance, PhaseGuess, Series
 from pipeline.dicom.convert import safe_modality
 from pipeline.dicom.deid.deidentify import NAME_DIGITS, clean_text, clean_values, patient_id_of
 from pipeline.dicom.group.split import COUNTED_VRS
+from pipeline.dicom.group.times import time_s
 
 _KEYWORD_OF = MappingProxyType(
     {
@@ -30,7 +32,11 @@ _KEYWORD_OF = MappingProxyType(
         "temporal_position": "TemporalPositionIdentifier",
     }
 )
-COLUMNS = ("patient", "study", *_KEYWORD_OF, "energy_kev", "told_apart_by")
+PLACE_COLUMNS = ("patient", "study", "series_number")
+FACT_COLUMNS = (
+    *(column for column in _KEYWORD_OF if column not in PLACE_COLUMNS),
+    *("energy_kev", "told_apart_by", "seconds_into_study"),
+)
 """Where a series belongs, and what tells it from others."""
 
 ENERGIES_KEV = (30.0, 200.0)
@@ -40,7 +46,7 @@ NUMBER_DIGITS = 3
 """SeriesNumber in a file name, so that names sort like numbers."""
 
 _ENERGY = re.compile(r"(?<![\d.])(\d{2,3}(?:\.\d)?)[ _]?kev(?![a-z])", re.IGNORECASE)
-_PARTS = MappingProxyType(
+_IMAGE_PARTS = MappingProxyType(
     {
         **dict.fromkeys(("W", "WATER"), "water"),
         **dict.fromkeys(("F", "FAT"), "fat"),
@@ -67,14 +73,30 @@ def description_of(series: Series, pseudonyms: Pseudonyms) -> dict[str, str]:
 def description_of_instance(instance: Instance, pseudonyms: Pseudonyms) -> dict[str, str]:
     """The columns of a single object that is no volume."""
     values = clean_values(instance, (*_KEYWORD_OF.values(), "ProtocolName"), pseudonyms)
-    row = dict.fromkeys(COLUMNS, "")
+    row = dict.fromkeys((*PLACE_COLUMNS, *FACT_COLUMNS), "")
     row.update({column: clean_text(values.get(keyword)) for column, keyword in _KEYWORD_OF.items()})
     row["description"] = row["description"] or clean_text(values.get("ProtocolName"))
     row["patient"] = pseudonyms.patient(patient_id_of(instance.header.get))
-    row["study"] = pseudonyms.uid(instance.text("StudyInstanceUID"))[-NAME_DIGITS:]
+    row["study"] = f"study-{pseudonyms.uid(instance.text('StudyInstanceUID'))[-NAME_DIGITS:] or 'none'}"
     energy = energy_kev(instance)
     row["energy_kev"] = "" if energy is None else f"{energy:g}"
     return row
+
+
+def starts_s(series: Iterable[Series]) -> dict[str, str]:
+    """Seconds from the start of a study's first series to that of each, by key; none where the time is unknown."""
+    studies: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
+    for one in series:
+        times = [time for time in map(time_s, one.instances) if time is not None]
+        if times:
+            studies[one.first.text("PatientID"), one.first.text("StudyInstanceUID")][one.key] = min(times)
+    return {key: f"{start - min(starts.values()):.0f}" for starts in studies.values() for key, start in starts.items()}
+
+
+def place_in_table(row: Mapping[str, Any]) -> tuple[str, str, int, str, str]:
+    """Sorts rows of series: those of a patient together, in order of number."""
+    number = int(row["series_number"]) if row["series_number"].isdigit() else -1
+    return row["patient"], row["study"], number, str(row["phase"] or ""), row["series"]
 
 
 def energy_kev(instance: Instance) -> float | None:
@@ -100,7 +122,7 @@ def volume_stem(row: Mapping[str, str], series: Series, guess: PhaseGuess, pseud
     number = row["series_number"] if row["series_number"].isdigit() else "0"
     what = str(guess.phase) if guess.phase else safe_modality(series.first.text("Modality"))
     words = "_".join((number.zfill(NUMBER_DIGITS), what, *_suffixes(row, series, pseudonyms)))
-    return f"{row['patient']}/study-{row['study'] or 'none'}/{words}"
+    return f"{row['patient']}/{row['study']}/{words}"
 
 
 def unique_stems(stems: Mapping[str, str], pseudonyms: Pseudonyms) -> dict[str, str]:
@@ -115,7 +137,7 @@ def unique_stems(stems: Mapping[str, str], pseudonyms: Pseudonyms) -> dict[str, 
 def _suffixes(row: Mapping[str, str], series: Series, pseudonyms: Pseudonyms) -> list[str]:
     """What a file name says besides number and phase; echo, inversion and thickness where they tell siblings apart."""
     apart = series.distinguished_by.keys()
-    found = [part for word in row["image_type"].upper().split("\\") if (part := _PARTS.get(word))][:1]
+    found = [part for word in row["image_type"].upper().split("\\") if (part := _IMAGE_PARTS.get(word))][:1]
     if row["b_value"]:
         found.append(f"b{row['b_value']}")
     if row["energy_kev"]:

@@ -11,19 +11,19 @@ from typing import Any
 
 from pipeline.core.pseudonyms import Pseudonyms
 from pipeline.core.records import Series
-from pipeline.dicom.deid.deidentify import clean_values
+from pipeline.dicom.deid.deidentify import clean_text, clean_values
 from pipeline.dicom.deid.value_rules import parts_of
 from pipeline.dicom.describe import energy_kev
 
 CONVERTER = "liverset"
 
-_NAMES = MappingProxyType(
+_BIDS_NAMES = MappingProxyType(
     {
         "Modality": "Modality",
         "MagneticFieldStrength": "MagneticFieldStrength",
         "Manufacturer": "Manufacturer",
         "ManufacturerModelName": "ManufacturersModelName",
-        "BodyPartExamined": "BodyPartExamined",
+        "BodyPartExamined": "BodyPart",
         "PatientPosition": "PatientPosition",
         "SeriesDescription": "SeriesDescription",
         "ProtocolName": "ProtocolName",
@@ -66,9 +66,9 @@ def sidecar(series: Series, pseudonyms: Pseudonyms) -> dict[str, Any]:
         series: the volume.
         pseudonyms: as for its table.
     """
-    constant = [keyword for keyword in _NAMES if _is_constant(series, keyword)]
+    constant = [keyword for keyword in _BIDS_NAMES if _is_constant(series, keyword)]
     clean = clean_values(series.first, constant, pseudonyms)
-    found = {_NAMES[keyword]: _told(keyword, clean[keyword]) for keyword in constant if keyword in clean}
+    found = {_BIDS_NAMES[keyword]: _told(keyword, clean[keyword]) for keyword in constant if keyword in clean}
     energy = energy_kev(series.first)
     return {
         **found,
@@ -84,6 +84,7 @@ def _is_constant(series: Series, keyword: str) -> bool:
 def _told(keyword: str, value: object) -> object:
     if keyword == "ImageType":
         return list(parts_of(value))
-    if keyword in _MILLISECONDS and isinstance(value, int | float):
-        return round(value / 1000, 9)
-    return "_".join(map(str, value)) if isinstance(value, tuple) else value
+    if isinstance(value, int | float):
+        number = round(value / 1000, 9) if keyword in _MILLISECONDS else value
+        return int(number) if number == int(number) else number
+    return clean_text(value)

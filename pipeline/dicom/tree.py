@@ -25,7 +25,16 @@ from pipeline.core.volume import ColorImage, Volume
 from pipeline.dicom.colour import is_colour_image, read_colour
 from pipeline.dicom.convert import Conversion, read_series, safe_modality, series_facts
 from pipeline.dicom.deid.deidentify import patient_id_of, scanner_facts
-from pipeline.dicom.describe import description_of, description_of_instance, unique_stems, volume_stem
+from pipeline.dicom.describe import (
+    FACT_COLUMNS,
+    PLACE_COLUMNS,
+    description_of,
+    description_of_instance,
+    place_in_table,
+    starts_s,
+    unique_stems,
+    volume_stem,
+)
 from pipeline.dicom.group.people import contradicted_numbers
 from pipeline.dicom.group.phase import recognise_phases
 from pipeline.dicom.group.series import Grouping, group_series, slice_faults
@@ -51,10 +60,8 @@ _COLOUR_NOTE = "colour: red, green and blue, without HU or MR intensity"
 _NO_SITES = PhasesConfig()
 
 SERIES_COLUMNS = (
-    *("patient", "study", "series_number", "series", "status", "path", "phase", "modality", "description"),
-    *("image_type", "b_value", "echo_number", "echo_time_ms", "inversion_time_ms", "temporal_position", "energy_kev"),
-    *("told_apart_by", "reason", "warnings", "shape", "spacing", "affine", "vendor", "model", "thickness", "kernel"),
-    "content_sha256",
+    *(*PLACE_COLUMNS, "series", "status", "path", "phase", "modality", *FACT_COLUMNS, "reason", "warnings"),
+    *("shape", "spacing", "affine", "vendor", "model", "thickness", "kernel", "content_sha256"),
 )
 FILE_COLUMNS = ("file", "status", "reason", "series")
 SLICE_COLUMNS = (
@@ -188,7 +195,7 @@ def read_tree(
         done += len(series.instances)
         progress(done, total)
     rows = [*(result.row for result in results), *_excluded_rows(found.instances, grouping, pseudonyms)]
-    rows.sort(key=_place_in_table)
+    rows.sort(key=place_in_table)
     ranks = {row["series"]: rank for rank, row in enumerate(rows)}
     files = sorted(_file_rows(found, grouping, results, names), key=lambda row: _place_of_file(row, ranks))
     slices = [row for result in sorted(results, key=lambda one: ranks[one.row["series"]]) for row in result.slices]
@@ -203,12 +210,6 @@ def _safe_names(src: Sequence[Path], found: ScanResult, pseudonyms: Pseudonyms) 
     for source in sorted(sources, key=lambda one: pseudonyms.token("file", names.true_name(one))):
         names.of(source)
     return names
-
-
-def _place_in_table(row: Mapping[str, str]) -> tuple[str, str, int, str]:
-    """Sorts series: those of a patient together, in order of number."""
-    number = row["series_number"]
-    return row["patient"], row["study"], int(number) if number.isdigit() else -1, row["series"]
 
 
 def _place_of_file(row: Mapping[str, str], ranks: Mapping[str, int]) -> tuple[int, str]:
@@ -307,7 +308,11 @@ def _described(
     """Each series with its row as far as headers tell it; `path` is a name of its own, without an ending."""
     guesses = recognise_phases(series, phases)
     doubtful = contradicted_numbers(instances)
-    rows = {one.key: _row(one, guesses[one.key], pseudonyms) for one in series}
+    starts = starts_s(series)
+    rows = {
+        one.key: _row(one, guesses[one.key], pseudonyms) | {"seconds_into_study": starts.get(one.key, "")}
+        for one in series
+    }
     stems = {one.key: volume_stem(rows[one.key], one, guesses[one.key], pseudonyms) for one in series}
     for key, stem in unique_stems(stems, pseudonyms).items():
         rows[key]["path"] = stem

@@ -31,7 +31,7 @@ _IDENTIFYING = (
 )
 """What is looked for in names; dates and UIDs are known by their looks."""
 
-_NUMBERS = ("PatientID", WRITTEN_PATIENT)
+_PATIENT_NUMBERS = ("PatientID", WRITTEN_PATIENT)
 """What no part of a path may be, however short."""
 
 _HARMLESS = re.compile(r"(?:i|im|img|image|ct|mr|se|st|slice|series|file|instance|z)[-_]?\d{1,6}", re.IGNORECASE)
@@ -48,7 +48,7 @@ class SafeNames:
         self._roots = tuple(map(root_of, roots))
         found = tuple(instances)
         self._whole, self._words = _identifiers(found, _IDENTIFYING)
-        self._patients = {_folded(instance.text(word)).strip() for instance in found for word in _NUMBERS}
+        self._patients = {_folded(instance.text(word)).strip() for instance in found for word in _PATIENT_NUMBERS}
         self._known: dict[str, str] = {}
         self._hidden = 0
 
