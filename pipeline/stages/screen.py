@@ -61,22 +61,16 @@ def _screen_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
 
 
 def _screen(ws: Workspace, case_id: str | None) -> Work:
-    from pipeline.cohort.inclusion import consort, screen_cohort
-    from pipeline.dicom.group.people import contradicted_numbers
-    from pipeline.dicom.group.phase import recognise_phases
+    from pipeline.cohort.inclusion import consort
     from pipeline.dicom.group.series import group_series
 
     found = scan_sources(ws)
     remember_sources(ws, found.instances)
     grouped = group_series(found.instances, found.set_aside).series
     series = {one.key: one for one in grouped if not ws.crosswalk.is_withdrawn(one.first.text("PatientID"))}
-    guesses = recognise_phases(series.values(), ws.config.phases)
-    decisions = decided(ws).use
-    doubtful = contradicted_numbers(one.first for one in series.values())
-    candidates = [_candidate(ws, one, guesses[one.key], decisions, doubtful) for one in series.values()]
-    inclusion = screen_cohort(candidates, _patients(ws, series.values()), ws.config)
+    candidates, inclusion = screened_series(ws, tuple(series.values()))
     cases = _numbered(ws, inclusion, series)
-    outputs = _write_cases(ws, cases, series, guesses)
+    outputs = _write_cases(ws, cases, series, {candidate.key: candidate.phase for candidate in candidates})
     names = _names(inclusion, cases)
     _write_series_table(ws, candidates, inclusion, names, series)
     _write_exclusions(ws, candidates, inclusion, names)
@@ -94,6 +88,19 @@ def _withdrawn_problems(count: int) -> Iterator[Problem]:
         found = counted(count, "series", "series")
         message = f"{found} of patients who withdrew consent found in the sources; none is used"
         yield Problem("withdrawn", Severity.FLAG, message)
+
+
+def screened_series(ws: Workspace, series: Sequence[Series]) -> tuple[tuple[Candidate, ...], Inclusion]:
+    """Each series with what the rules ask about it, and the verdict of the rules; nothing is written."""
+    from pipeline.cohort.inclusion import screen_cohort
+    from pipeline.dicom.group.people import contradicted_numbers
+    from pipeline.dicom.group.phase import recognise_phases
+
+    guesses = recognise_phases(series, ws.config.phases)
+    decisions = decided(ws).use
+    doubtful = contradicted_numbers(one.first for one in series)
+    candidates = tuple(_candidate(ws, one, guesses[one.key], decisions, doubtful) for one in series)
+    return candidates, screen_cohort(candidates, _patients(ws, series), ws.config)
 
 
 def _patient_name(ws: Workspace, series: Series) -> str:
