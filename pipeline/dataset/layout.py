@@ -78,6 +78,16 @@ class Layout:
         return self.private / "dicom-index.sqlite"
 
     @property
+    def clinical(self) -> Path:
+        """The clinical table that `init --from` prepares; `[source] clinical` may name another."""
+        return self.private / "clinical.csv"
+
+    @property
+    def hospitals(self) -> Path:
+        """Hospitals by name, as headers spell it, with how many of their series have no recognised phase."""
+        return self.private / "hospitals.csv"
+
+    @property
     def harvest(self) -> Path:
         """Every identifier the sources ever held, sealed: what the search for leaks looks for."""
         return self.private / "harvest.enc"
