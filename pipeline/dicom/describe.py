@@ -35,7 +35,7 @@ _KEYWORD_OF = MappingProxyType(
 PLACE_COLUMNS = ("patient", "study", "series_number")
 FACT_COLUMNS = (
     *(column for column in _KEYWORD_OF if column not in PLACE_COLUMNS),
-    *("energy_kev", "told_apart_by", "seconds_into_study"),
+    *("energy_kev", "distinguished_by", "seconds_into_study"),
 )
 """Where a series belongs, and what tells it from others."""
 
@@ -64,9 +64,9 @@ _IMAGE_PARTS = MappingProxyType(
 def description_of(series: Series, pseudonyms: Pseudonyms) -> dict[str, str]:
     """The columns of a volume; "" for what its header does not tell, or may not."""
     row = description_of_instance(series.first, pseudonyms)
-    apart = _told_apart_by(series, pseudonyms)
+    apart = _distinguished_by(series, pseudonyms)
     row["temporal_position"] = row["temporal_position"] or _counted_time(series)
-    row["told_apart_by"] = "; ".join(f"{keyword} {value}".strip() for keyword, value in apart.items())
+    row["distinguished_by"] = "; ".join(f"{keyword} {value}".strip() for keyword, value in apart.items())
     return row
 
 
@@ -156,7 +156,7 @@ def _suffixes(row: Mapping[str, str], series: Series, pseudonyms: Pseudonyms) ->
     return found
 
 
-def _told_apart_by(series: Series, pseudonyms: Pseudonyms) -> dict[str, str]:
+def _distinguished_by(series: Series, pseudonyms: Pseudonyms) -> dict[str, str]:
     """What separates volumes of one SeriesInstanceUID; a value that may not be told leaves its keyword."""
     clean = clean_values(series.first, series.distinguished_by, pseudonyms)
     return {
