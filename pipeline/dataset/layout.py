@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.core.config import CONFIG_NAME
 from pipeline.core.file_names import (
+    CLINICAL_TABLE,
     DECISIONS,
     FILES_TABLE,
     IMAGE_FILE,
@@ -80,7 +81,7 @@ class Layout:
     @property
     def clinical(self) -> Path:
         """The clinical table that `init --from` prepares; `[source] clinical` may name another."""
-        return self.private / "clinical.csv"
+        return self.private / CLINICAL_TABLE
 
     @property
     def hospitals(self) -> Path:
