@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from pipeline.core.pseudonyms import Pseudonyms
-from pipeline.core.records import Instance, PhaseGuess, Series
+from pipeline.core.records import Instance, Phase, PhaseGuess, Series
 from pipeline.dicom.convert import safe_modality
 from pipeline.dicom.deid.deidentify import NAME_DIGITS, clean_text, clean_values, patient_id_of
 from pipeline.dicom.group.split import COUNTED_VRS
@@ -30,6 +30,7 @@ _KEYWORD_OF = MappingProxyType(
         "echo_time_ms": "EchoTime",
         "inversion_time_ms": "InversionTime",
         "temporal_position": "TemporalPositionIdentifier",
+        "slice_thickness_mm": "SliceThickness",
     }
 )
 PLACE_COLUMNS = ("patient", "study", "series_number")
@@ -59,6 +60,23 @@ _IMAGE_PARTS = MappingProxyType(
     }
 )
 """Values of ImageType that name a part or a product of a scan, and how file names call it."""
+
+
+_IN_NAMES = MappingProxyType(
+    {
+        "b_value": "b{}",
+        "energy_kev": "{}keV",
+        "echo_number": "e{}",
+        "echo_time_ms": "te{}",
+        "inversion_time_ms": "ti{}",
+        "temporal_position": "t{}",
+        "slice_thickness_mm": "{}mm",
+    }
+)
+"""Column to how its value stands in a file name, where it separates volumes of one series."""
+
+_USUAL = MappingProxyType({"b_value": "0", "energy_kev": "", "temporal_position": "1"})
+"""Column that stands in a file name in any case, but for a value that many a series has which is no such thing."""
 
 
 def description_of(series: Series, pseudonyms: Pseudonyms) -> dict[str, str]:
@@ -108,7 +126,7 @@ def energy_kev(instance: Instance) -> float | None:
     return energy if energy is not None and low <= energy <= high else None
 
 
-def volume_stem(row: Mapping[str, str], series: Series, guess: PhaseGuess, pseudonyms: Pseudonyms) -> str:
+def volume_stem(row: Mapping[str, str], series: Series, guess: PhaseGuess) -> str:
     """Where a volume goes: its patient, its study, its number, what it is, and what tells it apart.
 
     Always the same for the same series, whatever others there are; siblings may share one (see `unique_stems`).
@@ -117,11 +135,10 @@ def volume_stem(row: Mapping[str, str], series: Series, guess: PhaseGuess, pseud
         row: from `description_of`.
         series: the volume.
         guess: its phase.
-        pseudonyms: as for the row.
     """
     number = row["series_number"] if row["series_number"].isdigit() else "0"
     what = str(guess.phase) if guess.phase else safe_modality(series.first.text("Modality"))
-    words = "_".join((number.zfill(NUMBER_DIGITS), what, *_suffixes(row, series, pseudonyms)))
+    words = "_".join((number.zfill(NUMBER_DIGITS), what, *_suffixes(row, series, guess)))
     return f"{row['patient']}/{row['study']}/{words}"
 
 
@@ -134,26 +151,18 @@ def unique_stems(stems: Mapping[str, str], pseudonyms: Pseudonyms) -> dict[str, 
     }
 
 
-def _suffixes(row: Mapping[str, str], series: Series, pseudonyms: Pseudonyms) -> list[str]:
-    """What a file name says besides number and phase; echo, inversion and thickness where they tell siblings apart."""
-    apart = series.distinguished_by.keys()
-    found = [part for word in row["image_type"].upper().split("\\") if (part := _IMAGE_PARTS.get(word))][:1]
-    if row["b_value"]:
-        found.append(f"b{row['b_value']}")
-    if row["energy_kev"]:
-        found.append(f"{row['energy_kev']}keV")
-    if "EchoNumbers" in apart and row["echo_number"]:
-        found.append(f"e{row['echo_number']}")
-    elif "EchoTime" in apart and row["echo_time_ms"]:
-        found.append(f"te{row['echo_time_ms']}")
-    if "InversionTime" in apart and row["inversion_time_ms"]:
-        found.append(f"ti{row['inversion_time_ms']}")
-    if row["temporal_position"]:
-        found.append(f"t{row['temporal_position']}")
-    thickness = clean_text(clean_values(series.first, ("SliceThickness",), pseudonyms).get("SliceThickness"))
-    if "SliceThickness" in apart and thickness:
-        found.append(f"{thickness}mm")
-    return found
+def _suffixes(row: Mapping[str, str], series: Series, guess: PhaseGuess) -> Iterator[str]:
+    """What a file name says besides number and phase."""
+    yield from [part for word in row["image_type"].upper().split("\\") if (part := _IMAGE_PARTS.get(word))][:1]
+    separating = {column for column, keyword in _KEYWORD_OF.items() if keyword in series.distinguished_by}
+    if _counted_time(series):
+        separating.add("temporal_position")
+    if guess.phase is Phase.DWI:
+        separating.add("b_value")
+    for column, text in _IN_NAMES.items():
+        is_remarkable = column in _USUAL and row[column] != _USUAL[column]
+        if row[column] and (is_remarkable or column in separating):
+            yield text.format(row[column])
 
 
 def _distinguished_by(series: Series, pseudonyms: Pseudonyms) -> dict[str, str]:

@@ -23,7 +23,7 @@ from pipeline.core.pseudonyms import Pseudonyms, normalised_patient_id
 from pipeline.core.records import Fate, Instance, PhaseGuess, Problem, Series, Severity, SourceFile
 from pipeline.core.volume import ColorImage, Volume
 from pipeline.dicom.colour import is_colour_image, read_colour
-from pipeline.dicom.convert import Conversion, read_series, safe_modality, series_facts
+from pipeline.dicom.convert import Conversion, read_series, safe_modality
 from pipeline.dicom.deid.deidentify import patient_id_of, scanner_facts
 from pipeline.dicom.describe import (
     FACT_COLUMNS,
@@ -61,7 +61,7 @@ _NO_SITES = PhasesConfig()
 
 SERIES_COLUMNS = (
     *(*PLACE_COLUMNS, "series", "status", "path", "phase", "modality", *FACT_COLUMNS, "reason", "warnings"),
-    *("shape", "spacing", "affine", "vendor", "model", "thickness", "kernel", "content_sha256"),
+    *("shape", "spacing", "affine", "vendor", "model", "kernel", "content_sha256"),
 )
 FILE_COLUMNS = ("file", "status", "reason", "series")
 SLICE_COLUMNS = (
@@ -313,27 +313,26 @@ def _described(
         one.key: _row(one, guesses[one.key], pseudonyms) | {"seconds_into_study": starts.get(one.key, "")}
         for one in series
     }
-    stems = {one.key: volume_stem(rows[one.key], one, guesses[one.key], pseudonyms) for one in series}
+    stems = {one.key: volume_stem(rows[one.key], one, guesses[one.key]) for one in series}
     for key, stem in unique_stems(stems, pseudonyms).items():
         rows[key]["path"] = stem
     for one in series:
-        against = doubtful.get(normalised_patient_id(one.first.text("PatientID")))
+        number = normalised_patient_id(one.first.text("PatientID"))
+        against = doubtful.get(number) if number else None
         doubt = (Problem("patient-conflict", Severity.FLAG, f"one patient number, but {against}"),) if against else ()
         yield replace(one, problems=(*one.problems, *doubt)), rows[one.key]
 
 
 def _row(series: Series, guess: PhaseGuess, pseudonyms: Pseudonyms) -> dict[str, str]:
-    facts = series_facts(series)
     scanner = scanner_facts(series, pseudonyms)
     return {
         **dict.fromkeys(SERIES_COLUMNS, ""),
         **description_of(series, pseudonyms),
         "series": pseudonyms.token("series", series.key),
-        "modality": safe_modality(facts.modality),
+        "modality": safe_modality(series.first.text("Modality")),
         "phase": guess.phase.value if guess.phase else "?" if guess.needs_person else "",
         "vendor": scanner["manufacturer"],
         "model": scanner["model"],
-        "thickness": "" if facts.slice_thickness_mm is None else f"{facts.slice_thickness_mm:g}",
         "kernel": scanner["kernel"],
     }
 

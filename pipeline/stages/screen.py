@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 VERDICT_COLUMNS = ("series", "phase", "confidence", "kept", "reason", "chosen_for", "modality")
 GRID_COLUMNS = (
-    *("slices", "slice_thickness_mm", "slice_spacing_mm", "kernel", "rows", "columns", "row_spacing_mm"),
+    *("slices", "slice_spacing_mm", "kernel", "rows", "columns", "row_spacing_mm"),
     *("column_spacing_mm", "manufacturer", "model", "evidence", "reasons"),
 )
 """What stands in `reports/series.csv` besides what tells one series from another."""
@@ -259,7 +259,6 @@ def _series_row(ws: Workspace, candidate: Candidate, screening: Screening, chose
         "slices": facts.slice_count,
         "rows": rows,
         "columns": columns,
-        "slice_thickness_mm": facts.slice_thickness_mm,
         "slice_spacing_mm": facts.slice_spacing_mm,
         "row_spacing_mm": row_mm,
         "column_spacing_mm": column_mm,

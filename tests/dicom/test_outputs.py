@@ -66,10 +66,32 @@ def test_volumes_are_named_by_what_tells_them_apart(kind: str, one_series: bool,
         expose(tmp_path / "src" / f"{place}", one, stamped(**header))
     report = convert(tmp_path / "src", tmp_path / "out")
     paths = sorted(Path(row["path"]).name for row in report.series)
-    if one_series or kind in ("b-values", "temporal positions", "Dixon", "keV"):
+    if one_series or kind in ("Dixon", "keV"):
         assert paths == sorted(f"003_{name}.nii.gz" for name in names)
+    if not one_series and kind in ("b-values", "temporal positions"):
+        assert paths == sorted(f"003_{name}.nii.gz" for name in ("MR", *names[1:]))
     assert len(set(paths)) == len(values)
     assert {row["status"] for row in report.series} == {"converted"}
+
+
+@pytest.mark.parametrize(("words", "name"), [("ep2d_diff", "DWI_b0"), ("T2 haste", "T2")])
+def test_b_0_and_the_first_time_stand_in_a_name_only_where_they_mean_something(words: str, name: str, tmp_path: Path):
+    """Some scanners write b 0 and temporal position 1 into every image."""
+    header = {"DiffusionBValue": 0.0, "TemporalPositionIdentifier": 1, "SeriesDescription": words}
+    expose(tmp_path / "src", Scan(body(5), modality="MR"), stamped(**header))
+    (row,) = convert(tmp_path / "src", tmp_path / "out").series
+    assert row["path"].endswith(f"/003_{name}.nii.gz")
+    assert (row["b_value"], row["temporal_position"]) == ("0", "1")
+
+
+def test_files_without_a_number_are_no_conflict_of_one(tmp_path: Path):
+    """Each study without a number is a patient of its own, so its dates of birth cannot contradict those of another."""
+    for number in range(2):
+        header = {"PatientID": "", "PatientBirthDate": f"19{50 + number}0101"}
+        expose(tmp_path / "src" / f"{number}", Scan(body(5, seed=number)), stamped(**header))
+    found = convert(tmp_path / "src", tmp_path / "out").series
+    assert {row["status"] for row in found} == {"converted"}
+    assert len({row["patient"] for row in found}) == 2
 
 
 def test_energy_is_read_from_the_description_too(tmp_path: Path):
@@ -211,5 +233,5 @@ def test_names_are_unique_whatever_headers_say_and_the_same_in_any_order(found, 
 def named(series: list[Series]) -> dict[str, str]:
     guess = PhaseGuess(None, 0.0)
     described = {one.key: description_of(one, PSEUDONYMS) for one in series}
-    stems = {one.key: volume_stem(described[one.key], one, guess, PSEUDONYMS) for one in series}
+    stems = {one.key: volume_stem(described[one.key], one, guess) for one in series}
     return unique_stems(stems, PSEUDONYMS)
