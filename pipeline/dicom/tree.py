@@ -198,7 +198,7 @@ def read_tree(
     rows.sort(key=place_in_table)
     ranks = {row["series"]: rank for rank, row in enumerate(rows)}
     files = sorted(_file_rows(found, grouping, results, names), key=lambda row: _place_of_file(row, ranks))
-    slices = [row for result in sorted(results, key=lambda one: ranks[one.row["series"]]) for row in result.slices]
+    slices = [row for result in results for row in result.slices]
     lookup = _lookup_rows(found, results, names, pseudonyms)
     return ConvertReport(tuple(rows), tuple(files), tuple(slices), tuple(lookup))
 
@@ -221,7 +221,6 @@ def _place_of_file(row: Mapping[str, str], ranks: Mapping[str, int]) -> tuple[in
 class _Result:
     """What became of one series: its row, its files, those that broke it, and rows of its slices."""
 
-    series: Series
     row: dict[str, str]
     sources: tuple[SourceFile, ...]
     culprits: tuple[SourceFile, ...] = ()
@@ -248,14 +247,14 @@ class _Job:
             culprits = _culprits(series, error)
             named = ", ".join(map(self.names.of, culprits[:_NAMED_FILES]))
             row |= {"status": "refused", "path": "", "reason": f"{named}: {error}" if named else str(error)}
-            return _Result(series, row, sources, culprits)
+            return _Result(row, sources, culprits)
         if isinstance(found, ColorImage):
             row |= {"status": "converted", "warnings": _COLOUR_NOTE}
             self._hand_on(row, series, found)
-            return _Result(series, row, sources)
+            return _Result(row, sources)
         row |= _verdict(found.problems)
         self._hand_on(row, series, found.volume)
-        return _Result(series, row, sources, slices=tuple(self._slice_rows(row["series"], found)))
+        return _Result(row, sources, slices=tuple(self._slice_rows(row["series"], found)))
 
     def _hand_on(self, row: dict[str, str], series: Series, image: Volume | ColorImage) -> None:
         """Fill in what a row says of its image."""
@@ -305,7 +304,10 @@ def _messages(problems: Iterable[Problem], severity: Severity) -> str:
 def _described(
     instances: Sequence[Instance], series: Sequence[Series], phases: PhasesConfig, pseudonyms: Pseudonyms
 ) -> Iterator[tuple[Series, dict[str, str]]]:
-    """Each series with its row as far as headers tell it; `path` is a name of its own, without an ending."""
+    """Each series with its row as far as headers tell it; `path` is a name of its own, without an ending.
+
+    They come in the order of the table, so that the times of the files written do not tell that of the source.
+    """
     guesses = recognise_phases(series, phases)
     doubtful = contradicted_numbers(instances)
     starts = starts_s(series)
@@ -316,7 +318,7 @@ def _described(
     stems = {one.key: volume_stem(rows[one.key], one, guesses[one.key]) for one in series}
     for key, stem in unique_stems(stems, pseudonyms).items():
         rows[key]["path"] = stem
-    for one in series:
+    for one in sorted(series, key=lambda one: place_in_table(rows[one.key])):
         number = normalised_patient_id(one.first.text("PatientID"))
         against = doubtful.get(number) if number else None
         doubt = (Problem("patient-conflict", Severity.FLAG, f"one patient number, but {against}"),) if against else ()
