@@ -19,6 +19,7 @@ from pipeline.dicom.convert import safe_modality
 from pipeline.dicom.deid.deidentify import NAME_DIGITS, clean_text, clean_values, patient_id_of
 from pipeline.dicom.group.split import COUNTED_VRS
 from pipeline.dicom.group.times import time_s
+from pipeline.dicom.read.kinds import image_type_words
 
 _KEYWORD_OF = MappingProxyType(
     {
@@ -60,7 +61,6 @@ _IMAGE_PARTS = MappingProxyType(
     }
 )
 """Values of ImageType that name a part or a product of a scan, and how file names call it."""
-
 
 _IN_NAMES = MappingProxyType(
     {
@@ -153,7 +153,7 @@ def unique_stems(stems: Mapping[str, str], pseudonyms: Pseudonyms) -> dict[str, 
 
 def _suffixes(row: Mapping[str, str], series: Series, guess: PhaseGuess) -> Iterator[str]:
     """What a file name says besides number and phase."""
-    yield from [part for word in row["image_type"].upper().split("\\") if (part := _IMAGE_PARTS.get(word))][:1]
+    yield from [part for word in image_type_words(series.first) if (part := _IMAGE_PARTS.get(word))][:1]
     separating = {column for column, keyword in _KEYWORD_OF.items() if keyword in series.distinguished_by}
     if _counted_time(series):
         separating.add("temporal_position")

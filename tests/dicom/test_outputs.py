@@ -84,6 +84,14 @@ def test_b_0_and_the_first_time_stand_in_a_name_only_where_they_mean_something(w
     assert (row["b_value"], row["temporal_position"]) == ("0", "1")
 
 
+@pytest.mark.parametrize(("word", "name"), [("MPR", "CT_mpr"), ("MIP", "CT_mip"), ("ZIMMERMANN", "CT")])
+def test_a_product_of_a_scan_is_named_by_its_kind_and_by_no_other_word(word: str, name: str, tmp_path: Path):
+    expose(tmp_path / "src", Scan(body(5)), stamped(ImageType=["DERIVED", "SECONDARY", word]))
+    (row,) = convert(tmp_path / "src", tmp_path / "out").series
+    assert row["path"].endswith(f"/003_{name}.nii.gz")
+    assert "ZIMMERMANN" not in row["image_type"]
+
+
 def test_files_without_a_number_are_no_conflict_of_one(tmp_path: Path):
     """Each study without a number is a patient of its own, so its dates of birth cannot contradict those of another."""
     for number in range(2):
