@@ -110,7 +110,7 @@ def test_energy_is_read_from_the_description_too(tmp_path: Path):
     names = sorted(Path(row["path"]).name for row in report.series)
     assert names == ["003_C2_50keV.nii.gz", "003_C2_70keV.nii.gz"]
     assert {row["energy_kev"] for row in report.series} == {"50", "70"}
-    assert {row["description"] for row in report.series} == {"PORTAL VENOUS"}
+    assert {row["description"] for row in report.series} == {"Mono keV PORTAL VENOUS"}
 
 
 def test_each_volume_has_a_sidecar_and_lies_below_its_patient_and_study(tmp_path: Path):
