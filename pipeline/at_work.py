@@ -16,14 +16,16 @@ from pipeline.image.nifti import read_labels, read_volume
 from pipeline.plan import case_progress
 from pipeline.stages import case_ids, standing_problems
 from pipeline.stages.case import read_vote, screened, screened_cases
-from pipeline.stages.screen import SCREEN_COLUMNS
+from pipeline.stages.screen import series_columns
 from pipeline.workspace import Waiting, Workspace
 
 if TYPE_CHECKING:
     from pipeline.frames import DataFrame
 
 _SERIES_NUMBERS = frozenset(
-    {"confidence", "kept", "slices", "rows", "columns"} | {name for name in SCREEN_COLUMNS if name.endswith("_mm")}
+    {"confidence", "kept", "slices", "rows", "columns", "b_value", "echo_number", "echo_time_ms", "inversion_time_ms"}
+    | {"series_number", "temporal_position", "energy_kev", "seconds_into_study"}
+    | {f"{what}_mm" for what in ("slice_thickness", "slice_spacing", "row_spacing", "column_spacing")}
 )
 
 
@@ -68,8 +70,8 @@ class Dataset:
         """One row a series of the sources: what it is, and why it is kept or not; empty before the first build."""
         table = self._ws.layout.series_table
         if not table.exists():
-            return frame((), SCREEN_COLUMNS)
-        return read_frame(table, text=[name for name in SCREEN_COLUMNS if name not in _SERIES_NUMBERS])
+            return frame((), series_columns())
+        return read_frame(table, text=[name for name in series_columns() if name not in _SERIES_NUMBERS])
 
     @property
     def problems(self) -> DataFrame:

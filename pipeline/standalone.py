@@ -7,7 +7,7 @@ them. Each function imports what it needs when it is called.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from os import PathLike
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 from pipeline.core.config import (
+    PATIENT_ID,
     CoarseConfig,
     Config,
     ConsensusConfig,
@@ -39,6 +40,7 @@ from pipeline.frames import Tabular
 if TYPE_CHECKING:
     from pipeline.agreement.consensus import Consensus
     from pipeline.agreement.records import Agreement
+    from pipeline.core.records import Series
     from pipeline.dicom.deid.clean_tree import CleanTreeReport
     from pipeline.dicom.tree import ConvertReport
     from pipeline.image.masks import StoredMask
@@ -78,50 +80,62 @@ class Leaks(Tabular, tuple["Leak", ...]):
 
 
 def convert(
-    source: StrPath, out: StrPath | None = None, *, config: StrPath | None = None, keep_tilt: bool = False
+    source: StrPath,
+    out: StrPath | None = None,
+    *,
+    key: StrPath | None = None,
+    config: StrPath | None = None,
+    keep_tilt: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> ConvertReport:
     """Volumes in HU of all DICOM below a folder, file or archive, and what became of every series, file and slice.
+
+    The table that leads back to the source, and the key where none is given, go to the folder OUT-private.
 
     Args:
         source: a folder, file, zip or tar.
         out: folder for the volumes and tables; without one the volumes stay in memory, in `ConvertReport.volumes`.
-        config: a `dataset.toml` that says how sites name their phases.
+        key: file with the project secret; the same one gives the same pseudonyms.
+        config: a `dataset.toml` that says how sites name their phases, and where the patient stands.
         keep_tilt: keep tilted series with their true, sheared grid, instead of refusing them.
+        progress: called with the number of slices done, and of all.
 
     Raises:
-        ConfigError: when there is no such source.
+        ConfigError: when there is no such source, or it does not tell its patients.
         DicomError: when the source holds no DICOM image.
+        PrivacyError: when the key cannot be used.
         StorageError: when a file cannot be written.
     """
     from pipeline.dicom.tree import convert_tree, read_tree
     from pipeline.image.nifti import content_sha256, write_nifti
 
-    src, phases = [_existing(source)], load_config(Path(config)).phases if config else PhasesConfig()
-    if out is None:
-        images: dict[str, Volume | ColorImage] = {}
-        report = read_tree(
-            src,
-            _passing_pseudonyms(),
-            keep=images.__setitem__,
-            content_sha256=content_sha256,
-            phases=phases,
-            allow_tilt=keep_tilt,
-        )
-        report = replace(report, volumes={name: one for name, one in images.items() if isinstance(one, Volume)})
+    settings = load_config(Path(config)) if config else None
+    src, home = [_existing(source)], None if out is None else _private_home(Path(out))
+    how: dict[str, Any] = {
+        "content_sha256": content_sha256,
+        "phases": settings.phases if settings else PhasesConfig(),
+        "patient": settings.source.patient if settings else PATIENT_ID,
+        "allow_tilt": keep_tilt,
+        "progress": progress,
+    }
+    if out is None or home is None:
+        images: dict[str, Volume] = {}
+        report = read_tree(src, _passing_pseudonyms(key), keep=partial(_in_memory, images), **how)
+        report = replace(report, volumes=images)
     else:
-        report = convert_tree(
-            src,
-            Path(out),
-            _pseudonyms(_private_home(Path(out))),
-            write=partial(write_nifti, durable=False),
-            content_sha256=content_sha256,
-            phases=phases,
-            allow_tilt=keep_tilt,
-        )
+        write = partial(write_nifti, durable=False)
+        report = convert_tree(src, Path(out), _pseudonyms(home, key), write=write, private=home, **how)
     if not report.series:
         found = counted(len(report.files), "file")
         raise DicomError(f"found {found} but no DICOM image; expected a DICOM export")
     return report
+
+
+def _in_memory(images: dict[str, Volume], row: Mapping[str, str], _series: Series, image: Volume | ColorImage) -> str:
+    """Keep a volume under its series' name; it has no path."""
+    if isinstance(image, Volume):
+        images[row["series"]] = image
+    return ""
 
 
 def deidentify(
@@ -435,13 +449,19 @@ def _private_home(out: Path) -> Path:
 
 def _pseudonyms(home: Path, key: StrPath | None = None) -> Pseudonyms:
     from pipeline.core.files import make_private_folder
-    from pipeline.dataset.crosswalk import read_secret, secret_of
+    from pipeline.dataset.crosswalk import secret_of
 
     if key is not None:
-        return Pseudonyms(read_secret(Path(key)))
+        return Pseudonyms(_given_secret(key))
     return Pseudonyms(secret_of(make_private_folder(home) / SECRET))
 
 
-def _passing_pseudonyms() -> Pseudonyms:
-    """Under a secret that nobody keeps: what is only in memory needs no name tomorrow."""
-    return Pseudonyms(secrets.token_bytes(MIN_SECRET_BYTES))
+def _passing_pseudonyms(key: StrPath | None) -> Pseudonyms:
+    """Under a secret that nobody keeps, unless one is given: what is only in memory needs no name tomorrow."""
+    return Pseudonyms(secrets.token_bytes(MIN_SECRET_BYTES) if key is None else _given_secret(key))
+
+
+def _given_secret(key: StrPath) -> bytes:
+    from pipeline.dataset.crosswalk import read_secret
+
+    return read_secret(Path(key))

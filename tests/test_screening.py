@@ -72,6 +72,22 @@ def test_one_number_of_two_people_is_no_case_until_a_person_decides(root: Path):
     assert len(case_ids(Workspace.open(root))) == 2
 
 
+def test_the_table_shows_a_person_what_to_choose_from(root: Path):
+    """Two series are equally good: their rows stand together, say when they began, and why a person is needed."""
+    for number, (words, time) in enumerate((("arterial", "101000"), ("venous", "101040"), ("venous", "101040"))):
+        header = patient(PatientID="1", SeriesDescription=words, SeriesNumber=9 - number, AcquisitionTime=time)
+        scan = Scan(body(seed=number), study_uid="1.2.3", series_uid=f"1.2.{number + 4}")
+        expose(root / "dicom" / f"{number}", scan, header)
+    expose(root / "dicom" / "other", Scan(body(seed=5)), patient(PatientID="2"))
+    screened(root)
+    with (root / "reports" / "series.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["description"] in ("arterial", "venous")]
+    told = [(row["series_number"], row["seconds_into_study"], row["phase"]) for row in rows]
+    assert told == [("7", "40", "C2"), ("8", "40", "C2"), ("9", "0", "C1")]
+    assert [row["reason"] for row in rows[:2]] == ["needs review: 2 series are equally good for C2"] * 2
+    assert len({row["patient"] for row in rows}) == len({row["study"] for row in rows}) == 1
+
+
 def test_files_without_a_patient_number_stop_nobody_else(root: Path):
     expose(root / "dicom" / "a", Scan(body()), patient(PatientID="1"))
     expose(root / "dicom" / "b", Scan(body(seed=1)), patient(PatientName="NOWAK^ANNA"))

@@ -35,7 +35,8 @@ def export(tmp_path: Path) -> Path:
 
 
 def test_volumes_in_memory_are_those_on_disk(export: Path, tmp_path: Path):
-    kept, written = liverset.convert(export), liverset.convert(str(export), str(tmp_path / "out"))
+    written = liverset.convert(str(export), str(tmp_path / "out"))
+    kept = liverset.convert(export, key=tmp_path / "out-private" / "project.key")
     table = written.to_frame().set_index("series")
     assert set(kept.volumes) == set(table.index)
     assert not written.volumes

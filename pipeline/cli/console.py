@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 Report = Callable[["Outcome"], None]
 
 EXIT_PROBLEMS = 1
+
+LINE_EVERY_S = 60.0
+SHORTEST_S = 1e-3
+"""A line of progress a minute in a log; no time is taken for shorter than a clock can tell."""
 
 MOST_ALIKE = 3
 """Problems of one kind that are printed one by one; `reports/problems.csv` lists all."""
@@ -115,6 +121,63 @@ def progress(*, quiet: bool) -> Iterator[Report]:
                 click.echo(outcome_line(outcome), err=True)
 
         yield say
+
+
+@contextmanager
+def counting(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A function to call with how many are done, and of how many: rate and time left on standard error.
+
+    A moving line on a terminal, a line a minute in a log, nothing if quiet.
+
+    Args:
+        what: that is counted, in the plural.
+        quiet: print nothing.
+    """
+    if quiet:
+        yield lambda done, total: None
+    elif sys.stderr.isatty():
+        with _moving_count(what) as report:
+            yield report
+    else:
+        yield MinuteLine(what, lambda line: click.echo(line, err=True))
+
+
+class MinuteLine:
+    """Says at most once a minute how many are done, how fast, and how long the rest will take."""
+
+    def __init__(self, what: str, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._what, self._say, self._clock = what, say, clock
+        self._start = self._last = clock()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Take note of progress."""
+        now = self._clock()
+        if now - self._last >= LINE_EVERY_S and done:
+            self._last = now
+            self._say(rate_line(self._what, done, total, now - self._start))
+
+
+def rate_line(what: str, done: int, total: int, seconds: float) -> str:
+    """How many are done, how many a second, and how long the rest will take at that rate."""
+    rate = done / max(seconds, SHORTEST_S)
+    minutes, rest = divmod(math.ceil((total - done) / rate), 60)
+    return f"{done} of {total} {what}, {rate:.3g} per second, {minutes} min {rest:02d} s left"
+
+
+@contextmanager
+def _moving_count(what: str) -> Iterator[Callable[[int, int], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    with Progress(BarColumn(), TextColumn("{task.description}"), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("reading headers", total=None)
+        start = time.monotonic()
+
+        def move(done: int, total: int) -> None:
+            text = rate_line(what, done, total, time.monotonic() - start)
+            bar.update(task, completed=done, total=total, description=text)
+
+        yield move
 
 
 def outcome_line(outcome: Outcome) -> str:

@@ -23,7 +23,7 @@ from pipeline.cli.next_step import next_lines
 from pipeline.cli.sessions import load, open_flows
 from pipeline.core.config import CONFIG_NAME
 from pipeline.core.errors import ConfigError
-from pipeline.core.files import write_text
+from pipeline.core.files import PRIVATE_FILE_MODE, write_text
 from pipeline.core.words import counted
 
 if TYPE_CHECKING:
@@ -49,15 +49,45 @@ class StageName(click.ParamType[str]):
         return str(click.Choice([stage.name for stage in STAGES]).convert(value, param, ctx))
 
 
-@click.command(epilog="Example: `liverset init my-dataset`")
+@click.command(epilog="Example: `liverset init my-dataset --from export/`")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
-def init(folder: Path) -> None:
-    """Make a dataset folder with a dataset.toml to edit."""
+@click.option(
+    "--from", "source", type=click.Path(path_type=Path, exists=True), help="DICOM that the settings should fit."
+)
+def init(folder: Path, source: Path | None) -> None:
+    """Make a dataset folder with a dataset.toml to edit.
+
+    With --from, reads a folder, zip or tar of DICOM first. The settings then fit what it holds, and
+    private/clinical.csv has a row for each patient to fill in.
+    """
     path = folder / CONFIG_NAME
     if path.exists():
         raise ConfigError(f"{path.name} exists already; edit it, or choose another folder")
-    write_text(path, TEMPLATE.read_text(encoding="utf-8"))
-    click.echo(f"{path} written.\nNext: edit it, then `liverset build {folder}`")
+    template = TEMPLATE.read_text(encoding="utf-8")
+    if source is None:
+        write_text(path, template)
+        click.echo(f"{path} written.\nNext: edit it, then `liverset build {folder}`")
+        return
+    for line in _init_from(folder, source, template):
+        click.echo(line)
+
+
+def _init_from(folder: Path, source: Path, template: str) -> Iterator[str]:
+    """Write settings and tables fitted to an export; lines that say what was found."""
+    from pipeline.cli.first_settings import fitted_settings
+    from pipeline.dataset.layout import Layout
+    from pipeline.stages.survey import survey
+
+    found, layout = survey(folder, source), Layout(folder)
+    clinical, hospitals = (table.relative_to(folder).as_posix() for table in (layout.clinical, layout.hospitals))
+    text = fitted_settings(template, found, folder, clinical=clinical, hospitals=hospitals)
+    if not layout.clinical.exists():
+        write_text(layout.clinical, found.clinical_table(), mode=PRIVATE_FILE_MODE)
+    write_text(layout.hospitals, found.hospital_table(), mode=PRIVATE_FILE_MODE)
+    write_text(layout.config, text)
+    yield f"{counted(len(found.series), 'series', 'series')} of {counted(found.patients(), 'patient')} looked at"
+    yield f"{layout.config}, {layout.clinical} and {layout.hospitals} written; private/ leads back to patients"
+    yield f"Next: fill in {layout.clinical}, read {layout.config}, then `liverset build {folder}`"
 
 
 @click.command(epilog="Example: `liverset plan my-dataset`")

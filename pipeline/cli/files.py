@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.console import EXIT_PROBLEMS, as_json_option, show, table_lines
+from pipeline.cli.console import EXIT_PROBLEMS, as_json_option, counting, show, table_lines
 from pipeline.core.config import CONFIG_NAME
 from pipeline.core.file_names import FILES_TABLE, SERIES_TABLE, SLICES_TABLE
 from pipeline.core.words import counted
@@ -24,28 +24,38 @@ config_option = click.option(
     "--config", "config_path", type=existing_path, help=f"Use the settings of this {CONFIG_NAME}."
 )
 
-SHOWN_COLUMNS = ("series", "status", "modality", "phase", "shape", "path", "reason")
+SHOWN_COLUMNS = ("patient", "series_number", "status", "modality", "phase", "shape", "path", "reason")
+key_option = click.option(
+    "--key", type=existing_path, help="File with the project secret; by default made in OUT-private."
+)
+
+_NOTHING = "nothing was converted: no series forms a volume; the column reason says why"
 
 
 @click.command(epilog="Example: `liverset convert export/ nifti/`")
 @click.argument("source", type=existing_path)
 @click.argument("out", type=any_path)
+@key_option
 @config_option
 @click.option("--keep-tilt", is_flag=True, help="Convert series with a gantry tilt too, on their true, sheared grid.")
 @as_json_option
-def convert(source: Path, out: Path, config_path: Path | None, *, keep_tilt: bool, as_json: bool) -> None:
+def convert(
+    source: Path, out: Path, key: Path | None, config_path: Path | None, *, keep_tilt: bool, as_json: bool
+) -> None:
     """Convert DICOM to NIfTI and account for every file.
 
-    Reads SOURCE: a folder, zip or tar. Writes volumes in HU to OUT, with series.csv, files.csv and slices.csv. What
-    leads back to the source goes to OUT-private: do not share that folder.
+    Reads SOURCE: a folder, zip or tar. Writes volumes in HU to OUT, each under pseudonyms and with a JSON sidecar, and
+    series.csv, files.csv and slices.csv. What leads back to the source goes to OUT-private: do not share that folder.
     """
     from pipeline import standalone
 
-    report = standalone.convert(source, out, config=config_path, keep_tilt=keep_tilt)
+    with counting("slices", quiet=as_json) as count:
+        report = standalone.convert(source, out, key=key, config=config_path, keep_tilt=keep_tilt, progress=count)
     rows = [[row[column] for column in SHOWN_COLUMNS] for row in report.series]
     counts = [_status_line(report.series, "series", "series"), _status_line(report.files, "file")]
     look = f"Next: check {out / SERIES_TABLE}, {FILES_TABLE} and {SLICES_TABLE}"
-    lines = [*table_lines(SHOWN_COLUMNS, rows), *counts, look]
+    nothing = [] if any(row["content_sha256"] for row in report.series) else [_NOTHING]
+    lines = [*table_lines(SHOWN_COLUMNS, rows), *counts, *nothing, look]
     show(
         {"series": report.series, "files": report.files, "slices": report.slices, "counts": report.counts()},
         lines,
@@ -57,7 +67,7 @@ def convert(source: Path, out: Path, config_path: Path | None, *, keep_tilt: boo
 @click.command(epilog="Example: `liverset deidentify export/ clean/`")
 @click.argument("source", type=existing_path)
 @click.argument("out", type=any_path)
-@click.option("--key", type=existing_path, help="File with the project secret; by default made in OUT-private.")
+@key_option
 @click.option("--allow-faces", is_flag=True, help="Write series that show a head too; a face can be rebuilt from them.")
 @config_option
 @as_json_option

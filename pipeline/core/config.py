@@ -21,6 +21,12 @@ LEAD = "lead"
 """Code of the lead radiologist, who settles what the vote does not; no rater may have it."""
 
 
+PATIENT_ID = "PatientID"
+FOLDER = "folder"
+PATIENT_MARK = "{patient}"
+"""Where the patient of a file stands: in its header, in the first folder of its path, at this place of a pattern."""
+
+
 class Section(BaseModel):
     """A table of `dataset.toml`: frozen, unknown keys refused."""
 
@@ -47,10 +53,24 @@ class DatasetConfig(Section):
 
 
 class SourceConfig(Section):
-    """`[source]`: where the exports lie, relative to the dataset folder."""
+    """`[source]`: where the exports lie, relative to the dataset folder, and what says whose files they are.
+
+    `patient` is "PatientID", "folder" (the first folder below the source), or a pattern of the path below the source:
+    `{patient}` is the patient, `*` any text within one level, `**` any number of levels, as in "*/{patient}/**".
+    """
 
     paths: tuple[str, ...] = ("dicom/",)
+    patient: str = PATIENT_ID
     clinical: str | None = None
+
+    @model_validator(mode="after")
+    def _patient_is_named(self) -> Self:
+        if self.patient not in (PATIENT_ID, FOLDER) and self.patient.count(PATIENT_MARK) != 1:
+            raise ValueError(
+                f'patient is "{self.patient}"; expected "{PATIENT_ID}", "{FOLDER}", or a pattern with {PATIENT_MARK} '
+                f'in it once, such as "*/{PATIENT_MARK}/**"'
+            )
+        return self
 
 
 class PhasesConfig(Section):

@@ -21,6 +21,12 @@ FILES_TABLE: Final = "files.csv"
 SLICES_TABLE: Final = "slices.csv"
 """Every series found, every file found, every slice converted."""
 
+CLINICAL_TABLE: Final = "clinical.csv"
+"""Age, sex and diagnosis of each patient, by patient number."""
+
+LOOKUP_TABLE: Final = "lookup.csv"
+"""Private: which file of the source each name in these tables stands for."""
+
 # --- nnU-Net's own names (nnU-Net v2, documentation/dataset_format.md)
 
 NNUNET_DATASET: Final = "dataset.json"

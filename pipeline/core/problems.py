@@ -378,7 +378,7 @@ def _shared() -> Iterator[ProblemKind]:
         "no-patient",
         (Area.INCLUSION, Area.RELEASE),
         "there is no patient number, or there are no clinical facts for a patient",
-        "export the files with PatientID",
+        "export the files with PatientID, or say in [source] patient where the path names the patient",
     )
     yield ProblemKind(
         "no-liver",

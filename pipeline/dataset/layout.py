@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.core.config import CONFIG_NAME
 from pipeline.core.file_names import (
+    CLINICAL_TABLE,
     DECISIONS,
     FILES_TABLE,
     IMAGE_FILE,
@@ -76,6 +77,16 @@ class Layout:
     def dicom_index(self) -> Path:
         """Headers of all files found, so that an unchanged folder is not read again."""
         return self.private / "dicom-index.sqlite"
+
+    @property
+    def clinical(self) -> Path:
+        """The clinical table that `init --from` prepares; `[source] clinical` may name another."""
+        return self.private / CLINICAL_TABLE
+
+    @property
+    def hospitals(self) -> Path:
+        """Hospitals by name, as headers spell it, with how many of their series have no recognised phase."""
+        return self.private / "hospitals.csv"
 
     @property
     def harvest(self) -> Path:

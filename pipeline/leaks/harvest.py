@@ -16,9 +16,9 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -89,6 +89,15 @@ class Harvest:
 
     def __repr__(self) -> str:
         return f"Harvest({self.identifiers!r}, {len(self.patients)} patients)"
+
+    def with_patients(self, patients: Iterable[str]) -> Harvest:
+        """The same with patients whose numbers stand in no file, only in its path."""
+        basket = Basket(set(self.identifiers.texts))
+        numbers = set(patients)
+        for number in numbers:
+            basket.add_number(Kind.NUMBER, number)
+        known = self.patients | {normalised_patient_id(number) for number in numbers}
+        return replace(self, identifiers=replace(self.identifiers, texts=frozenset(basket.texts)), patients=known)
 
     def to_bytes(self) -> bytes:
         """To be sealed and kept; the same harvest gives the same bytes."""

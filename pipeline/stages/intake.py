@@ -68,10 +68,12 @@ def _listing(path: Path, root: Path) -> Iterator[tuple[str, int, int]]:
 
 def scan_sources(ws: Workspace) -> ScanResult:
     """Every file of the sources; what did not change since the last time is not read again."""
+    from pipeline.dicom.read.patients import identified
     from pipeline.dicom.read.scan import scan
 
     make_private_folder(ws.layout.private)
-    return scan(source_folders(ws), index=ws.layout.dicom_index)
+    folders = source_folders(ws)
+    return identified(scan(folders, index=ws.layout.dicom_index), folders, ws.config.source.patient)
 
 
 def _scan(ws: Workspace, case_id: str | None) -> Work:

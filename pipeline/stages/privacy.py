@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.core.config import DeidentificationOption
+from pipeline.core.config import PATIENT_ID, DeidentificationOption
 from pipeline.core.errors import LeakError, PrivacyError
 from pipeline.core.files import json_text
-from pipeline.core.records import Phase
+from pipeline.core.records import Instance, Phase
 from pipeline.core.words import counted
 from pipeline.stages.artefacts import ConvertedVolume, VolumeKey
 from pipeline.stages.case import case_ids, screened
@@ -37,8 +37,12 @@ _HARVEST_KIND = "harvest 1"
 _REFUSED_KIND = "refused-leaks 1"
 
 
-def remember_sources(ws: Workspace) -> Harvest:
+def remember_sources(ws: Workspace, instances: Iterable[Instance] = ()) -> Harvest:
     """What the sources ever held; what is there and was not read yet is read now and kept for good.
+
+    Args:
+        ws: the dataset.
+        instances: objects whose patients may stand in their paths only.
 
     Raises:
         PrivacyError: when what was kept cannot be opened.
@@ -49,6 +53,8 @@ def remember_sources(ws: Workspace) -> Harvest:
     seal, kept = Seal(_HARVEST_KIND, ws.crosswalk.pseudonyms), ws.layout.harvest
     before = Harvest.from_bytes(seal.read(kept)) if kept.exists() else None
     now = gather([path for path in _all_sources(ws) if path.exists()], before or Harvest())
+    if ws.config.source.patient != PATIENT_ID:
+        now = now.with_patients(instance.text("PatientID") for instance in instances)
     if now != before:
         seal.write(kept, now.to_bytes())
     return now

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from pipeline.core.decisions import Decision
 from pipeline.core.errors import ConfigError, PipelineError
 from pipeline.core.files import PRIVATE_FILE_MODE, sha256_of, write_text
 from pipeline.core.pseudonyms import normalised_patient_id
-from pipeline.core.records import Case, Patient, PhaseGuess, PixelFacts, Problem, Series, Severity
+from pipeline.core.records import Case, Patient, PhaseGuess, PixelFacts, Problem, Screening, Series, Severity
 from pipeline.core.series_file import save_series
 from pipeline.core.words import counted
 from pipeline.stages.artefacts import ConsortFlow, ScreenedCase, ScreenedCases
@@ -25,12 +24,20 @@ from pipeline.workspace import Stage, Work, Workspace
 if TYPE_CHECKING:
     from pipeline.cohort.inclusion import Candidate, Inclusion
 
-SCREEN_COLUMNS = (
-    "series", "patient", "phase", "confidence", "kept", "reasons", "chosen_for", "modality", "manufacturer", "model",
-    "kernel", "slices", "rows", "columns", "slice_thickness_mm", "slice_spacing_mm", "row_spacing_mm",
-    "column_spacing_mm", "evidence",
-)  # fmt: skip
+VERDICT_COLUMNS = ("series", "phase", "confidence", "kept", "reason", "chosen_for", "modality")
+GRID_COLUMNS = (
+    *("slices", "slice_spacing_mm", "kernel", "rows", "columns", "row_spacing_mm"),
+    *("column_spacing_mm", "manufacturer", "model", "evidence", "reasons"),
+)
+"""What stands in `reports/series.csv` besides what tells one series from another."""
 EXCLUSION_COLUMNS = ("patient", "series", "phase", "rule", "message")
+
+
+def series_columns() -> tuple[str, ...]:
+    """The columns of `reports/series.csv`."""
+    from pipeline.dicom.describe import FACT_COLUMNS, PLACE_COLUMNS
+
+    return (*PLACE_COLUMNS, *VERDICT_COLUMNS, *FACT_COLUMNS, *GRID_COLUMNS)
 
 
 def first_study_date(series: Sequence[Series]) -> str:
@@ -54,23 +61,19 @@ def _screen_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
 
 
 def _screen(ws: Workspace, case_id: str | None) -> Work:
-    from pipeline.cohort.inclusion import consort, screen_cohort
-    from pipeline.dicom.group.people import contradicted_numbers
+    from pipeline.cohort.inclusion import consort
     from pipeline.dicom.group.series import group_series
 
     found = scan_sources(ws)
-    remember_sources(ws)
+    remember_sources(ws, found.instances)
     grouped = group_series(found.instances, found.set_aside).series
     series = {one.key: one for one in grouped if not ws.crosswalk.is_withdrawn(one.first.text("PatientID"))}
-    guesses = _guesses(ws, series.values())
-    decisions = decided(ws).use
-    doubtful = contradicted_numbers(one.first for one in series.values())
-    candidates = [_candidate(ws, one, guesses[one.key], decisions, doubtful) for one in series.values()]
-    inclusion = screen_cohort(candidates, _patients(ws, series.values()), ws.config)
+    candidates, inclusion = screened_series(ws, tuple(series.values()))
     cases = _numbered(ws, inclusion, series)
-    outputs = _write_cases(ws, cases, series, guesses)
-    _write_series_table(ws, candidates, inclusion, cases, series)
-    _write_exclusions(ws, candidates, inclusion)
+    outputs = _write_cases(ws, cases, series, {candidate.key: candidate.phase for candidate in candidates})
+    names = _names(inclusion, cases)
+    _write_series_table(ws, candidates, inclusion, names, series)
+    _write_exclusions(ws, candidates, inclusion, names)
     ConsortFlow(steps=consort(inclusion)).save(ws.layout.consort)
     ws.crosswalk.save()
     note = f"{counted(len(cases), 'case')} included, {counted(len(inclusion.left_out), 'patient')} excluded"
@@ -87,13 +90,17 @@ def _withdrawn_problems(count: int) -> Iterator[Problem]:
         yield Problem("withdrawn", Severity.FLAG, message)
 
 
-def _guesses(ws: Workspace, series: Iterable[Series]) -> dict[str, PhaseGuess]:
-    from pipeline.dicom.group.phase import guess_phases
+def screened_series(ws: Workspace, series: Sequence[Series]) -> tuple[tuple[Candidate, ...], Inclusion]:
+    """Each series with what the rules ask about it, and the verdict of the rules; nothing is written."""
+    from pipeline.cohort.inclusion import screen_cohort
+    from pipeline.dicom.group.people import contradicted_numbers
+    from pipeline.dicom.group.phase import recognise_phases
 
-    studies: dict[str, list[Series]] = defaultdict(list)
-    for one in series:
-        studies[one.first.text("StudyInstanceUID")].append(one)
-    return {key: guess for study in studies.values() for key, guess in guess_phases(study, ws.config.phases).items()}
+    guesses = recognise_phases(series, ws.config.phases)
+    decisions = decided(ws).use
+    doubtful = contradicted_numbers(one.first for one in series)
+    candidates = tuple(_candidate(ws, one, guesses[one.key], decisions, doubtful) for one in series)
+    return candidates, screen_cohort(candidates, _patients(ws, series), ws.config)
 
 
 def _patient_name(ws: Workspace, series: Series) -> str:
@@ -178,6 +185,13 @@ def _numbered(ws: Workspace, inclusion: Inclusion, series: Mapping[str, Series])
     return tuple(replace(case, case_id=numbers[sources[case.case_id]]) for case in inclusion.cases)
 
 
+def _names(inclusion: Inclusion, cases: Sequence[Case]) -> dict[str, str]:
+    """What tables call each patient: the case it became, else its keyed name."""
+    numbered = zip((case.case_id for case in inclusion.cases), (case.case_id for case in cases), strict=True)
+    keyed = (*(screening.case_id or "" for screening in inclusion.screenings), *inclusion.left_out)
+    return {**{name: name for name in keyed}, **dict(numbered)}
+
+
 def _write_cases(
     ws: Workspace, cases: Sequence[Case], series: Mapping[str, Series], guesses: Mapping[str, PhaseGuess]
 ) -> list[Path]:
@@ -211,42 +225,40 @@ def _write_series_table(
     ws: Workspace,
     candidates: Sequence[Candidate],
     inclusion: Inclusion,
-    cases: Sequence[Case],
+    names: Mapping[str, str],
     series: Mapping[str, Series],
 ) -> None:
     from pipeline.dataset.manifest import csv_text
     from pipeline.dicom.deid.deidentify import scanner_facts
+    from pipeline.dicom.describe import description_of, place_in_table, starts_s
 
-    numbers = {key: case.case_id for case in cases for key in case.series.values()}
+    pseudonyms, starts = ws.crosswalk.pseudonyms, starts_s(series.values())
     rows = [
-        _series_row(ws, candidate, screening.kept, [reason.rule for reason in screening.reasons], numbers)
-        | {"chosen_for": inclusion.won.get(candidate.key)}
-        | scanner_facts(series[candidate.key], ws.crosswalk.pseudonyms)
+        description_of(series[candidate.key], pseudonyms)
+        | scanner_facts(series[candidate.key], pseudonyms)
+        | _series_row(ws, candidate, screening, inclusion.won.get(candidate.key))
+        | {"patient": names[candidate.case_id], "seconds_into_study": starts.get(candidate.key)}
         for candidate, screening in zip(candidates, inclusion.screenings, strict=True)
     ]
-    write_text(
-        ws.layout.series_table, csv_text(SCREEN_COLUMNS, sorted(rows, key=lambda row: (row["patient"], row["series"])))
-    )
+    write_text(ws.layout.series_table, csv_text(series_columns(), sorted(rows, key=place_in_table)))
 
 
-def _series_row(
-    ws: Workspace, candidate: Candidate, kept: bool, rules: list[str], numbers: Mapping[str, str]
-) -> dict[str, Any]:
+def _series_row(ws: Workspace, candidate: Candidate, screening: Screening, chosen_for: str | None) -> dict[str, Any]:
     facts, guess = candidate.facts, candidate.phase
     rows, columns = facts.matrix or (None, None)
     row_mm, column_mm = facts.pixel_spacing_mm or (None, None)
     return {
         "series": series_name(ws, candidate.key),
-        "patient": numbers.get(candidate.key, candidate.case_id),
         "phase": guess.phase,
         "confidence": guess.confidence,
-        "kept": kept,
-        "reasons": " ".join(rules),
+        "kept": screening.kept,
+        "reason": next((reason.message for reason in screening.reasons), ""),
+        "chosen_for": chosen_for,
+        "reasons": " ".join(reason.rule for reason in screening.reasons),
         "modality": facts.modality,
         "slices": facts.slice_count,
         "rows": rows,
         "columns": columns,
-        "slice_thickness_mm": facts.slice_thickness_mm,
         "slice_spacing_mm": facts.slice_spacing_mm,
         "row_spacing_mm": row_mm,
         "column_spacing_mm": column_mm,
@@ -254,17 +266,19 @@ def _series_row(
     }
 
 
-def _write_exclusions(ws: Workspace, candidates: Sequence[Candidate], inclusion: Inclusion) -> None:
+def _write_exclusions(
+    ws: Workspace, candidates: Sequence[Candidate], inclusion: Inclusion, names: Mapping[str, str]
+) -> None:
     from pipeline.dataset.manifest import csv_text
 
     rows = [
-        {"patient": candidate.case_id, "series": series_name(ws, candidate.key), "phase": candidate.phase.phase,
+        {"patient": names[candidate.case_id], "series": series_name(ws, candidate.key), "phase": candidate.phase.phase,
          "rule": reason.rule, "message": reason.message}
         for candidate, screening in zip(candidates, inclusion.screenings, strict=True)
         for reason in screening.reasons
     ]  # fmt: skip
     rows += [
-        {"patient": patient, "series": "", "phase": None, "rule": reason.rule, "message": reason.message}
+        {"patient": names[patient], "series": "", "phase": None, "rule": reason.rule, "message": reason.message}
         for patient, reasons in inclusion.left_out.items()
         for reason in reasons
     ]

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.file_names import CLINICAL_TABLE
 from pipeline.core.files import write_atomically, write_text
 from pipeline.core.volume import Volume
 from pipeline.image.nifti import content_sha256
@@ -44,7 +45,6 @@ from pipeline.synth.truth import (
 )
 
 DICOM_FOLDER = "dicom"
-CLINICAL_NAME = "clinical.csv"
 
 COPIED_SLICES = 3
 """How many slices of a series lie in the export twice."""
@@ -99,7 +99,7 @@ def make_cohort(folder: Path, *, seed: int = 7) -> CohortTruth:
         StorageError: when the disk is full or the folder cannot be written.
     """
     subjects = [_subject(number, enrolled, seed) for number, enrolled in enumerate(roster(), start=1)]
-    write_text(folder / CLINICAL_NAME, _clinical_table(subjects))
+    write_text(folder / CLINICAL_TABLE, _clinical_table(subjects))
     series: list[SeriesTruth] = []
     volumes: list[VolumeTruth] = []
     set_aside: list[SetAsideTruth] = []

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from pipeline.core.file_names import CLINICAL_TABLE
 from pipeline.synth.anatomy import LesionKind
-from pipeline.synth.cohort import CLINICAL_NAME, DICOM_FOLDER
+from pipeline.synth.cohort import DICOM_FOLDER
 from pipeline.synth.roster import ADULT_AGE_YEARS, DIAGNOSES
 from pipeline.synth.scanners import SITE_PATTERNS
 
@@ -27,7 +28,7 @@ description = "Synthetic multi-phase liver CT with planted faults; no clinical m
 
 [source]
 paths = ["{DICOM_FOLDER}/"]
-clinical = "{CLINICAL_NAME}"
+clinical = "{CLINICAL_TABLE}"
 
 [phases]
 required = ["P", "C1", "C2", "C3"]

@@ -28,7 +28,8 @@ key = Pseudonyms(bytes(32))
 def nothing(*_): return ""
 with ThreadPoolExecutor(4) as pool:
     jobs = [pool.submit(harvest, [source]) for _ in range(2)]
-    jobs.append(pool.submit(convert_tree, [source], out / "volumes", key, write=nothing, content_sha256=nothing))
+    how = {"write": nothing, "content_sha256": nothing, "private": out.with_name("private")}
+    jobs.append(pool.submit(convert_tree, [source], out / "volumes", key, **how))
     jobs.append(pool.submit(deidentify_tree, [source], out / "clean", key, DeidentificationConfig()))
     results = [job.result() for job in jobs]
 print(results[0], results[3].counts(), len(search(results[0], [out])))

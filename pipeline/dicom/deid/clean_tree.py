@@ -25,7 +25,7 @@ from pipeline.core.files import PRIVATE_FILE_MODE, make_private_folder, remove, 
 from pipeline.core.pseudonyms import Pseudonyms, normalised_patient_id
 from pipeline.core.records import Instance, SourceFile
 from pipeline.dicom.deid.admission import admit
-from pipeline.dicom.deid.deidentify import deidentify
+from pipeline.dicom.deid.deidentify import NAME_DIGITS, deidentify
 from pipeline.dicom.deid.encode import file_bytes
 from pipeline.dicom.deid.text_gate import Suspect, boxes_to_mask, masked_images, suspect_of
 from pipeline.dicom.read.by_pydicom import READ_FAULTS
@@ -42,9 +42,6 @@ REPORT_COLUMNS = ("action", "code", "output")
 
 NUMBERED_COLUMNS = ("file", *REPORT_COLUMNS)
 """Of the table in the private folder, in order of the source's paths."""
-
-NAME_DIGITS = 16
-"""Digits of a pseudonymous UID in a folder's name: a million series share one with a chance of 1 in 20,000."""
 
 UNSTATED_PIXEL_MM = 1.0
 """Taken where PixelSpacing is missing: at least the size of any CT pixel, so that a head stays large enough."""

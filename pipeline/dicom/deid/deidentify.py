@@ -54,6 +54,9 @@ METHOD = "liverset: rebuilt from an allow-list, keyed pseudonyms"
 MAX_EARLY_SECONDS = 3_600
 """Up to an hour before the study's own time a slice is early; beyond, it was taken after midnight."""
 
+NAME_DIGITS = 16
+"""Digits of a pseudonymous UID in a folder's name: a million series share one with a chance of 1 in 20,000."""
+
 UTF_8 = "ISO_IR 192"
 """Character set of everything written (PS3.3 C.12.1.1.2), whatever the source's was."""
 
@@ -155,9 +158,33 @@ SCANNER = {"manufacturer": "Manufacturer", "model": "ManufacturerModelName", "ke
 
 def scanner_facts(series: Series, pseudonyms: Pseudonyms) -> dict[str, str]:
     """Maker, model and kernel of a series as the allow-list lets them pass, for tables; "" for what it does not."""
-    subject = Subject(pseudonyms, frozenset(), "", "")
-    found = {word: _cleaned(ALLOWED[keyword], series.first.header.get, subject) for word, keyword in SCANNER.items()}
-    return {word: "" if value is None else "\\".join(map(str, parts_of(value))) for word, value in found.items()}
+    found = clean_values(series.first, SCANNER.values(), pseudonyms)
+    return {word: clean_text(found.get(keyword)) for word, keyword in SCANNER.items()}
+
+
+def clean_values(instance: Instance, keywords: Iterable[str], pseudonyms: Pseudonyms) -> dict[str, object]:
+    """What tables may tell of an image: attributes by keyword as the allow-list lets them pass, and no others.
+
+    Args:
+        instance: an image as indexed.
+        keywords: attributes of a single value, descriptions among them.
+        pseudonyms: replacements for UIDs.
+    """
+    subject = Subject(pseudonyms, frozenset({Option.CLEAN_DESCRIPTORS}), "", "")
+    allowed = (ALLOWED[keyword] for keyword in keywords if keyword in ALLOWED)
+    found = {one.keyword: _cleaned(one, instance.header.get, subject) for one in allowed if one.clean is not None}
+    return {keyword: value for keyword, value in found.items() if value is not None}
+
+
+def clean_text(value: object) -> str:
+    """A clean value as a cell of a table: numbers short, parts joined by a backslash; "" for None."""
+    parts = () if value is None else parts_of(value)
+    return "\\".join(f"{part:g}" if isinstance(part, float) else str(part) for part in parts)
+
+
+def patient_id_of(read: _Read) -> str:
+    """The source id that stands for a patient; each study without one is a patient of its own. Private."""
+    return str(read("PatientID") or "").strip() or f"patient of {read('StudyInstanceUID') or ''}"
 
 
 def deidentify(
@@ -206,7 +233,7 @@ def _owed(clean: Dataset) -> set[str]:
 
 
 def _subject(read: _Read, pseudonyms: Pseudonyms, config: DeidentificationConfig) -> Subject:
-    patient_id = str(read("PatientID") or "").strip() or f"patient of {read('StudyInstanceUID') or ''}"
+    patient_id = patient_id_of(read)
     begun = parsed_time(str(read("StudyTime") or ""))
     if begun is None:
         begun = float(int(pseudonyms.token("time", str(read("StudyInstanceUID"))), 16) % DAY_SECONDS)

@@ -10,6 +10,7 @@ from itertools import combinations
 
 from pipeline.core.pseudonyms import normalised_patient_id
 from pipeline.core.records import Instance
+from pipeline.dicom.read.header import WRITTEN_PATIENT
 
 _UNKNOWN_DATES = frozenset({"19000101", "00010101", "19700101"})
 _NAME_PARTS = re.compile(r"[\W\d_]+")
@@ -18,8 +19,9 @@ _NAME_PARTS = re.compile(r"[\W\d_]+")
 def contradicted_numbers(instances: Iterable[Instance]) -> dict[str, str]:
     """Normalised patient ids that stand beside facts no one person can have, and which facts these are, in words.
 
-    Two dates of birth, two sexes, two issuers of the number, or two names with no part in common (a married woman
-    keeps her given name; names in different scripts are not compared). What is empty says nothing.
+    Two dates of birth, two sexes, two issuers of the number, two numbers in one folder, or two names with no part in
+    common (a married woman keeps her given name; names in different scripts are not compared). What is empty says
+    nothing.
     """
     by_number: dict[str, list[Instance]] = defaultdict(list)
     for instance in instances:
@@ -32,7 +34,13 @@ def _contradictions(instances: list[Instance]) -> Iterator[str]:
     births = {instance.text("PatientBirthDate") for instance in instances} - {"", *_UNKNOWN_DATES}
     sexes = {instance.text("PatientSex").upper() for instance in instances} & {"M", "F"}
     issuers = {instance.text("IssuerOfPatientID").casefold() for instance in instances} - {""}
-    for what, values in (("dates of birth", births), ("sexes", sexes), ("issuers of the number", issuers)):
+    numbers = {normalised_patient_id(instance.text(WRITTEN_PATIENT)) for instance in instances} - {""}
+    for what, values in (
+        ("dates of birth", births),
+        ("sexes", sexes),
+        ("issuers of the number", issuers),
+        ("numbers in the headers", numbers),
+    ):
         if len(values) > 1:
             yield f"{len(values)} {what}"
     names = {parts for instance in instances for parts in _names(instance.text("PatientName"))}

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.core.config import PhasesConfig
+from pipeline.core.pseudonyms import normalised_patient_id
 from pipeline.core.records import Phase, PhaseGuess, Series
 from pipeline.dicom.group.times import clock_s, time_s
 
@@ -81,6 +83,17 @@ class Evidence:
     phases: frozenset[Phase]
     confidence: float
     sentence: str
+
+
+def recognise_phases(series: Iterable[Series], rules: PhasesConfig) -> dict[str, PhaseGuess]:
+    """The phase of each of any series, by `Series.key`: each patient's studies looked at one by one.
+
+    Args: as `guess_phases`.
+    """
+    studies: dict[tuple[str, str], list[Series]] = defaultdict(list)
+    for one in series:
+        studies[normalised_patient_id(one.first.text("PatientID")), one.first.text("StudyInstanceUID")].append(one)
+    return {key: guess for study in studies.values() for key, guess in guess_phases(study, rules).items()}
 
 
 def guess_phases(study: Sequence[Series], rules: PhasesConfig) -> dict[str, PhaseGuess]:

@@ -24,6 +24,9 @@ from pipeline.dicom.read.syntaxes import DEFLATED
 _WHERE_NOT_WHAT = frozenset({words.PIXEL_OFFSET, words.PIXEL_LENGTH, words.TRANSFER_SYNTAX})
 """Header keys that may differ between two copies of one object."""
 
+_WHOSE = ("PatientID", words.WRITTEN_PATIENT, "StudyInstanceUID")
+"""What files of one series have in common, besides its UID."""
+
 _BROKEN_NEIGHBOUR = Problem("broken-neighbour", Severity.FLAG, meaning_of("broken-neighbour"))
 _BROKEN_SLICE = frozenset(
     {"no-pixel-data", "truncated", "no-position", "no-orientation", "no-pixel-spacing", "not-monochrome"}
@@ -110,7 +113,7 @@ def _join_lone_slices(families: dict[tuple[str, ...], Part]) -> dict[tuple[str, 
     for key in sorted(families):
         family = families[key]
         if len(family) < MIN_SLICES and all(len(frames_of(one)) == 1 for one in family):
-            words_ = ("PatientID", "StudyInstanceUID", "Modality", "SeriesDescription")
+            words_ = (*_WHOSE, "Modality", "SeriesDescription")
             alike[tuple(family[0].text(word) for word in words_)].append(key)
     joined = {}
     for keys in alike.values():
@@ -151,7 +154,7 @@ def _place(source: SourceFile) -> tuple[str, str]:
 
 def _family(instance: Instance) -> tuple[str, ...]:
     """Objects of one patient, study and SeriesInstanceUID; without a UID, of one SeriesNumber and description."""
-    patient = instance.text("PatientID"), instance.text("StudyInstanceUID")
+    patient = tuple(instance.text(keyword) for keyword in _WHOSE)
     uid = instance.text("SeriesInstanceUID")
     if uid:
         return *patient, uid

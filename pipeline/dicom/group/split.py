@@ -8,6 +8,7 @@ are several volumes, and come apart by the attribute that leaves even lines.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -56,7 +57,7 @@ _OF_THE_SERIES = (
 _OF_THE_SCAN = (
     *("TemporalPositionIdentifier", "EchoNumbers", "EchoTime", "DiffusionBValue", "ImageType", "InversionTime"),
     *("FlipAngle", "ScanningSequence", "KVP", "SliceThickness", "DiffusionGradientOrientation"),
-    *("DiffusionDirectionality", "ContrastBolusAgentAdministered"),
+    *("DiffusionDirectionality", "ContrastBolusAgentAdministered", "MonoenergeticEnergyEquivalent"),
 )
 ONCE_A_SCAN = (*_OF_THE_SERIES, *_OF_THE_SCAN)
 """What one scan has only once."""
@@ -68,12 +69,13 @@ _OF_THE_SLICE = frozenset(
     {
         *("SOPInstanceUID", "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
         *("SpecificCharacterSet", "DimensionIndexValues", words.FRAMES, words.FRAME_INDEX),
-        *(words.FRAME_COUNT, words.PIXEL_OFFSET, words.PIXEL_LENGTH, words.TRANSFER_SYNTAX),
+        *(words.FRAME_COUNT, words.PIXEL_OFFSET, words.PIXEL_LENGTH, words.TRANSFER_SYNTAX, words.WRITTEN_PATIENT),
     }
 )
 """What differs between slices without making volumes of them."""
 
-_IDENTIFYING_VRS = frozenset({"DA", "DT", "PN", "TM", "UI"})
+COUNTED_VRS = frozenset({"DA", "DT", "PN", "TM", "UI"})
+"""Values that could tell of a patient: `Portion.distinguished_by` counts them from 1 instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +214,7 @@ def _are_volumes(classes: Mapping[str, Part]) -> bool:
 
 def _portions(keyword: str, classes: Mapping[str, Part], *doubts: Problem) -> list[Portion]:
     """The volumes of classes, each of which may hold several again."""
-    is_identifying = dictionary_VR(keyword) in _IDENTIFYING_VRS
+    is_identifying = dictionary_VR(keyword) in COUNTED_VRS
     found = []
     for number, (name, part) in enumerate(classes.items(), start=1):
         own = {keyword: str(number) if is_identifying else name}
@@ -381,7 +383,16 @@ def _classes(slices: Sequence[Instance], names: Iterable[str]) -> dict[str, Part
     classes: dict[str, Part] = defaultdict(list)
     for slice_, name in zip(slices, names, strict=True):
         classes[name].append(slice_)
-    return {name: classes[name] for name in sorted(classes)}
+    return {name: classes[name] for name in sorted(classes, key=_rank)}
+
+
+def _rank(name: str) -> tuple[float, str]:
+    """Sorts numbers by their size, so that the tenth of several times is counted as the tenth; then other words."""
+    try:
+        number = float(name)
+    except ValueError:
+        number = math.inf
+    return (number if math.isfinite(number) else math.inf), name
 
 
 def _heights(slices: Sequence[Instance]) -> NDArray[np.float64]:

@@ -52,6 +52,7 @@ KEYWORDS: Final = (
     "ScanningSequence",
     "SequenceVariant",
     "ScanOptions",
+    "MRAcquisitionType",
     "SliceThickness",
     "KVP",
     "RepetitionTime",
@@ -70,11 +71,13 @@ KEYWORDS: Final = (
     "GantryDetectorTilt",
     "ExposureTime",
     "XRayTubeCurrent",
+    "Exposure",
     "ConvolutionKernel",
     "FlipAngle",
     "PatientPosition",
     "DiffusionBValue",
     "DiffusionGradientOrientation",
+    "MonoenergeticEnergyEquivalent",
     "StudyInstanceUID",
     "SeriesInstanceUID",
     "StudyID",
@@ -124,6 +127,8 @@ FRAME_INDEX: Final = "FrameIndex"
 """Key of our own: which frame of a multi-frame object, or slice of a mosaic, from 0."""
 MOSAIC_SIDE: Final = "MosaicSide"
 """Key of our own: of a slice of a mosaic, how many slices lie side by side in a row and in a column of the picture."""
+WRITTEN_PATIENT: Final = "WrittenPatientID"
+"""Key of our own: the PatientID of the file, where the path says whose it is; never in the index."""
 
 INDEXED: Final = (*KEYWORDS, TRANSFER_SYNTAX, PIXEL_OFFSET, PIXEL_LENGTH, FRAMES)
 """Every key that a header of the index may have."""

@@ -2,8 +2,8 @@
 
 Folders and files are often named after patients. A part of a path stays only when it holds no identifier of any header
 found, no long number (a patient number, a date) and no UID; else "~" and a running number take its place. No digest:
-patient numbers are few enough to try them all. The table of files is in order of the true paths, so whoever has the
-source finds a file by its row.
+patient numbers are few enough to try them all. Numbers are given in the order in which names are asked for, which must
+tell nothing either.
 """
 
 from __future__ import annotations
@@ -14,13 +14,25 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pipeline.core.records import Instance, SourceFile
+from pipeline.dicom.read.header import WRITTEN_PATIENT
 from pipeline.dicom.read.sources import root_of
 
 MIN_LETTERS = 3
 """Parts of a name shorter than this stand in too many words to tell anything."""
 
-_IDENTIFYING = ("PatientName", "PatientID", "AccessionNumber", "StudyID", "InstitutionName", "StationName")
+_IDENTIFYING = (
+    "PatientName",
+    "PatientID",
+    WRITTEN_PATIENT,
+    "AccessionNumber",
+    "StudyID",
+    "InstitutionName",
+    "StationName",
+)
 """What is looked for in names; dates and UIDs are known by their looks."""
+
+_PATIENT_NUMBERS = ("PatientID", WRITTEN_PATIENT)
+"""What no part of a path may be, however short."""
 
 _HARMLESS = re.compile(r"(?:i|im|img|image|ct|mr|se|st|slice|series|file|instance|z)[-_]?\d{1,6}", re.IGNORECASE)
 """What scanners and archives call files; six digits and no more, for a date has eight."""
@@ -36,8 +48,14 @@ class SafeNames:
         self._roots = tuple(map(root_of, roots))
         found = tuple(instances)
         self._whole, self._words = _identifiers(found, _IDENTIFYING)
+        self._patients = {_folded(instance.text(word)).strip() for instance in found for word in _PATIENT_NUMBERS}
         self._known: dict[str, str] = {}
         self._hidden = 0
+
+    def true_name(self, source: SourceFile) -> str:
+        """A file's own path below its root, its member after "!". Private."""
+        name = self._relative(source.path).as_posix()
+        return name if source.member is None else f"{name}!{source.member}"
 
     def of(self, source: SourceFile) -> str:
         """A file's path below its root, its member after "!", suspicious parts as numbers."""
@@ -69,6 +87,8 @@ class SafeNames:
         if _SUSPICIOUS.search(stem) and not _HARMLESS.fullmatch(stem):
             return True
         folded = _folded(stem)
+        if folded.strip() in self._patients:
+            return True
         return not self._words.isdisjoint(_words(folded)) or any(whole in folded for whole in self._whole)
 
 

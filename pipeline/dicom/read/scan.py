@@ -35,6 +35,8 @@ LONG_HEAD_BYTES = 1 << 18
 FolderContents: TypeAlias = tuple[Folder, Iterable[Content]]
 """A folder, and what each of its files holds."""
 
+Found: TypeAlias = Instance | FileFate
+
 _PREFIX = b"DICM"
 _DICOM_UIDS = b"1.2.840.10008."
 _NIFTI_BEGINNINGS = tuple(size.to_bytes(4, order) for size in (348, 540) for order in ("little", "big"))
@@ -59,7 +61,7 @@ class ScanResult:
         set_aside: what is no DICOM object, or cannot be read.
     """
 
-    def __init__(self, found: Iterable[FileFate | FolderContents]) -> None:
+    def __init__(self, found: Iterable[Found | FolderContents]) -> None:
         self._found = found
 
     @cached_property
@@ -73,17 +75,17 @@ class ScanResult:
         return tuple(one for one in self._each if isinstance(one, FileFate))
 
     @cached_property
-    def _each(self) -> list[Instance | FileFate]:
-        each: list[Instance | FileFate] = []
+    def _each(self) -> list[Found]:
+        each: list[Found] = []
         for found in self._found:
-            if isinstance(found, FileFate):
+            if isinstance(found, Instance | FileFate):
                 each.append(found)
             else:
                 each.extend(_told_apart(*found))
         return each
 
 
-def _told_apart(folder: Folder, contents: Iterable[Content]) -> Iterator[Instance | FileFate]:
+def _told_apart(folder: Folder, contents: Iterable[Content]) -> Iterator[Found]:
     for (name, _), content in zip(folder.files, contents, strict=True):
         path = folder.path / name
         if isinstance(content, list):
@@ -92,7 +94,7 @@ def _told_apart(folder: Folder, contents: Iterable[Content]) -> Iterator[Instanc
             yield Instance(SourceFile(path), content)
 
 
-def _of_entry(source: SourceFile, entry: Entry) -> Instance | FileFate:
+def _of_entry(source: SourceFile, entry: Entry) -> Found:
     if entry.header is not None:
         return Instance(source, entry.header)
     fate, code, reason = entry.fate

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.core.config import PhasesConfig
 from pipeline.core.records import Instance, Phase, PhaseGuess, Series, SourceFile
-from pipeline.dicom.group.phase import confirmed, from_image, guess_phases
+from pipeline.dicom.group.phase import confirmed, from_image, guess_phases, recognise_phases
 from pipeline.dicom.read.header import decode_text
 
 P, C1, C2, C3 = Phase.PLAIN, Phase.ARTERIAL, Phase.PORTAL_VENOUS, Phase.DELAYED
@@ -170,3 +170,15 @@ def test_declared_utf8_and_iso_2022_are_read_as_declared():
     assert decode_text("门脉期".encode(), "ISO_IR 192") == "门脉期"
     assert decode_text("Grün 静脉".encode(), "ISO_IR 100") == "Grün 静脉"
     assert decode_text(b"\x1b$)C\xb1\xe8\xc8\xf1\xc1\xdf", "\\ISO 2022 IR 149") == "김희중"
+
+
+def test_two_patients_under_one_study_uid_are_looked_at_one_by_one():
+    """Four scans in order of time are the four phases; those of another patient with the same UID do not count."""
+    both = [
+        series(f"{patient}-{number}", PatientID=patient, StudyInstanceUID="1.2", AcquisitionTime=f"10{number}000")
+        for patient in ("1", " 2")
+        for number in range(4)
+    ]
+    found = recognise_phases(both, RULES)
+    for patient in ("1", " 2"):
+        assert [found[f"{patient}-{number}"].phase for number in range(4)] == [P, C1, C2, C3]

@@ -37,6 +37,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "ScanningSequence": ("GR", "SE"),
     "KVP": (100.0, 120.0),
     "SliceThickness": (2.5, 10.0),
+    "MonoenergeticEnergyEquivalent": (40.0, 70.0),
     "DiffusionGradientOrientation": ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0)),
     "DiffusionDirectionality": ("NONE", "DIRECTIONAL"),
     "ContrastBolusAgentAdministered": ("NO", "YES"),

@@ -141,7 +141,7 @@ def with_pixels(path: Path, uid: str, pixels: bytes) -> Path:
 
 
 def report_of(folder: Path) -> ConvertReport:
-    return read_tree([folder], Pseudonyms(bytes(32)), keep=lambda name, image: None, content_sha256=content_sha256)
+    return read_tree([folder], Pseudonyms(bytes(32)), keep=lambda *_: "", content_sha256=content_sha256)
 
 
 def assert_refused(report: ConvertReport, path: Path) -> None:
