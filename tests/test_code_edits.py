@@ -83,8 +83,8 @@ EDITS = {
     "a code in SCREEN's table": ("stages/screen.py", '"needs-person"', '"needs-people"', {"screen"}),
     "how cases are read": (
         "stages/case.py",
-        "def _read_screening(path: Path, identity",
-        "def _read_screening(path: Path, *, identity",
+        "identity_of(path), ws.crosswalk.pseudonyms) if path",
+        "identity_of(path), pseudonyms=ws.crosswalk.pseudonyms) if path",
         NAMES_CASES,
     ),
     "a decorator": (

@@ -55,7 +55,8 @@ class Crosswalk:
             PrivacyError: when the secret is lost, unreadable, open to others, or not the one that sealed the list.
         """
         sealed = layout.crosswalk
-        pseudonyms = Pseudonyms(secret_of(layout.secret, is_needed=sealed.exists()))
+        is_needed = any(path.exists() for path in layout.sealed)
+        pseudonyms = Pseudonyms(secret_of(layout.secret, is_needed=is_needed))
         cases = json.loads(Seal(_KIND, pseudonyms).read(sealed)) if sealed.exists() else {}
         return cls(layout, pseudonyms, cases)
 
@@ -161,7 +162,7 @@ def secret_of(path: Path, *, is_needed: bool = False) -> bytes:
         return read_secret(path)
     if is_needed:
         raise PrivacyError(
-            f"{path.name} is missing, and the crosswalk cannot be opened without it: restore the key file from its "
+            f"{path.name} is missing, and what it seals cannot be opened without it: restore the key file from its "
             f"backup, or set {SECRET_VARIABLE}. If it is lost for good, nobody knows which patient is which case; "
             "releases stay valid, but new exports need a new dataset with new case ids"
         )

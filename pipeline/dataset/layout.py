@@ -59,7 +59,7 @@ class Layout:
 
     @property
     def private(self) -> Path:
-        """Secret, crosswalk and index; mode 0700, never released."""
+        """The secret, and what it seals; mode 0700, never released."""
         return self.root / "private"
 
     @property
@@ -74,7 +74,7 @@ class Layout:
 
     @property
     def dicom_index(self) -> Path:
-        """Headers of all files found, so that an unchanged folder is not read again."""
+        """Headers of all files found, sealed, so that an unchanged folder is not read again."""
         return self.private / "dicom-index.sqlite"
 
     @property
@@ -104,16 +104,31 @@ class Layout:
 
     @property
     def screening(self) -> Path:
-        """Which series became which volume: holds source identifiers."""
-        return self.private / "screening.json"
+        """Which series became which volume, sealed."""
+        return self.private / "screening.enc"
+
+    @property
+    def sealed(self) -> tuple[Path, ...]:
+        """What only the secret opens, and nothing brings back without it."""
+        return self.crosswalk, self.harvest, self.screening
+
+    @property
+    def once_in_clear(self) -> tuple[Path, ...]:
+        """What earlier versions left in `private/` without sealing it."""
+        return self.private / "screening.json", *sorted(self.series_records.glob("*.json"))
 
     def text_montage(self, case_id: str, phase: Phase) -> Path:
         """Slices of a volume that look as if text were burned in; for a person's eyes only."""
         return self.private / "montages" / f"{case_id}_{phase}.png"
 
+    @property
+    def series_records(self) -> Path:
+        """One file a volume."""
+        return self.private / "series"
+
     def series_record(self, case_id: str, phase: Phase) -> Path:
-        """Which source files form a volume, and what their headers say."""
-        return self.private / "series" / f"{case_id}_{phase}.json"
+        """Which source files form a volume, and what their headers say, sealed."""
+        return self.series_records / f"{case_id}_{phase}.enc"
 
     @property
     def cases(self) -> Path:

@@ -93,7 +93,6 @@ def convert_tree(
     content_sha256: Callable[[Volume | ColorImage], str],
     phases: PhasesConfig = _NO_SITES,
     allow_tilt: bool = False,
-    index: Path | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> ConvertReport:
     """Every volume below some paths as `.nii.gz`, with `series.csv`, `files.csv` and `slices.csv` beside them.
@@ -106,7 +105,6 @@ def convert_tree(
         content_sha256: names a volume's content, such as `image.nifti.content_sha256`.
         phases: how sites name their phases.
         allow_tilt: keep tilted series with their true, sheared grid.
-        index: where to remember headers.
         progress: told the number of series done, and of all.
 
     Raises:
@@ -119,7 +117,6 @@ def convert_tree(
         content_sha256=content_sha256,
         phases=phases,
         allow_tilt=allow_tilt,
-        index=index,
         progress=progress,
     )
     rows = [{**row, "path": volume_name(row["series"]) if row["content_sha256"] else ""} for row in report.series]
@@ -143,7 +140,6 @@ def read_tree(
     content_sha256: Callable[[Volume | ColorImage], str],
     phases: PhasesConfig = _NO_SITES,
     allow_tilt: bool = False,
-    index: Path | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> ConvertReport:
     """What `convert_tree` reports, without a file written: each volume is handed on as soon as it is read.
@@ -151,7 +147,7 @@ def read_tree(
     Args: as `convert_tree`, and
         keep: takes each volume under its series' name.
     """
-    found = scan(src, index=index)
+    found = scan(src)
     grouping = group_series(found.instances, found.set_aside)
     names = SafeNames(src, found.instances)
     shelf = _Shelf(keep, content_sha256)

@@ -1,6 +1,6 @@
 """What the stages leave for one another, file by file, in the order of the way.
 
-    SCREEN      screening.json, consort.json      who became a case, and how many fell at each rule
+    SCREEN      screening.enc, consort.json       who became a case, and how many fell at each rule
     CONVERT     header.json                       where a volume comes from, and what its header says
     LABEL       coarse.json                       how the network's label came about
     PACK        assignment.json                   who reads what
@@ -58,7 +58,7 @@ class ScreenedCase:
 
 
 class ScreenedCases(Artefact):
-    """`screening.json`: every case that passed, by case_id. Private."""
+    """`screening.enc`: every case that passed, by case_id. Private."""
 
     cases: Mapping[str, ScreenedCase]
 

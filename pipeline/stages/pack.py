@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from pipeline.core.files import identity_of
 from pipeline.core.labels import LabelScheme
 from pipeline.core.records import Phase, Problem, Severity
-from pipeline.core.series_file import load_series
 from pipeline.core.words import counted
 from pipeline.dataset.layout import ADJUDICATION, ROUND
 from pipeline.stages.artefacts import CoarseLabel, RoundAssignment, VolumeKey
 from pipeline.stages.case import volumes
 from pipeline.stages.decisions import use_inputs, was_looked_at
+from pipeline.stages.kept import kept_series
 from pipeline.stages.privacy import require_clean, require_searched_for_text
 from pipeline.stages.recall import images_sent
 from pipeline.workspace import Stage, Waiting, Work, Workspace
@@ -122,7 +122,7 @@ def _livers_cut_off(ws: Workspace, labels: Mapping[VolumeKey, CoarseLabel]) -> d
     found = {}
     for (case_id, phase), label in labels.items():
         ends = [end for end in label.liver_cut if end in SCAN_ENDS]
-        if ends and not was_looked_at(ws, load_series(ws.layout.series_record(case_id, phase))):
+        if ends and not was_looked_at(ws, kept_series(ws, case_id, phase)):
             message = f"{case_id} is held back: in {phase} the liver reaches the {' and the '.join(ends)}"
             found[case_id, phase] = Problem("liver-cut", Severity.FLAG, message, CUT_FIX)
     return found

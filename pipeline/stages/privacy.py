@@ -21,7 +21,7 @@ from pipeline.core.words import counted
 from pipeline.stages.artefacts import ConvertedVolume, VolumeKey
 from pipeline.stages.case import case_ids, screened
 from pipeline.stages.decisions import decided, series_name, text_decision
-from pipeline.stages.intake import scan_sources, source_roots
+from pipeline.stages.intake import index_seal, scan_sources, source_roots
 from pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -165,13 +165,12 @@ def _name_of(ws: Workspace, identifier: str) -> str:
 
 def _require_complete(ws: Workspace, harvest: Harvest) -> None:
     """Raise a `PrivacyError` unless every file and patient that the dataset was made of was harvested."""
-    from pipeline.dicom.read.index import known_files
+    from pipeline.dicom.read.index import known_stamps
     from pipeline.leaks.harvest import stamp_of
 
-    roots = source_roots(ws)
-    if not ws.layout.dicom_index.exists() and all(root.exists() for root in roots):
+    if not ws.layout.dicom_index.exists() and all(root.exists() for root in source_roots(ws)):
         scan_sources(ws)
-    known = known_files(ws.layout.dicom_index, roots)
+    known = known_stamps(ws.layout.dicom_index, index_seal(ws))
     if known is None:
         raise PrivacyError(_cannot_search(f"the index {ws.layout.dicom_index.name} cannot be read"))
     missed = sum(stamp_of(*stamp) not in harvest.seen for stamp in known)

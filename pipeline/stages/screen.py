@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from pipeline.core.config import Config, Section
 from pipeline.core.decisions import Decision
 from pipeline.core.errors import ConfigError, PipelineError
-from pipeline.core.files import PRIVATE_FILE_MODE, sha256_of, write_text
+from pipeline.core.files import sha256_of, write_text
 from pipeline.core.pseudonyms import normalised_patient_id
 from pipeline.core.records import Case, Patient, PhaseGuess, PixelFacts, Problem, Series, Severity
-from pipeline.core.series_file import save_series
 from pipeline.core.words import counted
-from pipeline.stages.artefacts import ConsortFlow, ScreenedCase, ScreenedCases
+from pipeline.stages.artefacts import ConsortFlow, ScreenedCase
 from pipeline.stages.decisions import decided, series_name, use_inputs, withdrawal_inputs
 from pipeline.stages.intake import scan_sources, source_inputs
+from pipeline.stages.kept import keep_screened, keep_series, remove_others
 from pipeline.stages.privacy import remember_sources
 from pipeline.workspace import Stage, Work, Workspace
 
@@ -39,7 +39,7 @@ def first_study_date(series: Sequence[Series]) -> str:
 
 
 def _sections(config: Config) -> tuple[Section, ...]:
-    return config.source, config.phases, config.inclusion, config.dataset, config.labels
+    return config.phases, config.inclusion, config.dataset, config.labels
 
 
 def _screen_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
@@ -181,15 +181,11 @@ def _numbered(ws: Workspace, inclusion: Inclusion, series: Mapping[str, Series])
 def _write_cases(
     ws: Workspace, cases: Sequence[Case], series: Mapping[str, Series], guesses: Mapping[str, PhaseGuess]
 ) -> list[Path]:
-    layout = ws.layout
-    outputs = [layout.screening]
-    for case in cases:
-        for phase, key in case.series.items():
-            save_series(layout.series_record(case.case_id, phase), series[key])
-            outputs.append(layout.series_record(case.case_id, phase))
-    content = {case.case_id: _screened(ws, case, series, guesses) for case in cases}
-    ScreenedCases(cases=content).save(layout.screening, mode=PRIVATE_FILE_MODE)
-    return outputs
+    records = [
+        keep_series(ws, case.case_id, phase, series[key]) for case in cases for phase, key in case.series.items()
+    ]
+    remove_others(ws, records)
+    return [*records, keep_screened(ws, {case.case_id: _screened(ws, case, series, guesses) for case in cases})]
 
 
 def _screened(
