@@ -47,10 +47,20 @@ class DatasetConfig(Section):
 
 
 class SourceConfig(Section):
-    """`[source]`: where the exports lie, relative to the dataset folder."""
+    """`[source]`: where the exports lie, relative to the dataset folder.
+
+    `settle_minutes` is how long all files of a patient must have rested. Until then, and until as many images are there
+    as the headers promise, the patient waits. 0 takes up what is there.
+    """
 
     paths: tuple[str, ...] = ("dicom/",)
     clinical: str | None = None
+    settle_minutes: Annotated[float, Field(ge=0)] = 0.0
+
+    @property
+    def without_places(self) -> SourceConfig:
+        """What decides about the sources wherever they lie."""
+        return self.model_copy(update={"paths": (), "clinical": None})
 
 
 class PhasesConfig(Section):

@@ -179,6 +179,10 @@ _CONVERSION = {
 _INCLUSION = {
     "no-case": ("no patient passed the inclusion rules", "look at reports/exclusions.csv, and change the rules"),
     "needs-person": ("a series needs review: the rules cannot decide", DECIDE),
+    "arriving": (
+        "the patient waits: files are still being copied, or fewer images are there than the headers promise",
+        "build again when the export is complete; if no more will come, add the series to decisions.csv with its phase",
+    ),
     "unusable": ("no volume can be made from the slices", EXPORT_AGAIN),
     "patient-conflict": (
         "one patient number stands for people who differ in date of birth, sex, issuer or name",

@@ -82,6 +82,10 @@ class Crosswalk:
         self._cases.update({patient: f"P{taken + n:04d}" for n, patient in enumerate(ordered, start=1)})
         return {patient_id: self._cases[patient] for patient_id, patient in normal.items()}
 
+    def given(self, patient_id: str) -> str | None:
+        """The case id that a source patient id has already."""
+        return self._cases.get(normalised_patient_id(patient_id))
+
     def patient_of(self, case_id: str) -> str:
         """The source id (normalised) of a case, for who may know it; the look-up is logged first, its answer is not.
 

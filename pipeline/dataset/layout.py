@@ -108,6 +108,11 @@ class Layout:
         return self.private / "screening.enc"
 
     @property
+    def taken_up(self) -> Path:
+        """Which folders of the sources were taken up as they are, sealed."""
+        return self.private / "taken-up.enc"
+
+    @property
     def sealed(self) -> tuple[Path, ...]:
         """What only the secret opens, and nothing brings back without it."""
         return self.crosswalk, self.harvest, self.screening

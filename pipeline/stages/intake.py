@@ -46,8 +46,7 @@ def source_fingerprint(ws: Workspace) -> str:
     """Changes when a source file comes, goes, or changes its size or time."""
     from pipeline.dicom.read.sources import walk
 
-    listed = [_listed(found) for found in walk(source_folders(ws))]
-    return digest(sorted(listed))
+    return digest(sorted(map(listed, walk(source_folders(ws)))))
 
 
 def source_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
@@ -55,7 +54,7 @@ def source_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
     return {"sources": source_fingerprint(ws), "problems": words_sha256()}
 
 
-def _listed(found: Folder | FileFate) -> tuple[str, list[tuple[str, int, int]]]:
+def listed(found: Folder | FileFate) -> tuple[str, list[tuple[str, int, int]]]:
     """What a change of the sources changes: place, size and time of each file, wherever the sources lie."""
     if isinstance(found, FileFate):
         return found.code, []
