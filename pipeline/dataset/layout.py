@@ -32,6 +32,10 @@ ADJUDICATION = "adjudication"
 """Kinds of review: raters draw independently; the lead settles what their vote does not."""
 
 
+EARLIER = "earlier"
+"""Folder of what was made of images that others replaced."""
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """Paths of one dataset folder.
@@ -284,6 +288,25 @@ class Layout:
     def repeat_rating(self, case_id: str, phase: Phase, rater: str) -> Path:
         """One rater's mask of a hidden repeat."""
         return self.ratings(case_id, phase) / "repeats" / f"{rater}.nii.gz"
+
+    def earlier(self, case_id: str, phase: Phase, number: int) -> Path:
+        """What was made of the image that a round handed out, before another one replaced it."""
+        return self.case(case_id) / phase / EARLIER / f"{ROUND}-{number}"
+
+    def earlier_rating(self, case_id: str, phase: Phase, number: int, rater: str) -> Path:
+        """One rater's mask of the image that a round handed out, before another one replaced it."""
+        return self.earlier(case_id, phase, number) / "ratings" / f"{rater}.nii.gz"
+
+    def carried_over(self, number: int, rater: str, item_id: str) -> Path:
+        """The mask that a round sent to a rater in place of the network's: an earlier one on the new image."""
+        return self.review / f"{ROUND}-{number}" / "carried-over" / rater / f"{item_id}.nii.gz"
+
+    def made_of_ratings(self, case_id: str, phase: Phase) -> tuple[Path, ...]:
+        """Everything of one volume that rests on masks of raters: all that neither conversion nor labelling made."""
+        folder, places = self.case(case_id) / phase, (self.image, self.header, self.coarse, self.coarse_provenance)
+        others = {place(case_id, phase) for place in places}
+        files = {path for path in folder.rglob("*") if path.is_file()}
+        return tuple(sorted(files - others - set((folder / EARLIER).rglob("*"))))
 
     def agreement(self, case_id: str, phase: Phase) -> Path:
         """How far the raters agree on this volume."""

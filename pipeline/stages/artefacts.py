@@ -169,12 +169,14 @@ class SentImage:
         phase: of the case.
         series: pseudonym of its SeriesInstanceUID.
         text_mask: boxes that were masked in it, as people write them; empty for none.
+        content_sha256: of its voxels and grid; empty where an earlier version of the program packed it.
     """
 
     case_id: str
     phase: Phase
     series: str
     text_mask: str
+    content_sha256: str = ""
 
     @property
     def volume(self) -> VolumeKey:

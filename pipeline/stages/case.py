@@ -27,6 +27,7 @@ from pipeline.stages.artefacts import (
     VolumeKey,
     VotedMask,
 )
+from pipeline.stages.handed_out import was_replaced
 from pipeline.stages.kept import kept_screened
 from pipeline.workspace import Waiting, Workspace
 
@@ -124,10 +125,10 @@ def standing(ws: Workspace) -> frozenset[VolumeKey]:
 
 
 def read_vote(ws: Workspace, case_id: str, phase: Phase) -> StandingVote | None:
-    """The vote as it stands on one volume; None before the vote."""
+    """The vote as it stands on one volume; None before the vote, also when it was on an image that was replaced."""
     layout = ws.layout
     path = layout.consensus_explanation(case_id, phase)
-    if not path.is_file():
+    if not path.is_file() or was_replaced(ws, (case_id, phase)):
         return None
     explanation = VotedMask.load(path).explanation
     facts = layout.adjudication(case_id, phase)
