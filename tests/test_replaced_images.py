@@ -32,11 +32,13 @@ PARTS = {"top": range(14), "bottom": range(8, SLICES)}
 C2 = Phase.PORTAL_VENOUS
 
 
-def dataset(root: Path, there: range) -> Workspace:
+def dataset(root: Path, there: range, *, repeats: float = 0.0) -> Workspace:
     """Two patients, built and handed out to R1 and R2 while the first one's export was half copied."""
     ws = write_dataset(root / "dataset", PEOPLE)
     text = ws.layout.config.read_text()
-    ws.layout.config.write_text(text.replace("[review]", "[consensus.adjudicate]\nmin_dice = 0.0\n[review]"))
+    ws.layout.config.write_text(
+        text.replace("[review]", f"[consensus.adjudicate]\nmin_dice = 0.0\n[review]\nrepeats = {repeats}")
+    )
     for number in set(range(SLICES)) - set(there):
         rest = root / "rest" / f"{number:04d}"
         rest.parent.mkdir(exist_ok=True)
@@ -272,11 +274,7 @@ def test_a_return_between_the_new_image_and_its_package_is_kept_for_the_package(
 def test_an_image_with_other_voxels_takes_no_mask_and_says_so(ward: Ward):
     ward.give_back(1, "R1", 2)
     ward.collect()
-    for path in (ward.root / "dataset" / "dicom" / "00").iterdir():
-        header = dcmread(path)
-        header.PixelSpacing = [float(step) * 1.25 for step in header.PixelSpacing]
-        header.save_as(path)
-    build(ward.ws)
+    spaced_anew(ward)
     ward.pack()
     with zipfile.ZipFile(ward.package(2, "R1")) as package:
         assert "it cannot be carried over" in package.read("worklist.csv").decode()
@@ -287,6 +285,42 @@ def test_an_image_with_other_voxels_takes_no_mask_and_says_so(ward: Ward):
     assert "it cannot be carried over" in problem.message
     assert problem.fix == "outline the image of the newest package"
     np.testing.assert_array_equal(read_labels(ward.earlier(1, "R2")).voxels, ward.outlined(2))
+
+
+def spaced_anew(ward: Ward) -> None:
+    """The same scan, reconstructed with larger pixels."""
+    for path in (ward.root / "dataset" / "dicom" / "00").iterdir():
+        header = dcmread(path)
+        header.PixelSpacing = [float(step) * 1.25 for step in header.PixelSpacing]
+        header.save_as(path)
+    build(ward.ws)
+
+
+@pytest.mark.slow
+def test_hidden_repeats_and_images_that_are_replaced_twice_lose_nothing(tmp_path: Path):
+    dataset(tmp_path, PARTS["top"], repeats=0.5)
+    ward = Ward(tmp_path, PARTS["top"])
+    items = assignments(ward.ws)[1].lists["R1"]
+    assert sum(item.is_repeat for item in items) == 1
+    ward.give_back(1, "R1", 1)
+    ward.give_back(1, "R2", 1)
+    ward.collect()
+    ward.rest_arrives()
+    ward.pack()
+    ward.give_back(2, "R1", 2)
+    assert ward.collect().is_well
+    spaced_anew(ward)
+    ward.pack()
+    for number in (1, 2):
+        ward.give_back(number, "R2", 3, inbox=3)
+    assert ward.collect().is_well
+    assert [item.item_id for item in assignments(ward.ws)[3].lists["R1"]] == [ward.item]
+    masks = {(n, rater): read_labels(ward.earlier(n, rater)).voxels for n, rater in ((1, "R1"), (2, "R1"), (1, "R2"))}
+    np.testing.assert_array_equal(masks[1, "R1"], ward.outlined(1))
+    np.testing.assert_array_equal(masks[2, "R1"], ward.outlined(2, whole=True))
+    np.testing.assert_array_equal(masks[1, "R2"], ward.outlined(3))
+    np.testing.assert_array_equal(read_labels(ward.earlier(2, "R2")).voxels, ward.outlined(3, whole=True))
+    assert not list(ward.ws.layout.ratings(ward.case_id, C2).rglob("*.nii.gz")), "no earlier mask counts"
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, name: str) -> Callable[[], None]:

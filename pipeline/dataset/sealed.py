@@ -4,7 +4,7 @@ AES-256-GCM (NIST SP 800-38D) under a key derived from the secret (HKDF-SHA256, 
 file, so that a wrong secret, a changed byte or a file put in another's place is refused and never half read.
 
 The nonce is a keyed hash of the content, as in SIV modes (RFC 5297): the same content gives the same bytes, so that a
-hash of them tells whether it changed, and no nonce ever serves two contents.
+hash of them tells whether it changed, and two contents hardly ever share a nonce (one in 2^48 files).
 """
 
 from __future__ import annotations

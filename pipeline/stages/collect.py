@@ -298,8 +298,9 @@ class _Inbox:
 
     def _earlier_packages(self, rater: str, item: AssignedItem) -> dict[int, Path]:
         """The package of every round that sent a rater an image of this volume that another one has replaced."""
+        sent = {number: assignment.lists.get(rater, ()) for number, assignment in assignments(self.ws).items()}
         rounds = [number for number, volumes in self.replaced.items() if item.volume in volumes]
-        return {number: self._package(number, rater) for number in rounds}
+        return {number: self._package(number, rater) for number in rounds if item in sent[number]}
 
     def _sent_to_lead(self, asked: AskedItem) -> SentItem:
         from pipeline.review.adjudication import anonymous
