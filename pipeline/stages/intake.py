@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.core.errors import ConfigError, DicomError
-from pipeline.core.files import digest, write_text
+from pipeline.core.files import digest, make_private_folder, write_text
 from pipeline.core.problems import words_sha256
 from pipeline.core.records import FileFate, Series
 from pipeline.core.words import counted
@@ -66,6 +66,7 @@ def scan_sources(ws: Workspace) -> ScanResult:
     from pipeline.dicom.read.index import Index
     from pipeline.dicom.read.scan import scan
 
+    make_private_folder(ws.layout.private)
     return scan(source_folders(ws), index=Index(ws.layout.dicom_index, index_seal(ws)))
 
 

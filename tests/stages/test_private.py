@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import zlib
@@ -119,6 +120,20 @@ def test_what_an_earlier_version_left_in_clear_is_removed(built: Path, tmp_path:
     stages.SCREEN.work(Workspace.open(root), None)
     assert not [path for path in (*clear, stale) if path.exists()]
     assert len(list(layout.series_records.iterdir())) == len(PEOPLE)
+
+
+def test_a_dataset_that_may_only_be_read_can_be_looked_at(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As on a read-only mount: the disk refuses every change, also of permissions."""
+    root = Path(shutil.copytree(built, tmp_path / "hospital")) / "dataset"
+
+    def refuse(*arguments: object, **keywords: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    for name in ("chmod", "mkdir", "replace", "unlink"):
+        monkeypatch.setattr(os, name, refuse)
+    ws = Workspace.open(root)
+    assert len(stages.case_ids(ws)) == len(PEOPLE)
+    assert ready(ws) == []
 
 
 def renamed(home: Path, new: Path) -> Path:
