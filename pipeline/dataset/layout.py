@@ -32,6 +32,9 @@ ADJUDICATION = "adjudication"
 """Kinds of review: raters draw independently; the lead settles what their vote does not."""
 
 
+CARRIED_OVER = "carried-over"
+"""Folder of masks that a round sent in place of the network's."""
+
 EARLIER = "earlier"
 """Folder of what was made of images that others replaced."""
 
@@ -299,7 +302,7 @@ class Layout:
 
     def carried_over(self, number: int, rater: str, item_id: str) -> Path:
         """The mask that a round sent to a rater in place of the network's: an earlier one on the new image."""
-        return self.review / f"{ROUND}-{number}" / "carried-over" / rater / f"{item_id}.nii.gz"
+        return self.review / f"{ROUND}-{number}" / CARRIED_OVER / rater / f"{item_id}.nii.gz"
 
     def made_of_ratings(self, case_id: str, phase: Phase) -> tuple[Path, ...]:
         """Everything of one volume that rests on masks of raters: all that neither conversion nor labelling made."""

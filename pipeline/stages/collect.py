@@ -190,7 +190,7 @@ class _Inbox:
         return parcels
 
     def _fingerprint(self, parcel: Path) -> str:
-        """Changes with any byte of a return, when a person accepts a flagged mask, and when a volume goes or changes."""
+        """Changes with any byte of a return, with a mask that a person accepts, and when a volume goes or changes."""
         files = sorted(path for path in parcel.rglob("*") if path.is_file()) if parcel.is_dir() else [parcel]
         accepted = [[mask.rater, mask.item, mask.sha256] for mask in self.accepted]
         gone = [self.gone] if self.gone else []

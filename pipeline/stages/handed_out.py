@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline.core.files import identity_of
 from pipeline.core.records import Phase
 from pipeline.review.assignment import Assignment
-from pipeline.stages.artefacts import CoarseLabel, RoundAssignment, VolumeKey
+from pipeline.stages.artefacts import CoarseLabel, ConvertedVolume, RoundAssignment, VolumeKey
 from pipeline.workspace import Workspace
 
 
@@ -47,15 +47,19 @@ def assigned_raters(ws: Workspace, case_id: str, phase: Phase) -> tuple[str, ...
 def was_replaced(ws: Workspace, volume: VolumeKey, number: int | None = None) -> bool:
     """True when the image of a volume is another one now than a round handed out, by default the last.
 
-    A round of an earlier version did not note its images; they count as the same.
+    The same scan with other text masked in it is no other image. A round of an earlier version did not note its images;
+    they count as the same.
     """
     last = hand_outs(ws).get(volume)
     label = ws.layout.coarse_provenance(*volume)
     if last is None or not label.is_file():
         return False
     images = _rounds(ws)[last.round if number is None else number].images
-    sent = next((image.content_sha256 for image in images if image.volume == volume), "")
-    return bool(sent) and sent != CoarseLabel.load(label).image_sha256
+    sent = next((image for image in images if image.volume == volume and image.content_sha256), None)
+    if sent is None or sent.content_sha256 == CoarseLabel.load(label).image_sha256:
+        return False
+    now = ConvertedVolume.load(ws.layout.header(*volume))
+    return now.text_mask == sent.text_mask or now.scan_sha256 != sent.scan_sha256
 
 
 def _rounds(ws: Workspace) -> Mapping[int, RoundAssignment]:
