@@ -14,7 +14,7 @@ from typing import Any
 from pipeline.core.code import Code, Limits, changes, code_of, name_of
 from pipeline.core.config import Config, Modality, Section, config_digest, load_config
 from pipeline.core.errors import ConfigError, PipelineError
-from pipeline.core.files import make_private_folder, read_json, sha256_of, write_json
+from pipeline.core.files import read_json, sha256_of, write_json
 from pipeline.core.receipts import (
     FileStamp,
     Recipe,
@@ -132,7 +132,6 @@ class Workspace:
     @cached_property
     def crosswalk(self) -> Crosswalk:
         """Which patient is which case; opened, or made with a new secret, on first use."""
-        make_private_folder(self.layout.private)
         return Crosswalk.open(self.layout)
 
     @property

@@ -18,8 +18,8 @@ from pipeline.workspace import LIMITS
 from tests.places import ROOT
 
 ALL = {stage.name for stage in STAGES}
-NAMES_CASES = ALL - {"scan", "screen", "collect"}
-"""Stages that ask which cases there are."""
+NAMES_CASES = ALL - {"scan", "collect"}
+"""Stages that ask which cases there are, SCREEN for those of a patient who waits."""
 ASKS_FOR_CONSENSUS = {"vote", "collect", "measure", "prepare", "adjudicate", "report"}
 """VOTE asks for `[consensus]`, the others for the file of that name: the price of going by names."""
 
@@ -83,8 +83,8 @@ EDITS = {
     "a code in SCREEN's table": ("stages/screen.py", '"needs-person"', '"needs-people"', {"screen"}),
     "how cases are read": (
         "stages/case.py",
-        "def _read_screening(path: Path, identity",
-        "def _read_screening(path: Path, *, identity",
+        "identity_of(path), ws.crosswalk.pseudonyms) if path",
+        "identity_of(path), pseudonyms=ws.crosswalk.pseudonyms) if path",
         NAMES_CASES,
     ),
     "a decorator": (

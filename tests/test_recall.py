@@ -189,7 +189,7 @@ def test_a_return_that_comes_after_the_withdrawal_is_set_aside(ws: Workspace):
     assert not ws.layout.case(case_id).exists()
 
 
-@pytest.mark.parametrize("stop", ["withdrawals.csv", "screening.json"])
+@pytest.mark.parametrize("stop", ["withdrawals.csv", "screening.enc"])
 def test_a_withdrawal_that_was_interrupted_is_completed(ws: Workspace, stop: str, monkeypatch: pytest.MonkeyPatch):
     case_id = named_case(ws)
     monkeypatch.setattr(Path, "replace", lambda path, target: renamed(path, target, stop=stop))

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline import stages
 from pipeline.core.records import Phase
-from pipeline.stages.pack import assignments
+from pipeline.stages.handed_out import assignments
 from pipeline.synth.phantom import make_phantom
 from pipeline.workspace import Outcome, Status, Workspace
 from tests.dicom.scanner import Scan, expose

@@ -162,18 +162,25 @@ def acceptance_lines(found: Acceptance) -> Iterator[str]:
 def status(folder: Path, *, as_json: bool) -> None:
     """Show how far each case has come.
 
-    Prints one row for each case and one column for each stage: done, to do, waiting or failed.
+    Prints one row for each case and one column for each stage: done, to do, waiting or failed. Patients whose files are
+    still arriving come last.
     """
+    from pipeline import stages
     from pipeline.plan import case_progress
-    from pipeline.stages import recall_problems, recalls
     from pipeline.workspace import Workspace
 
     ws = Workspace.open(folder)
-    rows, recalled = case_progress(ws), recalls(ws)
+    rows, waiting, recalled = case_progress(ws), stages.waiting(ws), stages.recalls(ws)
     lines = table_lines(("case", *rows[0].steps), [(row.case_id, *row.steps.values()) for row in rows]) if rows else []
-    lines.append(counted(len(rows), "case") if rows else f"nothing is built yet\nNext: `liverset build {folder}`")
-    lines += problem_lines(recall_problems(recalled))
-    show({"cases": [asdict(row) for row in rows], "recalls": [one.row() for one in recalled]}, lines, as_json=as_json)
+    nothing = f"nothing is built yet\nNext: `liverset build {folder}`"
+    lines += [counted(len(rows), "case") if rows or waiting else nothing, *problem_lines(waiting, most=len(waiting))]
+    lines += problem_lines(stages.recall_problems(recalled))
+    content = {
+        "cases": [asdict(row) for row in rows],
+        "waiting": [problem.to_json() for problem in waiting],
+        "recalls": [one.row() for one in recalled],
+    }
+    show(content, lines, as_json=as_json)
 
 
 @click.command(epilog="Example: `liverset why my-dataset P0007`")

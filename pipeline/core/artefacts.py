@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Self, TypeAlias
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from pipeline.core.errors import StorageError
-from pipeline.core.files import finite, read_json, write_json
+from pipeline.core.files import finite, json_text, read_json, write_text
 
 FORMAT = "format"
 """Key of the version in every file."""
@@ -28,17 +28,21 @@ FloatOrNaN: TypeAlias = Annotated[float, BeforeValidator(_nan_for_null)]
 """A number that may be undefined: NaN in a record, null in its file."""
 
 
-def read_versioned(path: Path, format_version: int) -> dict[str, Any]:
+def versioned(content: Any, format_version: int, name: str) -> dict[str, Any]:
     """The content of a JSON file of ours without its format number.
 
+    Args:
+        content: as JSON gave it.
+        format_version: the one that is read here.
+        name: of the file, for a message.
+
     Raises:
-        StorageError: when the file is missing, not JSON, or of another format.
+        StorageError: when it is of another format.
     """
-    content = read_json(path)
     found = content.pop(FORMAT, None) if isinstance(content, dict) else None
     if found != format_version:
         wrote = "no format number" if found is None else f"format {found}"
-        raise StorageError(f"{path.name} has {wrote}, this version of liverset reads format {format_version}; {AGAIN}")
+        raise StorageError(f"{name} has {wrote}, this version of liverset reads format {format_version}; {AGAIN}")
     return dict(content)
 
 
@@ -55,7 +59,11 @@ class Artefact(BaseModel):
         Raises:
             StorageError: when the disk is full, or the folder cannot be written.
         """
-        write_json(path, finite({FORMAT: self.format_version, **self.model_dump(mode="json")}), mode=mode)
+        write_text(path, self.to_text(), mode=mode)
+
+    def to_text(self) -> str:
+        """What its file holds."""
+        return json_text(finite({FORMAT: self.format_version, **self.model_dump(mode="json")}))
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -64,8 +72,17 @@ class Artefact(BaseModel):
         Raises:
             StorageError: when the file is missing, damaged, or of another format.
         """
+        return cls.of(read_json(path), path.name)
+
+    @classmethod
+    def of(cls, content: Any, name: str) -> Self:
+        """The artefact that the JSON of a file with this name means.
+
+        Raises:
+            StorageError: when it is damaged or of another format.
+        """
         try:
-            return cls.model_validate(read_versioned(path, cls.format_version))
+            return cls.model_validate(versioned(content, cls.format_version, name))
         except ValidationError as error:
             place = ".".join(str(part) for part in error.errors()[0]["loc"])
-            raise StorageError(f"{path.name} is damaged at {place}; {AGAIN}") from None
+            raise StorageError(f"{name} is damaged at {place}; {AGAIN}") from None

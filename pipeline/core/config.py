@@ -57,11 +57,19 @@ class SourceConfig(Section):
 
     `patient` is "PatientID", "folder" (the first folder below the source), or a pattern of the path below the source:
     `{patient}` is the patient, `*` any text within one level, `**` any number of levels, as in "*/{patient}/**".
+    `settle_minutes` is how long all files of a patient must have rested. Until then, and until as many images are there
+    as the headers promise, the patient waits. 0 takes up what is there.
     """
 
     paths: tuple[str, ...] = ("dicom/",)
     patient: str = PATIENT_ID
     clinical: str | None = None
+    settle_minutes: Annotated[float, Field(ge=0)] = 0.0
+
+    @property
+    def without_places(self) -> SourceConfig:
+        """What decides about the sources wherever they lie."""
+        return self.model_copy(update={"paths": (), "clinical": None})
 
     @model_validator(mode="after")
     def _patient_is_named(self) -> Self:

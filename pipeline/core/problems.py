@@ -179,6 +179,10 @@ _CONVERSION = {
 _INCLUSION = {
     "no-case": ("no patient passed the inclusion rules", "look at reports/exclusions.csv, and change the rules"),
     "needs-person": ("a series needs review: the rules cannot decide", DECIDE),
+    "arriving": (
+        "the patient waits: files are still being copied, or fewer images are there than the headers promise",
+        "build again when the export is complete; if no more will come, add the series to decisions.csv with its phase",
+    ),
     "unusable": ("no volume can be made from the slices", EXPORT_AGAIN),
     "patient-conflict": (
         "one patient number stands for people who differ in date of birth, sex, issuer or name",
@@ -276,7 +280,10 @@ _REVIEW = {
     "two-masks": ("two different masks came for one case", "send the right one only"),
     "two-decisions": ("a mask came, and the worklist chooses a reader", "clear the status, or send the mask unchanged"),
     "set-aside": ("the mask is of a volume that is no longer part of the dataset", ""),
-    "image-changed": ("the image has changed since it was sent", "pack the case again"),
+    "earlier-image": (
+        "the image was replaced after this mask was sent: the mask is kept, and carried over by position",
+        "return the mask of the newest package; or look at this one on the new image, and accept it",
+    ),
     "unknown-item": ("the file is named for none of the cases sent", "save the mask under the name it was sent with"),
     "not-assigned": ("the rater was not sent this case", "check whose package it was"),
     "unknown-rater": ("nothing says whose return this is", "put it into a folder named by the rater's code"),

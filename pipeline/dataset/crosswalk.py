@@ -55,7 +55,8 @@ class Crosswalk:
             PrivacyError: when the secret is lost, unreadable, open to others, or not the one that sealed the list.
         """
         sealed = layout.crosswalk
-        pseudonyms = Pseudonyms(secret_of(layout.secret, is_needed=sealed.exists()))
+        is_needed = any(path.exists() for path in layout.sealed)
+        pseudonyms = Pseudonyms(secret_of(layout.secret, is_needed=is_needed))
         cases = json.loads(Seal(_KIND, pseudonyms).read(sealed)) if sealed.exists() else {}
         return cls(layout, pseudonyms, cases)
 
@@ -80,6 +81,10 @@ class Crosswalk:
         ordered = sorted(new, key=lambda patient: self.pseudonyms.token("case-order", patient, digits=64))
         self._cases.update({patient: f"P{taken + n:04d}" for n, patient in enumerate(ordered, start=1)})
         return {patient_id: self._cases[patient] for patient_id, patient in normal.items()}
+
+    def given(self, patient_id: str) -> str | None:
+        """The case id that a source patient id has already."""
+        return self._cases.get(normalised_patient_id(patient_id))
 
     def patient_of(self, case_id: str) -> str:
         """The source id (normalised) of a case, for who may know it; the look-up is logged first, its answer is not.
@@ -161,7 +166,7 @@ def secret_of(path: Path, *, is_needed: bool = False) -> bytes:
         return read_secret(path)
     if is_needed:
         raise PrivacyError(
-            f"{path.name} is missing, and the crosswalk cannot be opened without it: restore the key file from its "
+            f"{path.name} is missing, and what it seals cannot be opened without it: restore the key file from its "
             f"backup, or set {SECRET_VARIABLE}. If it is lost for good, nobody knows which patient is which case; "
             "releases stay valid, but new exports need a new dataset with new case ids"
         )

@@ -33,6 +33,13 @@ ADJUDICATION = "adjudication"
 """Kinds of review: raters draw independently; the lead settles what their vote does not."""
 
 
+CARRIED_OVER = "carried-over"
+"""Folder of masks that a round sent in place of the network's."""
+
+EARLIER = "earlier"
+"""Folder of what was made of images that others replaced."""
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """Paths of one dataset folder.
@@ -60,7 +67,7 @@ class Layout:
 
     @property
     def private(self) -> Path:
-        """Secret, crosswalk and index; mode 0700, never released."""
+        """The secret, and what it seals; mode 0700, never released."""
         return self.root / "private"
 
     @property
@@ -75,7 +82,7 @@ class Layout:
 
     @property
     def dicom_index(self) -> Path:
-        """Headers of all files found, so that an unchanged folder is not read again."""
+        """Headers of all files found, sealed, so that an unchanged folder is not read again."""
         return self.private / "dicom-index.sqlite"
 
     @property
@@ -115,16 +122,36 @@ class Layout:
 
     @property
     def screening(self) -> Path:
-        """Which series became which volume: holds source identifiers."""
-        return self.private / "screening.json"
+        """Which series became which volume, sealed."""
+        return self.private / "screening.enc"
+
+    @property
+    def taken_up(self) -> Path:
+        """Which folders of the sources were taken up as they are, sealed."""
+        return self.private / "taken-up.enc"
+
+    @property
+    def sealed(self) -> tuple[Path, ...]:
+        """What only the secret opens, and nothing brings back without it."""
+        return self.crosswalk, self.harvest, self.screening
+
+    @property
+    def once_in_clear(self) -> tuple[Path, ...]:
+        """What earlier versions left in `private/` without sealing it."""
+        return self.private / "screening.json", *sorted(self.series_records.glob("*.json"))
 
     def text_montage(self, case_id: str, phase: Phase) -> Path:
         """Slices of a volume that look as if text were burned in; for a person's eyes only."""
         return self.private / "montages" / f"{case_id}_{phase}.png"
 
+    @property
+    def series_records(self) -> Path:
+        """One file a volume."""
+        return self.private / "series"
+
     def series_record(self, case_id: str, phase: Phase) -> Path:
-        """Which source files form a volume, and what their headers say."""
-        return self.private / "series" / f"{case_id}_{phase}.json"
+        """Which source files form a volume, and what their headers say, sealed."""
+        return self.series_records / f"{case_id}_{phase}.enc"
 
     @property
     def cases(self) -> Path:
@@ -275,6 +302,25 @@ class Layout:
     def repeat_rating(self, case_id: str, phase: Phase, rater: str) -> Path:
         """One rater's mask of a hidden repeat."""
         return self.ratings(case_id, phase) / "repeats" / f"{rater}.nii.gz"
+
+    def earlier(self, case_id: str, phase: Phase, number: int) -> Path:
+        """What was made of the image that a round handed out, before another one replaced it."""
+        return self.case(case_id) / phase / EARLIER / f"{ROUND}-{number}"
+
+    def earlier_rating(self, case_id: str, phase: Phase, number: int, rater: str) -> Path:
+        """One rater's mask of the image that a round handed out, before another one replaced it."""
+        return self.earlier(case_id, phase, number) / "ratings" / f"{rater}.nii.gz"
+
+    def carried_over(self, number: int, rater: str, item_id: str) -> Path:
+        """The mask that a round sent to a rater in place of the network's: an earlier one on the new image."""
+        return self.review / f"{ROUND}-{number}" / CARRIED_OVER / rater / f"{item_id}.nii.gz"
+
+    def made_of_ratings(self, case_id: str, phase: Phase) -> tuple[Path, ...]:
+        """Everything of one volume that rests on masks of raters: all that neither conversion nor labelling made."""
+        folder, places = self.case(case_id) / phase, (self.image, self.header, self.coarse, self.coarse_provenance)
+        others = {place(case_id, phase) for place in places}
+        files = {path for path in folder.rglob("*") if path.is_file()}
+        return tuple(sorted(files - others - set((folder / EARLIER).rglob("*"))))
 
     def agreement(self, case_id: str, phase: Phase) -> Path:
         """How far the raters agree on this volume."""

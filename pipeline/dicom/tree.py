@@ -119,7 +119,6 @@ def convert_tree(
     phases: PhasesConfig = _NO_SITES,
     patient: str = PATIENT_ID,
     allow_tilt: bool = False,
-    index: Path | None = None,
     progress: Progress = lambda done, total: None,
 ) -> ConvertReport:
     """Every volume below some paths as `.nii.gz`, each with a JSON sidecar, and the tables of series, files and slices.
@@ -134,7 +133,6 @@ def convert_tree(
         phases: how sites name their phases.
         patient: where the patient stands, as `[source] patient`.
         allow_tilt: keep tilted series with their true, sheared grid.
-        index: where to remember headers.
         progress: called with the number of slices done, and of all.
 
     Raises:
@@ -156,7 +154,6 @@ def convert_tree(
         phases=phases,
         patient=patient,
         allow_tilt=allow_tilt,
-        index=index,
         progress=progress,
     )
     write_text(out / SERIES_TABLE, _csv(SERIES_COLUMNS, report.series))
@@ -176,7 +173,6 @@ def read_tree(
     phases: PhasesConfig = _NO_SITES,
     patient: str = PATIENT_ID,
     allow_tilt: bool = False,
-    index: Path | None = None,
     progress: Progress = lambda done, total: None,
 ) -> ConvertReport:
     """What `convert_tree` reports, without a file written: each volume is handed on as soon as it is read.
@@ -184,7 +180,7 @@ def read_tree(
     Args: as `convert_tree`, and
         keep: takes each volume with its row, whose `path` has no ending yet; gives back where it went, "" for nowhere.
     """
-    found = identified(scan(src, index=index), src, patient)
+    found = identified(scan(src), src, patient)
     grouping = group_series(found.instances, found.set_aside)
     names = _safe_names(src, found, pseudonyms)
     job = _Job(keep, content_sha256, names, pseudonyms, allow_tilt=allow_tilt)

@@ -16,7 +16,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -143,11 +143,16 @@ def harvest(paths: Sequence[Path]) -> Identifiers:
     return gather(paths).identifiers
 
 
-def gather(paths: Sequence[Path], before: Harvest = Harvest()) -> Harvest:
+def gather(paths: Sequence[Path], before: Harvest = Harvest(), *, unsettled: Collection[Path] = ()) -> Harvest:
     """What was harvested before, and what the files below the paths hold that were not read yet.
 
     A path that is a file itself is read as a table when it is neither DICOM nor an archive. A file that could not be
     read no longer counts once a readable one lies in its place; one that is only gone still does.
+
+    Args:
+        paths: files and folders.
+        before: what was harvested already.
+        unsettled: folders that are still being copied: what cannot be read there is read again the next time.
     """
     known = before.identifiers
     gathered = _Gathered(set(known.texts), set(known.raw), patients=set(before.patients), files=known.files)
@@ -159,6 +164,8 @@ def gather(paths: Sequence[Path], before: Harvest = Harvest()) -> Harvest:
         path, is_known = str(file.absolute()), stamp in seen
         unreadable = {other: place for other, place in unreadable.items() if place != path}
         if stamp in before.unreadable or not (is_known or _is_harvested(file, gathered, is_named=is_named)):
+            if file.parent in unsettled:
+                continue
             unreadable[stamp] = path
         seen.add(stamp)
     identifiers = Identifiers(frozenset(gathered.texts), frozenset(gathered.raw), gathered.files, len(unreadable))

@@ -80,11 +80,13 @@ class Parcel:
         rater: from the package's own facts, or else from a name; None where nothing tells.
         masks: files that are masks, or would be in another form; in order of path.
         remarks: what the rater wrote into the worklist, by item.
+        round_number: of the package that came back; None where nothing tells, or packages of several rounds came.
     """
 
     rater: str | None
     masks: tuple[ReturnedFile, ...]
     remarks: Mapping[str, Remark]
+    round_number: int | None = None
 
 
 def open_parcel(path: Path, raters: Collection[str]) -> Parcel:
@@ -98,11 +100,12 @@ def open_parcel(path: Path, raters: Collection[str]) -> Parcel:
         ReviewError: when the zip is damaged or locked, or there is nothing.
     """
     files = [file for file in sorted(_files(path), key=lambda file: str(file.path)) if not _is_litter(file.path)]
-    facts = [file for file in files if file.path.name == PACKAGE_FACTS]
+    facts = [_facts_in(file) for file in files if file.path.name == PACKAGE_FACTS]
     worklists = [file for file in files if file.path.name == WORKLIST]
     masks = tuple(file for file in files if _may_be_mask(file.path))
     rater = _rater_in_facts(facts, raters) or _rater_in_names([path.name, *(str(file.path) for file in masks)], raters)
-    return Parcel(rater, masks, _remarks(worklists))
+    rounds = {number for one in facts if isinstance(number := one.get("round_number"), int)}
+    return Parcel(rater, masks, _remarks(worklists), rounds.pop() if len(rounds) == 1 else None)
 
 
 def _files(path: Path) -> Iterator[ReturnedFile]:
@@ -167,19 +170,22 @@ def _may_be_mask(path: PurePosixPath) -> bool:
     return mask_suffix(path.name) is not None or path.suffix.lower() in FOREIGN_SUFFIXES
 
 
-def _rater_in_facts(facts: list[ReturnedFile], raters: Collection[str]) -> str | None:
+def _facts_in(file: ReturnedFile) -> Mapping[str, object]:
+    """What a package says of itself; nothing where that is damaged."""
+    try:
+        content = json.loads(file.read())
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _rater_in_facts(facts: list[Mapping[str, object]], raters: Collection[str]) -> str | None:
     """The one rater whose packages these are; None without facts.
 
     Raises:
         ReviewError: when packages of several raters came together.
     """
-    named = set()
-    for file in facts:
-        try:
-            content = json.loads(file.read())
-            named.add(str(content["rater"]))
-        except (ValueError, KeyError, TypeError):
-            continue
+    named = {str(one.get("rater")) for one in facts}
     known = {rater for rater in raters if rater in named}
     if len(known) > 1:
         raise ReviewError("packages of several raters came in one return; send each on its own")

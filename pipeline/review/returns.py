@@ -22,6 +22,7 @@ from pipeline.core.records import Problem, Severity
 from pipeline.core.volume import LabelMap
 from pipeline.image.masks import StoredMask, decode_mask, mask_suffix, place, read_labels_of
 from pipeline.image.nifti import content_sha256, read_labels, read_volume
+from pipeline.review.carry import NOT_CARRIED, carried_over
 from pipeline.review.findings import findings
 from pipeline.review.package import sent_mask
 from pipeline.review.parcels import Parcel, Remark, ReturnedFile, open_parcel
@@ -83,9 +84,11 @@ class _Desk:
         self.names = sorted({item.item_id for item in sent})
         self.scheme = scheme
         self.grid = cache(_grid_of)
+        self.round_number: int | None = None
 
     def check(self, parcel: Parcel) -> Iterator[ReturnCheck]:
         """Files matched to items, each item judged once."""
+        self.round_number = parcel.round_number
         matched: dict[str, list[ReturnedFile]] = {}
         for number, file in enumerate(parcel.masks, start=1):
             named = _items_named(file, self.names)
@@ -105,7 +108,7 @@ class _Desk:
     def _decide(self, item: SentItem, files: Sequence[ReturnedFile], remark: Remark) -> ReturnCheck | None:
         """The verdict on one item by its files and by the word in the worklist; None when neither says anything."""
         word = remark.status
-        by_word = _by_word(item, word)
+        by_word = _by_word(item, word, self.round_number)
         if not files:
             return by_word
         check = _one_of([self._check_file(file, item, agreed=word == STATUS_AGREE) for file in files])
@@ -127,6 +130,9 @@ class _Desk:
         return replace(check, sha256=hashlib.sha256(content).hexdigest())
 
     def _check_mask(self, mask: StoredMask, item: SentItem, *, agreed: bool) -> ReturnCheck:
+        number = self._earlier_round(item, mask.geometry)
+        if number is not None:
+            return self._check_earlier(mask, item, number)
         sent, what = _as_sent(item), f"the mask of {item.item_id}"
         try:
             reading = read_labels_of(mask, self.scheme, what=what)
@@ -140,10 +146,34 @@ class _Desk:
             return _belongs_to(item, owner)
         image = read_volume(item.image, item.unit)
         if not image.geometry.same_space(sent.geometry):
-            return refused("image-changed", f"the image of {item.item_id} has changed since it was sent", item)
+            return _kept(item, (item.round, placement.labels), NOT_LABELLED, PACK_NEW)
         others = partial(self._masks_on, sent.geometry, item)
         problems += findings(item.item_id, placement.labels, sent, image, others, agreed=agreed)
         return judged(item, placement.labels, sent, problems, (*reading.repairs, *placement.repairs))
+
+    def _earlier_round(self, item: SentItem, geometry: Geometry) -> int | None:
+        """The round whose image a mask is about, where another one replaced that; None for the image of today."""
+        own = item.round if item.is_replaced else None
+        if not item.earlier:
+            return None
+        if self.round_number is not None:
+            return self.round_number if self.round_number in item.earlier else None
+        grids = {n: sent_mask(path, item.item_id).geometry for n, path in item.earlier.items() if path.is_file()}
+        fitting = [number for number, grid in grids.items() if grid.same_space(geometry)]
+        if self.grid(item.coarse).same_space(geometry):
+            return own if own in fitting else None
+        return max(fitting, default=own)
+
+    def _check_earlier(self, mask: StoredMask, item: SentItem, number: int) -> ReturnCheck:
+        """A mask of an image that was replaced; on the whole grid that was sent, where the package still shows it."""
+        what, package = f"the mask of {item.item_id}", item.earlier[number]
+        try:
+            labels = read_labels_of(mask, self.scheme, what=what).labels
+            if package.is_file():
+                labels = place(labels, sent_mask(package, item.item_id).geometry, what=what).labels
+        except (GeometryError, LabelError) as error:
+            return refused(_CODE_OF_ERROR[type(error)], str(error), item)
+        return _of_earlier_image(item, labels, number)
 
     def _owner(self, geometry: Geometry, item: SentItem) -> str | None:
         """Another item whose grid is exactly the file's."""
@@ -165,6 +195,11 @@ class _Desk:
         return [other for other in self.items.values() if (other.case_id, other.phase) != mine and not other.is_repeat]
 
 
+_REPLACED = "the image of {} was replaced after this mask was sent; the mask is kept"
+NOT_LABELLED = "the new image is not labelled yet"
+PACK_NEW = "run `liverset build` and `liverset review pack`; the new package holds this mask where it fits"
+OUTLINE_NEW = "outline the image of the newest package"
+
 _CODE_OF_ERROR: Mapping[type, str] = {
     StorageError: "damaged",
     GeometryError: "wrong-grid",
@@ -173,7 +208,8 @@ _CODE_OF_ERROR: Mapping[type, str] = {
 
 
 def _as_sent(item: SentItem) -> LabelMap:
-    if item.package is not None and item.package.is_file():
+    """What the mask was edited from; what came from a newer package than the item's own is judged by the new label."""
+    if item.package is not None and item.package.is_file() and not item.is_replaced:
         return sent_mask(item.package, item.item_id)
     return read_labels(item.coarse)
 
@@ -206,14 +242,42 @@ def _unmatched(number: int, named: Sequence[str]) -> ReturnCheck:
     return refused("unknown-item", f"{file} is named for none of the cases sent")
 
 
-def _by_word(item: SentItem, word: str) -> ReturnCheck | None:
+def _by_word(item: SentItem, word: str, round_number: int | None) -> ReturnCheck | None:
     """The verdict that a word in the worklist gives: the mask as sent, or one reader's; None for any other word."""
     chosen = {letter.casefold(): path for letter, path in item.readings.items()}
     if word not in (*chosen, STATUS_AGREE):
         return None
+    number = item.round if round_number is None else round_number
+    if number in item.earlier:
+        return _agreed_earlier(item, number)
     sent = _as_sent(item)
     labels = sent if word == STATUS_AGREE else read_labels(chosen[word])
     return replace(judged(item, labels, sent, (), ()), sha256=content_sha256(labels))
+
+
+def _agreed_earlier(item: SentItem, number: int) -> ReturnCheck | None:
+    """The mask that was sent with an image that was replaced; None where its package is gone."""
+    package = item.earlier[number]
+    if not package.is_file():
+        return None
+    labels = sent_mask(package, item.item_id)
+    return replace(_of_earlier_image(item, labels, number), sha256=content_sha256(labels))
+
+
+def _of_earlier_image(item: SentItem, labels: LabelMap, number: int) -> ReturnCheck:
+    """A mask of an image that was replaced after it was sent: kept, and carried over for a person to accept."""
+    label = read_labels(item.coarse)
+    carried = carried_over(labels, label)
+    if carried is None:
+        return _kept(item, (number, labels), NOT_CARRIED, OUTLINE_NEW)
+    problem = Problem("earlier-image", Severity.FLAG, f"{_REPLACED.format(item.item_id)}: {carried.in_words}")
+    return replace(judged(item, carried.labels, label, (problem,), ()), earlier=(number, labels))
+
+
+def _kept(item: SentItem, earlier: tuple[int, LabelMap], why: str, fix: str) -> ReturnCheck:
+    """A flag on a mask that is kept and cannot be used on the image of today."""
+    problem = Problem("earlier-image", Severity.FLAG, f"{_REPLACED.format(item.item_id)}: {why}", fix)
+    return ReturnCheck(Verdict.FLAG, problem.message, fix, item, problems=(problem,), earlier=earlier)
 
 
 def _two_decisions(item: SentItem, word: str) -> ReturnCheck:

@@ -42,6 +42,9 @@ class SentItem:
         package: the zip that went out; where it is still there, the mask inside is what was sent, even when `coarse`
             was made anew since.
         is_gone: its volume is no longer part of the dataset: what comes back is set aside, and no file of it is read.
+        round: in which it was sent.
+        earlier: rounds that sent this rater an image that another one has replaced since, and their packages; `image`
+            and `coarse` are the new ones.
     """
 
     item_id: str
@@ -55,6 +58,13 @@ class SentItem:
     readings: Mapping[str, Path] = field(default_factory=dict)
     package: Path | None = None
     is_gone: bool = False
+    round: int = 0
+    earlier: Mapping[int, Path] = field(default_factory=dict)
+
+    @property
+    def is_replaced(self) -> bool:
+        """True when another image has replaced the one that this round sent."""
+        return self.round in self.earlier
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,6 +84,7 @@ class ReturnCheck:
         changed_slices: slices with such voxels, indices from 0.
         dice_to_sent: of the whole liver; None where no mask was read.
         comment: what the rater wrote beside the item. Private: nobody checked it for names.
+        earlier: the round, and the mask on its image, where another one replaced that; `labels` are then carried over.
     """
 
     verdict: Verdict
@@ -88,6 +99,7 @@ class ReturnCheck:
     changed_slices: tuple[int, ...] = ()
     dice_to_sent: float | None = None
     comment: str = ""
+    earlier: tuple[int, LabelMap] | None = None
 
     @property
     def is_usable(self) -> bool:

@@ -34,7 +34,7 @@ from pipeline.stages.privacy import accept_leaks
 from pipeline.stages.recall import recall_problems, recalls
 from pipeline.stages.release import cut_release, page_of_version, settled_cases, verify_release
 from pipeline.stages.report import REPORT, standing_problems
-from pipeline.stages.screen import SCREEN
+from pipeline.stages.screen import SCREEN, waiting
 from pipeline.stages.settle import AGREE, MEASURE, PREPARE, VOTE
 from pipeline.stages.way import CASE_STAGES, DATASET_STAGES, HANDOUT_STAGES, REVIEW_STAGES
 from pipeline.stages.withdraw import withdraw
@@ -76,5 +76,6 @@ __all__ = [
     "to_adjudicate",
     "to_pack",
     "verify_release",
+    "waiting",
     "withdraw",
 ]

@@ -1,6 +1,6 @@
 """What the stages leave for one another, file by file, in the order of the way.
 
-    SCREEN      screening.json, consort.json      who became a case, and how many fell at each rule
+    SCREEN      screening.enc, consort.json       who became a case, and how many fell at each rule
     CONVERT     header.json                       where a volume comes from, and what its header says
     LABEL       coarse.json                       how the network's label came about
     PACK        assignment.json                   who reads what
@@ -19,7 +19,7 @@ Each says which version of its format it has; see `core.artefacts`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import ClassVar, TypeAlias
 
 from pydantic import JsonValue
@@ -29,6 +29,7 @@ from pipeline.cohort.inclusion import FlowStep
 from pipeline.core.artefacts import Artefact
 from pipeline.core.boxes import BETWEEN_BOXES
 from pipeline.core.config import WindowConfig
+from pipeline.core.files import digest
 from pipeline.core.records import Patient, Phase, PhaseGuess
 from pipeline.lesions.records import Enhancement, Lesion
 from pipeline.review.assignment import Assignment
@@ -58,7 +59,7 @@ class ScreenedCase:
 
 
 class ScreenedCases(Artefact):
-    """`screening.json`: every case that passed, by case_id. Private."""
+    """`screening.enc`: every case that passed, by case_id. Private."""
 
     cases: Mapping[str, ScreenedCase]
 
@@ -133,6 +134,11 @@ class ConvertedVolume(Artefact):
         """Boxes that were masked because text stood there, as people write them; empty for none."""
         return BETWEEN_BOXES.join(self.text_search.masked) if self.text_search else ""
 
+    @property
+    def scan_sha256(self) -> str:
+        """Of the slices it was made of, whatever was masked in them."""
+        return digest([asdict(slice_) for slice_ in self.slices])
+
     def text(self, keyword: str) -> str | None:
         """A fact as text; None where the header has none."""
         value = self.header.get(keyword)
@@ -169,12 +175,16 @@ class SentImage:
         phase: of the case.
         series: pseudonym of its SeriesInstanceUID.
         text_mask: boxes that were masked in it, as people write them; empty for none.
+        content_sha256: of its voxels and grid; empty where an earlier version of the program packed it.
+        scan_sha256: of the slices it was made of, whatever was masked in them.
     """
 
     case_id: str
     phase: Phase
     series: str
     text_mask: str
+    content_sha256: str = ""
+    scan_sha256: str = ""
 
     @property
     def volume(self) -> VolumeKey:

@@ -11,6 +11,7 @@ from pipeline.agreement.reasons import Doubt
 from pipeline.agreement.records import Agreement, Explanation, FinalScores
 from pipeline.core.errors import ConfigError
 from pipeline.core.files import identity_of
+from pipeline.core.pseudonyms import Pseudonyms
 from pipeline.core.records import Phase
 from pipeline.lesions.records import Enhancement, Lesion
 from pipeline.stages.artefacts import (
@@ -23,10 +24,11 @@ from pipeline.stages.artefacts import (
     PreparedVolume,
     RatedAgreement,
     ScreenedCase,
-    ScreenedCases,
     VolumeKey,
     VotedMask,
 )
+from pipeline.stages.handed_out import was_replaced
+from pipeline.stages.kept import kept_screened
 from pipeline.workspace import Waiting, Workspace
 
 
@@ -83,9 +85,13 @@ class SettledCase:
 
 
 def screened_cases(ws: Workspace) -> Mapping[str, ScreenedCase]:
-    """Every case that passed screening, by case_id and in its order; none before the first build."""
+    """Every case that passed screening, by case_id and in its order; none before the first build.
+
+    Raises:
+        PrivacyError: when the project's secret is missing, or does not open the list.
+    """
     path = ws.layout.screening
-    return _read_screening(path, identity_of(path)) if path.exists() else {}
+    return _read_screening(path, identity_of(path), ws.crosswalk.pseudonyms) if path.exists() else {}
 
 
 def case_ids(ws: Workspace) -> tuple[str, ...]:
@@ -119,10 +125,10 @@ def standing(ws: Workspace) -> frozenset[VolumeKey]:
 
 
 def read_vote(ws: Workspace, case_id: str, phase: Phase) -> StandingVote | None:
-    """The vote as it stands on one volume; None before the vote."""
+    """The vote as it stands on one volume; None before the vote, also when it was on an image that was replaced."""
     layout = ws.layout
     path = layout.consensus_explanation(case_id, phase)
-    if not path.is_file():
+    if not path.is_file() or was_replaced(ws, (case_id, phase)):
         return None
     explanation = VotedMask.load(path).explanation
     facts = layout.adjudication(case_id, phase)
@@ -170,7 +176,7 @@ def _settled_volume(ws: Workspace, case_id: str, phase: Phase) -> SettledVolume:
 
 
 @lru_cache(maxsize=1)
-def _read_screening(path: Path, identity: tuple[int, int, int]) -> Mapping[str, ScreenedCase]:
+def _read_screening(path: Path, identity: tuple[int, int, int], pseudonyms: Pseudonyms) -> Mapping[str, ScreenedCase]:
     """Read once as long as the file stays the same: every stage of every case asks for it."""
-    cases = ScreenedCases.load(path).cases
+    cases = kept_screened(path, pseudonyms)
     return {case_id: cases[case_id] for case_id in sorted(cases)}

@@ -12,6 +12,7 @@ from pipeline.core.files import digest, read_csv, write_text
 from pipeline.core.records import Problem, Severity
 from pipeline.core.words import counted
 from pipeline.dataset.layout import ADJUDICATION, ROUND
+from pipeline.review.assignment import item_id_of
 from pipeline.stages.adjudicate import adjudications
 from pipeline.stages.artefacts import (
     AcceptedMask,
@@ -21,9 +22,11 @@ from pipeline.stages.artefacts import (
     CheckedReturns,
     LeadDecision,
     ReturnRow,
+    VolumeKey,
 )
 from pipeline.stages.case import read_vote, require_vote, standing
-from pipeline.stages.pack import assignments, scheme_of
+from pipeline.stages.handed_out import assignments, hand_outs, was_replaced
+from pipeline.stages.pack import scheme_of
 from pipeline.stages.recall import handed_out
 from pipeline.workspace import Stage, Waiting, Work, Workspace
 
@@ -66,16 +69,23 @@ def review_status(ws: Workspace) -> list[ReaderStatus]:
     found = []
     for number, assignment in assignments(ws).items():
         for rater, listed in assignment.lists.items():
-            items = [item for item in listed if item.volume in there]
+            items = [item for item in listed if item.volume in there and not _is_superseded(ws, number, item.volume)]
             back = sum(_rating(ws, item, rater).is_file() for item in items)
-            found.append(ReaderStatus(ROUND, number, rater, len(items), back, _asked_of(rows, ROUND, number, rater)))
+            asked = _asked_of(rows, ROUND, number, rater)
+            open_items = {item.item_id: asked[item.item_id] for item in items if item.item_id in asked}
+            found.append(ReaderStatus(ROUND, number, rater, len(items), back, open_items))
     for number, votes_asked in adjudications(ws).items():
-        asked = [item for item in votes_asked if item.volume in there]
-        votes = (read_vote(ws, item.case_id, item.phase) for item in asked)
+        settled = [item for item in votes_asked if item.volume in there]
+        votes = (read_vote(ws, item.case_id, item.phase) for item in settled)
         back = sum(vote is not None and vote.decision is not None for vote in votes)
         open_items = _asked_of(rows, ADJUDICATION, number, LEAD)
-        found.append(ReaderStatus(ADJUDICATION, number, LEAD, len(asked), back, open_items))
+        found.append(ReaderStatus(ADJUDICATION, number, LEAD, len(settled), back, open_items))
     return found
+
+
+def _is_superseded(ws: Workspace, number: int, volume: VolumeKey) -> bool:
+    """True when a later round handed out another image of the volume."""
+    return hand_outs(ws)[volume].round > number
 
 
 def _asked_of(rows: list[dict[str, str]], kind: str, number: int, rater: str) -> dict[str, str]:
@@ -118,17 +128,25 @@ def _inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
     rounds = _rounds(ws)
     if not rounds:
         raise Waiting("no package was handed out yet; run `liverset review pack`")
+    replaced = [f"{number} {item_id_of(*volume)}" for number in ws.layout.numbers() for volume in _replaced(ws, number)]
     sent = [ws.layout.assignment(number, kind) for kind, number in rounds]
     decided = [ws.layout.accepted] if ws.layout.accepted.exists() else []
     inboxes = [path for kind, number in rounds for path in ws.layout.inbox(number, kind).rglob("*")]
-    hashes = ws.hashes([*sent, *decided, *(path for path in inboxes if path.is_file())], None)
+    files = ws.hashes([*sent, *decided, *(path for path in inboxes if path.is_file())], None)
     gone = _gone(ws)
-    return {**hashes, "gone": digest(gone)} if gone else hashes
+    changes = {"gone": gone, "replaced images": replaced}
+    return {**files, **{name: digest(found) for name, found in changes.items() if found}}
 
 
 def _gone(ws: Workspace) -> list[str]:
     """Volumes that were handed out and are no longer part of the dataset."""
     return sorted(" ".join(volume) for volume in {sent.volume for sent in handed_out(ws)} - standing(ws))
+
+
+def _replaced(ws: Workspace, number: int) -> list[VolumeKey]:
+    """Volumes of a round of which another image has replaced the one that was handed out."""
+    volumes = {item.volume for items in assignments(ws)[number].lists.values() for item in items}
+    return [volume for volume in sorted(volumes) if was_replaced(ws, volume, number)]
 
 
 def _collect(ws: Workspace, case_id: str | None) -> Work:
@@ -140,10 +158,11 @@ def _collect(ws: Workspace, case_id: str | None) -> Work:
     ]
     rows = [row for parcel in parcels for row in parcel.rows]
     kept = {ws.root / name for parcel in parcels for name in parcel.kept}
-    doubtful = [row for row in rows if not row.used]
+    answered = {(row.kind, row.rater, row.item): row.round for row in rows if row.used}
+    doubtful = [row for row in rows if not row.used and row.round >= answered.get((row.kind, row.rater, row.item), 0)]
     write_text(ws.layout.returns_table, csv_text(RETURN_COLUMNS, [asdict(row) for row in rows]))
     needs = "needs" if len(doubtful) == 1 else "need"
-    note = f"{counted(len(rows) - len(doubtful), 'mask')} accepted, {len(doubtful)} {needs} review"
+    note = f"{counted(sum(row.used for row in rows), 'mask')} accepted, {len(doubtful)} {needs} review"
     return Work((*kept, ws.layout.returns_table), tuple(_problem(row) for row in doubtful), note)
 
 
@@ -154,6 +173,7 @@ class _Inbox:
         self.ws, self.kind, self.number, self.accepted = ws, kind, number, accepted
         self.asked = adjudications(ws)[number] if kind == ADJUDICATION else ()
         self.there, self.gone = standing(ws), _gone(ws)
+        self.replaced = {other: _replaced(ws, other) for other in ws.layout.numbers()} if kind == ROUND else {}
 
     def checked(self) -> dict[str, CheckedParcel]:
         """Each return with its verdicts, older ones first, so that a corrected mask replaces the one before."""
@@ -170,10 +190,11 @@ class _Inbox:
         return parcels
 
     def _fingerprint(self, parcel: Path) -> str:
-        """Changes with any byte of a return, when a person accepts a flagged mask, and when a volume goes."""
+        """Changes with any byte of a return, with a mask that a person accepts, and when a volume goes or changes."""
         files = sorted(path for path in parcel.rglob("*") if path.is_file()) if parcel.is_dir() else [parcel]
         accepted = [[mask.rater, mask.item, mask.sha256] for mask in self.accepted]
-        return digest([*self.ws.hashes(files, None).values(), accepted, *([self.gone] if self.gone else [])])
+        gone = [self.gone] if self.gone else []
+        return digest([*self.ws.hashes(files, None).values(), accepted, *gone, *self.replaced.values()])
 
     def _check(self, parcel: Path) -> CheckedParcel:
         """The verdict on every mask of a return; those that count are kept, all are logged."""
@@ -187,7 +208,7 @@ class _Inbox:
         kept: list[Path] = []
         for check in check_each(parcel, sent, scheme_of(self.ws)):
             row = self._row(check)
-            kept += self._keep(check) if row.used else []
+            kept += [*self._keep_earlier(check), *(self._keep(check) if row.used else [])]
             rows.append(row)
             entries = with_checks(entries, [check])
         write_text(log, to_lines(entries))
@@ -227,12 +248,22 @@ class _Inbox:
         decision.save(layout.adjudication(*volume))
         return [layout.adjudicated(*volume), layout.adjudication(*volume)]
 
+    def _keep_earlier(self, check: ReturnCheck) -> list[Path]:
+        """A mask of an image that was replaced, on that image's own grid; of hidden repeats none is needed."""
+        from pipeline.image.nifti import write_nifti
+
+        item = check.item
+        if item is None or check.earlier is None or item.is_repeat or self.kind != ROUND:
+            return []
+        number, labels = check.earlier
+        path = self.ws.layout.earlier_rating(item.case_id, item.phase, number, item.rater)
+        write_nifti(path, labels)
+        return [path]
+
     def _sent_to_raters(self) -> list[SentItem]:
-        from pipeline.review.package import package_name
-        from pipeline.review.pages import PackageFacts
         from pipeline.review.returns import SentItem
 
-        ws, name = self.ws, self.ws.config.dataset.name
+        ws = self.ws
         return [
             SentItem(
                 item_id=item.item_id,
@@ -240,15 +271,36 @@ class _Inbox:
                 case_id=item.case_id,
                 phase=item.phase,
                 image=ws.layout.image(item.case_id, item.phase),
-                coarse=ws.layout.coarse(item.case_id, item.phase),
+                coarse=self._coarse_of(rater, item),
                 is_repeat=item.is_repeat,
+                round=self.number,
+                earlier=self._earlier_packages(rater, item),
                 unit=ws.unit,
-                package=ws.layout.outbox(self.number) / package_name(PackageFacts(name, self.number, rater)),
+                package=self._package(self.number, rater),
                 is_gone=item.volume not in self.there,
             )
             for rater, items in assignments(ws)[self.number].lists.items()
             for item in items
         ]
+
+    def _coarse_of(self, rater: str, item: AssignedItem) -> Path:
+        """The mask that was sent; of an image that was replaced, the network's label of the new one."""
+        carried = self.ws.layout.carried_over(self.number, rater, item.item_id)
+        is_carried = carried.is_file() and item.volume not in self.replaced[self.number]
+        return carried if is_carried else self.ws.layout.coarse(item.case_id, item.phase)
+
+    def _package(self, number: int, rater: str) -> Path:
+        from pipeline.review.package import package_name
+        from pipeline.review.pages import PackageFacts
+
+        facts = PackageFacts(self.ws.config.dataset.name, number, rater)
+        return self.ws.layout.outbox(number) / package_name(facts)
+
+    def _earlier_packages(self, rater: str, item: AssignedItem) -> dict[int, Path]:
+        """The package of every round that sent a rater an image of this volume that another one has replaced."""
+        sent = {number: assignment.lists.get(rater, ()) for number, assignment in assignments(self.ws).items()}
+        rounds = [number for number, volumes in self.replaced.items() if item.volume in volumes]
+        return {number: self._package(number, rater) for number in rounds if item in sent[number]}
 
     def _sent_to_lead(self, asked: AskedItem) -> SentItem:
         from pipeline.review.adjudication import anonymous

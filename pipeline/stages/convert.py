@@ -17,11 +17,11 @@ from pipeline.core.errors import DicomError, GeometryError, PrivacyError
 from pipeline.core.files import PRIVATE_FILE_MODE, remove, write_atomically
 from pipeline.core.problems import meaning_of
 from pipeline.core.records import Phase, Problem, Series, Severity
-from pipeline.core.series_file import load_series
 from pipeline.core.volume import AIR_HU, Unit, Volume
 from pipeline.stages.artefacts import ConvertedVolume, ScreenedCase, SliceOrigin, TextSearch
 from pipeline.stages.case import screened
 from pipeline.stages.decisions import series_name, text_decision, text_inputs
+from pipeline.stages.kept import kept_series
 from pipeline.workspace import Stage, Work, Workspace
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def _convert(ws: Workspace, case_id: str | None) -> Work:
     problems: list[Problem] = []
     suspects: list[str] = []
     for phase in case.series:
-        series = load_series(ws.layout.series_record(case_id, phase))
+        series = kept_series(ws, case_id, phase)
         conversion = _volume_of(ws, series, what=f"{case_id} {phase}")
         try:
             cleared = _cleared(ws, case_id, phase, series, conversion.volume)

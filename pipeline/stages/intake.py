@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,9 @@ from pipeline.core.words import counted
 from pipeline.workspace import Stage, Work, Workspace
 
 if TYPE_CHECKING:
+    from pipeline.dataset.sealed import Seal
     from pipeline.dicom.read.scan import ScanResult
+    from pipeline.dicom.read.sources import Folder
 
 FILES_COLUMNS = ("status", "code", "reason", "files")
 
@@ -43,7 +44,9 @@ def source_folders(ws: Workspace) -> tuple[Path, ...]:
 
 def source_fingerprint(ws: Workspace) -> str:
     """Changes when a source file comes, goes, or changes its size or time."""
-    return digest([entry for folder in source_folders(ws) for entry in _listing(folder, ws.root)])
+    from pipeline.dicom.read.sources import walk
+
+    return digest(sorted(map(listed, walk(source_folders(ws)))))
 
 
 def source_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
@@ -51,29 +54,30 @@ def source_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
     return {"sources": source_fingerprint(ws), "problems": words_sha256()}
 
 
-def _listing(path: Path, root: Path) -> Iterator[tuple[str, int, int]]:
-    """Name, size and time of every file below a path, in order: what a change of the sources changes."""
-    files = (
-        [path]
-        if path.is_file()
-        else sorted(Path(folder) / name for folder, _, names in os.walk(path) for name in names)
-    )
-    for file in files:
-        try:
-            status = file.stat()
-        except OSError:
-            continue  # a dangling link or a file that vanished: the scan reports it
-        yield os.path.relpath(file, root), status.st_size, status.st_mtime_ns
+def listed(found: Folder | FileFate) -> tuple[str, list[tuple[str, int, int]]]:
+    """What a change of the sources changes: place, size and time of each file, wherever the sources lie."""
+    if isinstance(found, FileFate):
+        return found.code, []
+    return ascii(found.key), [(ascii(name), size, mtime_ns) for name, (_, _, size, mtime_ns) in found.files]
 
 
 def scan_sources(ws: Workspace) -> ScanResult:
     """Every file of the sources; what did not change since the last time is not read again."""
+    from pipeline.dicom.read.index import Index
     from pipeline.dicom.read.patients import identified
     from pipeline.dicom.read.scan import scan
 
     make_private_folder(ws.layout.private)
     folders = source_folders(ws)
-    return identified(scan(folders, index=ws.layout.dicom_index), folders, ws.config.source.patient)
+    found = scan(folders, index=Index(ws.layout.dicom_index, index_seal(ws)))
+    return identified(found, folders, ws.config.source.patient)
+
+
+def index_seal(ws: Workspace) -> Seal:
+    """What closes the index of headers."""
+    from pipeline.dataset.sealed import Seal
+
+    return Seal("dicom-index 1", ws.crosswalk.pseudonyms)
 
 
 def _scan(ws: Workspace, case_id: str | None) -> Work:
@@ -101,7 +105,7 @@ def _write_files_table(ws: Workspace, set_aside: Sequence[FileFate], series: Seq
 
 SCAN = Stage(
     name="scan",
-    sections=lambda config: (config.source,),
+    sections=lambda config: (),
     inputs=source_inputs,
     work=_scan,
 )

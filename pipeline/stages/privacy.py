@@ -18,10 +18,11 @@ from pipeline.core.errors import LeakError, PrivacyError
 from pipeline.core.files import json_text
 from pipeline.core.records import Instance, Phase
 from pipeline.core.words import counted
+from pipeline.stages.arrival import Arrivals, arrivals
 from pipeline.stages.artefacts import ConvertedVolume, VolumeKey
 from pipeline.stages.case import case_ids, screened
 from pipeline.stages.decisions import decided, series_name, text_decision
-from pipeline.stages.intake import scan_sources, source_roots
+from pipeline.stages.intake import index_seal, scan_sources, source_roots
 from pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def remember_sources(ws: Workspace, instances: Iterable[Instance] = ()) -> Harve
 
     seal, kept = Seal(_HARVEST_KIND, ws.crosswalk.pseudonyms), ws.layout.harvest
     before = Harvest.from_bytes(seal.read(kept)) if kept.exists() else None
-    now = gather([path for path in _all_sources(ws) if path.exists()], before or Harvest())
+    there = [path for path in _all_sources(ws) if path.exists()]
+    now = gather(there, before or Harvest(), unsettled=_arriving(ws).places)
     if ws.config.source.patient != PATIENT_ID:
         now = now.with_patients(instance.text("PatientID") for instance in instances)
     if now != before:
@@ -171,16 +173,16 @@ def _name_of(ws: Workspace, identifier: str) -> str:
 
 def _require_complete(ws: Workspace, harvest: Harvest) -> None:
     """Raise a `PrivacyError` unless every file and patient that the dataset was made of was harvested."""
-    from pipeline.dicom.read.index import known_files
+    from pipeline.dicom.read.index import known_stamps
     from pipeline.leaks.harvest import stamp_of
 
-    roots = source_roots(ws)
-    if not ws.layout.dicom_index.exists() and all(root.exists() for root in roots):
+    if not ws.layout.dicom_index.exists() and all(root.exists() for root in source_roots(ws)):
         scan_sources(ws)
-    known = known_files(ws.layout.dicom_index, roots)
+    known = known_stamps(ws.layout.dicom_index, index_seal(ws))
     if known is None:
         raise PrivacyError(_cannot_search(f"the index {ws.layout.dicom_index.name} cannot be read"))
-    missed = sum(stamp_of(*stamp) not in harvest.seen for stamp in known)
+    arriving = {stamp for folder in _arriving(ws).restless for _, stamp in folder.files}
+    missed = sum(stamp_of(*stamp) not in harvest.seen for stamp in known if stamp not in arriving)
     if missed:
         raise PrivacyError(_cannot_search(f"{missed} files of the index were never searched for identifiers"))
     unknown = ws.crosswalk.cases_without(harvest.patients, case_ids(ws))
@@ -212,6 +214,11 @@ def _unseen(ws: Workspace, case_id: str, phase: Phase) -> str | None:
     if search.content_sha256 != stored_sha256(ws.layout.image(case_id, phase)):
         return "is another image than the one that was searched for burned-in text"
     return None
+
+
+def _arriving(ws: Workspace) -> Arrivals:
+    """What is still being copied below sources that are there; nothing of it is in a case yet."""
+    return arrivals(ws) if all(root.exists() for root in source_roots(ws)) else Arrivals((), ())
 
 
 def _all_sources(ws: Workspace) -> tuple[Path, ...]:

@@ -96,7 +96,14 @@ def withdrawn_cases(ws: Workspace) -> frozenset[str]:
 def images_sent(ws: Workspace, sent: Iterable[VolumeKey]) -> tuple[SentImage, ...]:
     """What is kept with a package of the images in it."""
     return tuple(
-        SentImage(case_id, phase, header.text("series_uid") or "", header.text_mask)
+        SentImage(
+            case_id,
+            phase,
+            header.text("series_uid") or "",
+            header.text_mask,
+            header.content_sha256,
+            header.scan_sha256,
+        )
         for case_id, phase in sorted(set(sent))
         for header in (ConvertedVolume.load(ws.layout.header(case_id, phase)),)
     )

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core.config import Config, Section
 from pipeline.core.decisions import Decision
 from pipeline.core.errors import ConfigError, PipelineError
-from pipeline.core.files import PRIVATE_FILE_MODE, sha256_of, write_text
+from pipeline.core.files import sha256_of, write_text
 from pipeline.core.pseudonyms import normalised_patient_id
-from pipeline.core.records import Case, Patient, PhaseGuess, PixelFacts, Problem, Screening, Series, Severity
-from pipeline.core.series_file import save_series
+from pipeline.core.receipts import read_receipt
+from pipeline.core.records import Case, Patient, PhaseGuess, PixelFacts, Problem, Reason, Series, Severity
 from pipeline.core.words import counted
-from pipeline.stages.artefacts import ConsortFlow, ScreenedCase, ScreenedCases
+from pipeline.stages.arrival import Arrivals, arrival_inputs, arrivals, awaited, keep_taken_up
+from pipeline.stages.artefacts import ConsortFlow, ScreenedCase
+from pipeline.stages.case import screened_cases
 from pipeline.stages.decisions import decided, series_name, use_inputs, withdrawal_inputs
 from pipeline.stages.intake import scan_sources, source_inputs
+from pipeline.stages.kept import keep_screened, keep_series, kept_series, remove_others
 from pipeline.stages.privacy import remember_sources
 from pipeline.workspace import Stage, Work, Workspace
 
@@ -30,6 +33,7 @@ GRID_COLUMNS = (
     *("column_spacing_mm", "manufacturer", "model", "evidence", "reasons"),
 )
 """What stands in `reports/series.csv` besides what tells one series from another."""
+ARRIVING = "arriving"
 EXCLUSION_COLUMNS = ("patient", "series", "phase", "rule", "message")
 
 
@@ -46,12 +50,12 @@ def first_study_date(series: Sequence[Series]) -> str:
 
 
 def _sections(config: Config) -> tuple[Section, ...]:
-    return config.source, config.phases, config.inclusion, config.dataset, config.labels
+    return config.source.without_places, config.phases, config.inclusion, config.dataset, config.labels
 
 
 def _screen_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
     clinical = ws.config.source.clinical
-    inputs = {**source_inputs(ws, case_id), **use_inputs(ws), **withdrawal_inputs(ws)}
+    inputs = {**source_inputs(ws, case_id), **use_inputs(ws), **withdrawal_inputs(ws), **arrival_inputs(ws)}
     if clinical is None:
         return inputs
     path = ws.root / clinical
@@ -60,26 +64,108 @@ def _screen_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
     return {**inputs, "clinical": sha256_of(path)}
 
 
+@dataclass(frozen=True, slots=True)
+class _Cohort:
+    """What a screening is about.
+
+    Attributes:
+        candidates: what the rules are asked about.
+        series: by key, of every patient.
+        guesses: phases by key of series.
+        waits: what is expected of a patient who waits, by keyed name.
+        waiting: what was found of them; they become no case, or stay the case they were.
+        standing: cases of patients who wait, as they were taken up before.
+        withdrawn: how many series are still there of patients who withdrew.
+    """
+
+    candidates: tuple[Candidate, ...]
+    series: Mapping[str, Series]
+    guesses: Mapping[str, PhaseGuess]
+    waits: Mapping[str, str]
+    waiting: tuple[Candidate, ...]
+    standing: Mapping[str, ScreenedCase]
+    withdrawn: int
+
+
 def _screen(ws: Workspace, case_id: str | None) -> Work:
-    from pipeline.cohort.inclusion import consort
+    from pipeline.cohort.inclusion import consort, screen_cohort
+
+    now = arrivals(ws)
+    cohort = _cohort(ws, now)
+    patients = _patients(ws, [cohort.series[one.key] for one in cohort.candidates])
+    inclusion = screen_cohort(cohort.candidates, patients, ws.config)
+    cases = _numbered(ws, inclusion, cohort.series)
+    outputs = _write_cases(ws, cases, cohort)
+    names = _names(inclusion, cases)
+    _write_series_table(ws, cohort, inclusion, names)
+    _write_exclusions(ws, cohort.candidates, inclusion, names)
+    ConsortFlow(steps=consort(inclusion)).save(ws.layout.consort)
+    ws.crosswalk.save()
+    keep_taken_up(ws, now)
+    note = f"{counted(len(cases), 'case')} included, {counted(len(inclusion.left_out), 'patient')} excluded"
+    waiting = f", {counted(len(cohort.waits), 'patient')} waiting" if cohort.waits else ""
+    tables = (ws.layout.series_table, ws.layout.exclusions_table)
+    problems = (
+        *_waiting_problems(ws, cohort),
+        *_screen_problems(inclusion, cases, waits=bool(cohort.waits)),
+        *_withdrawn_problems(cohort.withdrawn),
+    )
+    return Work((*outputs, ws.layout.harvest, *tables), problems, note + waiting)
+
+
+def _cohort(ws: Workspace, now: Arrivals) -> _Cohort:
+    """Everything that was found; a patient who waits takes part as the case that already stands."""
+    from pipeline.dicom.group.people import contradicted_numbers
+    from pipeline.dicom.group.phase import recognise_phases
     from pipeline.dicom.group.series import group_series
 
     found = scan_sources(ws)
     remember_sources(ws, found.instances)
     grouped = group_series(found.instances, found.set_aside).series
     series = {one.key: one for one in grouped if not ws.crosswalk.is_withdrawn(one.first.text("PatientID"))}
-    candidates, inclusion = screened_series(ws, tuple(series.values()))
-    cases = _numbered(ws, inclusion, series)
-    outputs = _write_cases(ws, cases, series, {candidate.key: candidate.phase for candidate in candidates})
-    names = _names(inclusion, cases)
-    _write_series_table(ws, candidates, inclusion, names, series)
-    _write_exclusions(ws, candidates, inclusion, names)
-    ConsortFlow(steps=consort(inclusion)).save(ws.layout.consort)
-    ws.crosswalk.save()
-    note = f"{counted(len(cases), 'case')} included, {counted(len(inclusion.left_out), 'patient')} excluded"
-    tables = (ws.layout.series_table, ws.layout.exclusions_table)
-    problems = (*_screen_problems(inclusion, cases), *_withdrawn_problems(len(grouped) - len(series)))
-    return Work((*outputs, ws.layout.harvest, *tables), problems, note)
+    withdrawn = len(grouped) - len(series)
+    guesses = recognise_phases(tuple(series.values()), ws.config.phases)
+    decisions = decided(ws).use
+    doubtful = contradicted_numbers(one.first for one in series.values())
+    everyone = [_candidate(ws, one, guesses[one.key], decisions, doubtful) for one in series.values()]
+    waits = _waits(ws, everyone, series, now)
+    standing = _standing(ws, [series[one.key] for one in everyone if one.case_id in waits])
+    candidates = [candidate for candidate in everyone if candidate.case_id not in waits]
+    for case_id, case in standing.items():
+        for phase, key in case.series.items():
+            series[key], guesses[key] = kept_series(ws, case_id, phase), case.guesses[phase]
+            candidates.append(_candidate(ws, series[key], guesses[key], decisions, doubtful))
+    known = {candidate.key for candidate in candidates}
+    return _Cohort(
+        candidates=tuple(_with_pixels(ws, candidate, series[candidate.key]) for candidate in candidates),
+        series=series,
+        guesses=guesses,
+        waits=waits,
+        waiting=tuple(one for one in everyone if one.case_id in waits and one.key not in known),
+        standing=standing,
+        withdrawn=withdrawn,
+    )
+
+
+def _waits(
+    ws: Workspace, candidates: Iterable[Candidate], series: Mapping[str, Series], now: Arrivals
+) -> dict[str, str]:
+    """What is expected of each patient of whom not all is there yet; a patient without a number is no case anyway."""
+    from pipeline.cohort.rules import screen_series
+
+    waits: dict[str, str] = {}
+    for one in candidates:
+        against = {reason.rule for reason in screen_series(one, ws.config)}
+        expected = awaited(ws, series[one.key], now, against, is_decided=one.decision is not None)
+        if expected and "no-patient" not in against:
+            waits.setdefault(one.case_id, expected)
+    return waits
+
+
+def _standing(ws: Workspace, waiting: Iterable[Series]) -> dict[str, ScreenedCase]:
+    """The cases that patients who wait are already."""
+    given = {ws.crosswalk.given(one.first.text("PatientID")) for one in waiting} - {None}
+    return {case_id: case for case_id, case in screened_cases(ws).items() if case_id in given} if given else {}
 
 
 def _withdrawn_problems(count: int) -> Iterator[Problem]:
@@ -96,10 +182,10 @@ def screened_series(ws: Workspace, series: Sequence[Series]) -> tuple[tuple[Cand
     from pipeline.dicom.group.people import contradicted_numbers
     from pipeline.dicom.group.phase import recognise_phases
 
-    guesses = recognise_phases(series, ws.config.phases)
-    decisions = decided(ws).use
+    guesses, decisions = recognise_phases(series, ws.config.phases), decided(ws).use
     doubtful = contradicted_numbers(one.first for one in series)
-    candidates = tuple(_candidate(ws, one, guesses[one.key], decisions, doubtful) for one in series)
+    known = (_candidate(ws, one, guesses[one.key], decisions, doubtful) for one in series)
+    candidates = tuple(_with_pixels(ws, candidate, one) for candidate, one in zip(known, series, strict=True))
     return candidates, screen_cohort(candidates, _patients(ws, series), ws.config)
 
 
@@ -111,7 +197,7 @@ def _patient_name(ws: Workspace, series: Series) -> str:
 def _candidate(
     ws: Workspace, series: Series, guess: PhaseGuess, decisions: Mapping[str, Decision], doubtful: Mapping[str, str]
 ) -> Candidate:
-    from pipeline.cohort.rules import Candidate, screen_series
+    from pipeline.cohort.rules import Candidate
     from pipeline.dicom.convert import series_facts
     from pipeline.dicom.deid.admission import admit
 
@@ -119,7 +205,7 @@ def _candidate(
     refused = () if against is None else (Problem(against.rule, Severity.REFUSE, against.message),)
     patient = normalised_patient_id(series.first.text("PatientID"))
     nobodys = () if patient else (Problem("no-patient", Severity.REFUSE, "its files have no patient number"),)
-    candidate = Candidate(
+    return Candidate(
         key=series.key,
         case_id=_patient_name(ws, series),
         study=series.first.text("StudyInstanceUID"),
@@ -131,6 +217,12 @@ def _candidate(
         frame=series.first.text("FrameOfReferenceUID"),
         contradiction=doubtful.get(patient, "") if patient else "",
     )
+
+
+def _with_pixels(ws: Workspace, candidate: Candidate, series: Series) -> Candidate:
+    """What the pixels tell too, where a rule asks and no other rule speaks against the series."""
+    from pipeline.cohort.rules import screen_series
+
     if screen_series(candidate, ws.config):
         return candidate
     if candidate.decision is None:
@@ -192,58 +284,59 @@ def _names(inclusion: Inclusion, cases: Sequence[Case]) -> dict[str, str]:
     return {**{name: name for name in keyed}, **dict(numbered)}
 
 
-def _write_cases(
-    ws: Workspace, cases: Sequence[Case], series: Mapping[str, Series], guesses: Mapping[str, PhaseGuess]
-) -> list[Path]:
-    layout = ws.layout
-    outputs = [layout.screening]
-    for case in cases:
-        for phase, key in case.series.items():
-            save_series(layout.series_record(case.case_id, phase), series[key])
-            outputs.append(layout.series_record(case.case_id, phase))
-    content = {case.case_id: _screened(ws, case, series, guesses) for case in cases}
-    ScreenedCases(cases=content).save(layout.screening, mode=PRIVATE_FILE_MODE)
-    return outputs
+def _write_cases(ws: Workspace, cases: Sequence[Case], cohort: _Cohort) -> list[Path]:
+    records = [
+        ws.layout.series_record(case.case_id, phase)
+        if case.case_id in cohort.standing
+        else keep_series(ws, case.case_id, phase, cohort.series[key])
+        for case in cases
+        for phase, key in case.series.items()
+    ]
+    remove_others(ws, records)
+    return [*records, keep_screened(ws, {case.case_id: _screened(ws, case, cohort) for case in cases})]
 
 
-def _screened(
-    ws: Workspace, case: Case, series: Mapping[str, Series], guesses: Mapping[str, PhaseGuess]
-) -> ScreenedCase:
-    first = series[next(iter(case.series.values()))].first
+def _screened(ws: Workspace, case: Case, cohort: _Cohort) -> ScreenedCase:
+    first = cohort.series[next(iter(case.series.values()))].first
     patient = normalised_patient_id(first.text("PatientID"))
-    own = [one for one in series.values() if normalised_patient_id(one.first.text("PatientID")) == patient]
+    own = [one for one in cohort.series.values() if normalised_patient_id(one.first.text("PatientID")) == patient]
+    before = cohort.standing.get(case.case_id)
     return ScreenedCase(
         series=dict(case.series),
         patient=case.patient,
-        guesses={phase: replace(guesses[key], phase=phase) for phase, key in case.series.items()},
-        first_study_date=first_study_date(own),
+        guesses={phase: replace(cohort.guesses[key], phase=phase) for phase, key in case.series.items()},
+        first_study_date=before.first_study_date if before else first_study_date(own),
         site=ws.crosswalk.pseudonyms.token("site", first.text("InstitutionName"), digits=6),
     )
 
 
-def _write_series_table(
-    ws: Workspace,
-    candidates: Sequence[Candidate],
-    inclusion: Inclusion,
-    names: Mapping[str, str],
-    series: Mapping[str, Series],
-) -> None:
+def _write_series_table(ws: Workspace, cohort: _Cohort, inclusion: Inclusion, names: Mapping[str, str]) -> None:
     from pipeline.dataset.manifest import csv_text
     from pipeline.dicom.deid.deidentify import scanner_facts
     from pipeline.dicom.describe import description_of, place_in_table, starts_s
 
-    pseudonyms, starts = ws.crosswalk.pseudonyms, starts_s(series.values())
+    pseudonyms, starts = ws.crosswalk.pseudonyms, starts_s(cohort.series.values())
+    judged = [
+        (candidate, screening.kept, screening.reasons)
+        for candidate, screening in zip(cohort.candidates, inclusion.screenings, strict=True)
+    ]
+    waiting = [(one, False, (Reason(ARRIVING, cohort.waits[one.case_id]),)) for one in cohort.waiting]
     rows = [
-        description_of(series[candidate.key], pseudonyms)
-        | scanner_facts(series[candidate.key], pseudonyms)
-        | _series_row(ws, candidate, screening, inclusion.won.get(candidate.key))
-        | {"patient": names[candidate.case_id], "seconds_into_study": starts.get(candidate.key)}
-        for candidate, screening in zip(candidates, inclusion.screenings, strict=True)
+        description_of(cohort.series[candidate.key], pseudonyms)
+        | scanner_facts(cohort.series[candidate.key], pseudonyms)
+        | _series_row(ws, candidate, reasons)
+        | {
+            "patient": names.get(candidate.case_id, candidate.case_id),
+            "kept": kept,
+            "chosen_for": inclusion.won.get(candidate.key),
+            "seconds_into_study": starts.get(candidate.key),
+        }
+        for candidate, kept, reasons in (*judged, *waiting)
     ]
     write_text(ws.layout.series_table, csv_text(series_columns(), sorted(rows, key=place_in_table)))
 
 
-def _series_row(ws: Workspace, candidate: Candidate, screening: Screening, chosen_for: str | None) -> dict[str, Any]:
+def _series_row(ws: Workspace, candidate: Candidate, reasons: Sequence[Reason]) -> dict[str, Any]:
     facts, guess = candidate.facts, candidate.phase
     rows, columns = facts.matrix or (None, None)
     row_mm, column_mm = facts.pixel_spacing_mm or (None, None)
@@ -251,10 +344,8 @@ def _series_row(ws: Workspace, candidate: Candidate, screening: Screening, chose
         "series": series_name(ws, candidate.key),
         "phase": guess.phase,
         "confidence": guess.confidence,
-        "kept": screening.kept,
-        "reason": next((reason.message for reason in screening.reasons), ""),
-        "chosen_for": chosen_for,
-        "reasons": " ".join(reason.rule for reason in screening.reasons),
+        "reason": next((reason.message for reason in reasons), ""),
+        "reasons": " ".join(reason.rule for reason in reasons),
         "modality": facts.modality,
         "slices": facts.slice_count,
         "rows": rows,
@@ -286,7 +377,20 @@ def _write_exclusions(
     write_text(ws.layout.exclusions_table, csv_text(EXCLUSION_COLUMNS, ordered))
 
 
-def _screen_problems(inclusion: Inclusion, cases: Sequence[Case]) -> tuple[Problem, ...]:
+def _waiting_problems(ws: Workspace, cohort: _Cohort) -> list[Problem]:
+    """A note on each patient who waits, by case id where there is one already."""
+    names = {
+        one.case_id: ws.crosswalk.given(cohort.series[one.key].first.text("PatientID")) or one.case_id
+        for one in (*cohort.waiting, *cohort.candidates)
+    }
+    stays = {name: f"; {names[name]} stays as it was" if names[name] in cohort.standing else "" for name in names}
+    return [
+        Problem(ARRIVING, Severity.NOTE, f"{names[name]} waits: {expected}{stays[name]}")
+        for name, expected in sorted(cohort.waits.items())
+    ]
+
+
+def _screen_problems(inclusion: Inclusion, cases: Sequence[Case], *, waits: bool) -> tuple[Problem, ...]:
     people = [
         Problem(
             "needs-person",
@@ -298,7 +402,7 @@ def _screen_problems(inclusion: Inclusion, cases: Sequence[Case]) -> tuple[Probl
         for reason in screening.reasons
         if reason.rule in ("patient-conflict", "phase-conflict", "tied")
     ]
-    if not cases:
+    if not cases and not waits:
         people.append(
             Problem("no-case", Severity.FLAG, "no patient passed the inclusion rules", "see reports/exclusions.csv")
         )
@@ -311,3 +415,9 @@ SCREEN = Stage(
     inputs=_screen_inputs,
     work=_screen,
 )
+
+
+def waiting(ws: Workspace) -> tuple[Problem, ...]:
+    """A note on each patient who waits for files that are still arriving, as the last screening left it."""
+    receipt = read_receipt(SCREEN.receipt(ws))
+    return tuple(problem for problem in receipt.problems if problem.code == ARRIVING) if receipt else ()

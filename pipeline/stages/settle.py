@@ -17,7 +17,7 @@ from pipeline.stages.artefacts import (
     VotedMask,
 )
 from pipeline.stages.case import require_vote, screened
-from pipeline.stages.pack import assigned_raters
+from pipeline.stages.handed_out import assigned_raters, was_replaced
 from pipeline.workspace import Stage, Waiting, Work, Workspace
 
 
@@ -28,6 +28,8 @@ def _rating_files(ws: Workspace, case_id: str | None) -> tuple[str, dict[Phase, 
         phase: {rater: ws.layout.rating(case_id, phase, rater) for rater in assigned_raters(ws, case_id, phase)}
         for phase in case.series
     }
+    if any(was_replaced(ws, (case_id, phase)) for phase in case.series):
+        raise Waiting("an image was replaced after it was handed out; run `liverset review pack`")
     wanted = [file for raters in files.values() for file in raters.values()]
     back = sum(file.is_file() for file in wanted)
     if not wanted or back < len(wanted):

@@ -9,7 +9,7 @@ from pipeline.agreement.records import Agreement, FinalScores
 from pipeline.agreement.summary import RatedVolume, grouped_by
 from pipeline.core.records import Phase
 from pipeline.stages.artefacts import ConvertedVolume, VolumeKey
-from pipeline.stages.pack import assigned_raters
+from pipeline.stages.handed_out import assigned_raters
 from pipeline.workspace import Workspace
 
 

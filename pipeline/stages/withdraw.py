@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.core.errors import PrivacyError
-from pipeline.core.files import PRIVATE_FILE_MODE, read_csv, remove, write_text
+from pipeline.core.files import read_csv, remove, write_text
+from pipeline.dataset.layout import CARRIED_OVER
 from pipeline.stages.adjudicate import adjudications
-from pipeline.stages.artefacts import ScreenedCases
 from pipeline.stages.case import screened_cases
-from pipeline.stages.pack import assignments
+from pipeline.stages.handed_out import assignments
+from pipeline.stages.kept import keep_screened
 from pipeline.stages.privacy import remember_sources
 from pipeline.stages.recall import Recall, recalls
 from pipeline.stages.report import REPORT
@@ -73,14 +74,15 @@ def _bury(ws: Workspace, case_id: str, reason: str, when: str) -> None:
     cases = screened_cases(ws)
     if case_id in cases:
         left = {name: case for name, case in cases.items() if name != case_id}
-        ScreenedCases(cases=left).save(ws.layout.screening, mode=PRIVATE_FILE_MODE)
+        keep_screened(ws, left)
 
 
 def _own_files(ws: Workspace, case_id: str) -> Iterator[Path]:
     """What stages made of the case, removed; index of headers and quality page as a whole, since they are made anew."""
     layout = ws.layout
     private = (path for folder in ("series", "montages") for path in (layout.private / folder).glob(f"{case_id}_*"))
-    for path in (layout.case(case_id), *sorted(private), layout.dicom_index, layout.qc_page):
+    carried = layout.review.glob(f"*/{CARRIED_OVER}/*/{case_id}_*")
+    for path in (layout.case(case_id), *sorted(private), *sorted(carried), layout.dicom_index, layout.qc_page):
         if path.exists():
             remove(path)
             yield path

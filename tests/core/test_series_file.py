@@ -1,4 +1,4 @@
-"""A series survives its file, and the file changes when a source does."""
+"""A series survives its record, which changes when a source does and not when the sources move."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from pipeline.core.errors import StorageError
-from pipeline.core.files import sha256_of
 from pipeline.core.geometry import Geometry
 from pipeline.core.records import Instance, Problem, Series, Severity, SourceFile
-from pipeline.core.series_file import load_series, save_series
+from pipeline.core.series_file import series_of, series_record
 
 
 @pytest.fixture
 def series(tmp_path: Path) -> Series:
-    source = tmp_path / "slice.dcm"
+    source = tmp_path / "exports" / "a" / os.fsdecode(b"slice\xff.dcm")
+    source.parent.mkdir(parents=True)
     source.write_bytes(b"DICM")
     header = {"PixelSpacing": (0.8, 0.8), "SeriesDescription": "动脉期", "Rows": 512, "Nested": ((1, 2), (3, 4))}
     return Series(
@@ -29,9 +29,12 @@ def series(tmp_path: Path) -> Series:
     )
 
 
+def roots(folder: Path) -> list[Path]:
+    return [folder / "other", folder / "exports"]
+
+
 def test_series_comes_back_as_it_was(series: Series, tmp_path: Path):
-    save_series(tmp_path / "series.json", series)
-    back = load_series(tmp_path / "series.json")
+    back = series_of(series_record(series, roots(tmp_path)), roots(tmp_path), "record")
     assert (back.key, back.problems) == (series.key, series.problems)
     assert back.distinguished_by == {"EchoTime": "4.6"}
     assert back.first.source == series.first.source
@@ -41,24 +44,30 @@ def test_series_comes_back_as_it_was(series: Series, tmp_path: Path):
     np.testing.assert_array_equal(back.geometry.affine, series.geometry.affine)
 
 
-def test_file_is_for_its_owner_only_and_changes_with_the_source(series: Series, tmp_path: Path):
-    path = tmp_path / "series.json"
-    save_series(path, series)
-    assert path.stat().st_mode & 0o777 == 0o600
-    before = sha256_of(path)
-    save_series(path, series)
-    assert sha256_of(path) == before
+def test_record_changes_with_the_source_and_not_with_its_place(series: Series, tmp_path: Path):
+    before = series_record(series, roots(tmp_path))
+    assert series_record(series, roots(tmp_path)) == before
+    assert str(tmp_path).encode() not in before
+    elsewhere = [Path("/mnt/other"), Path("/mnt/exports")]
+    assert series_of(before, elsewhere, "record").first.source.path.parent == Path("/mnt/exports/a")
     os.utime(series.first.source.path, ns=(5, 5))
-    save_series(path, series)
-    assert sha256_of(path) != before
+    assert series_record(series, roots(tmp_path)) != before
 
 
-def test_vanished_source_and_damaged_file_are_told_without_a_path(series: Series, tmp_path: Path):
-    path = tmp_path / "series.json"
-    path.write_text('{"format": 2}', encoding="utf-8")
-    with pytest.raises(StorageError, match=r"^series\.json is damaged"):
-        load_series(path)
+@pytest.mark.parametrize("record", [b'{"format": 3}', b"[]", b"{", b"\xff"])
+def test_damaged_record_is_named(record: bytes):
+    with pytest.raises(StorageError, match=r"^the record"):
+        series_of(record, [], "the record")
+
+
+def test_record_of_more_sources_than_there_are_is_refused(series: Series, tmp_path: Path):
+    record = series_record(series, roots(tmp_path))
+    with pytest.raises(StorageError, match=r"^the record is damaged"):
+        series_of(record, roots(tmp_path)[:1], "the record")
+
+
+def test_vanished_source_is_told_without_a_path(series: Series, tmp_path: Path):
     series.first.source.path.unlink()
     with pytest.raises(StorageError, match=r"^a source file disappeared") as caught:
-        save_series(path, series)
+        series_record(series, roots(tmp_path))
     assert str(tmp_path) not in str(caught.value)

@@ -229,7 +229,11 @@ def test_a_mask_for_an_image_that_was_made_anew_is_not_used(review_round):
     image = review_round.items[0].image
     write_nifti(image, Volume(np.zeros((2, 3, 4), np.int16), Geometry.from_axes((2, 3, 4), spacing_mm=(1, 1, 1))))
     check = by_item(check_return(back, sent, SCHEME))["P0001_C1"]
-    assert (check.verdict, check.problems[0].code) == (Verdict.REJECT, "image-changed")
+    assert (check.verdict, check.problems[0].code) == (Verdict.FLAG, "earlier-image")
+    assert not check.is_usable
+    assert check.labels is None
+    assert check.earlier is not None
+    np.testing.assert_array_equal(check.earlier[1].voxels, edited(review_round).voxels)
 
 
 def test_a_zip_of_windows_with_backslashes_is_as_good(review_round):

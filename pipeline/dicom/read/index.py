@@ -1,8 +1,8 @@
 """The headers of files already seen, so that an unchanged folder is not read again.
 
 A file whose device, inode, size and time of change are those of the index is taken as unchanged (`verify` reads it
-again). The index holds source identifiers: it lies in `private/`, mode 0600, and is only a cache; a damaged one, or
-one of another version, is begun anew.
+again). The index holds source identifiers: every name and value in it is sealed. It is only a cache; a damaged one, or
+one of another version or secret, is begun anew.
 
 A folder is one row. Its headers are kept as what differs from one to the next, nearly nothing within a series.
 """
@@ -13,7 +13,6 @@ import json
 import os
 import sqlite3
 import struct
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,24 +20,37 @@ from itertools import compress
 from operator import is_not
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
-from pipeline.core.errors import StorageError
+from pipeline.core.errors import PrivacyError, StorageError
 from pipeline.core.files import PRIVATE_FILE_MODE, digest
 from pipeline.dicom.read import header as words
 from pipeline.dicom.read.sources import Folder, Stamp
 
-_INDEX_FORMAT = 4
+_INDEX_FORMAT = 5
 _INDEX_VERSION = int(digest([_INDEX_FORMAT, list(words.INDEXED)])[:7], 16)
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS folder
-(path BLOB PRIMARY KEY, names BLOB NOT NULL, stamps BLOB NOT NULL, contents BLOB NOT NULL, headers BLOB NOT NULL,
-checksum INTEGER NOT NULL) WITHOUT ROWID
+CREATE TABLE IF NOT EXISTS folder (name BLOB PRIMARY KEY, files BLOB NOT NULL, contents BLOB NOT NULL) WITHOUT ROWID
 """
-"""`names` are parted by zeros, `stamps` packed. `contents` and `headers` are JSON lists: for each file 0 where
-it is one object, else [member, fate] for each of its entries, fate null for an object; and the objects' headers."""
+"""`name` is keyed. `files` holds the packed stamps, and the names parted by zeros. `contents` is two JSON lists: for
+each file 0 where it is one object, else [member, fate] for each of its entries, fate null for an object; and the
+objects' headers. Both are sealed."""
 
 _STAMP = struct.Struct("<QQQq")
+_COUNT = struct.Struct("<Q")
+
+
+class Cipher(Protocol):
+    """What seals an index, so that it tells nothing without a key."""
+
+    def close(self, plain: bytes) -> bytes:
+        """The content sealed."""
+
+    def open(self, sealed: bytes, name: str) -> bytes:
+        """What was sealed; raises a `PrivacyError` where that was damaged or done with another key."""
+
+    def name_of(self, text: bytes) -> bytes:
+        """A keyed name that stands for a text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +101,21 @@ def _frozen(value: Any) -> Any:
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
-def _packed_files(folder: Folder) -> tuple[bytes, bytes]:
-    """The files of a folder, as columns `names` and `stamps`."""
+def _packed_files(folder: Folder) -> bytes:
+    """The files of a folder: how many, their stamps, their names."""
     names = "\0".join([name for name, _ in folder.files])
-    return os.fsencode(names), b"".join([_STAMP.pack(*stamp) for _, stamp in folder.files])
+    stamps = [_STAMP.pack(*stamp) for _, stamp in folder.files]
+    return b"".join((_COUNT.pack(len(stamps)), *stamps, os.fsencode(names)))
 
 
-def _packed_contents(contents: Sequence[Content]) -> tuple[bytes, bytes]:
-    """What the files of a folder hold, as columns `contents` and `headers`."""
+def _stamps_and_names(files: bytes) -> tuple[Iterator[Stamp], list[str]]:
+    """The files of a folder, as they were packed."""
+    end = _COUNT.size + _STAMP.size * _COUNT.unpack_from(files)[0]
+    return _STAMP.iter_unpack(files[_COUNT.size : end]), os.fsdecode(files[end:]).split("\0")
+
+
+def _packed_contents(contents: Sequence[Content]) -> bytes:
+    """What the files of a folder hold."""
     kept: list[object] = []
     headers: list[Mapping[str, object]] = []
     for content in contents:
@@ -106,25 +125,18 @@ def _packed_contents(contents: Sequence[Content]) -> tuple[bytes, bytes]:
         else:
             kept.append(0)
             headers.append(content)
-    return _encode(kept).encode(), _encode(list(_differences(headers))).encode()
+    return _encode([kept, list(_differences(headers))]).encode()
 
 
-def _unpacked_contents(contents: bytes, headers: bytes) -> Iterator[Content]:
+def _unpacked_contents(packed: bytes) -> Iterator[Content]:
     """What the files of a folder hold, as it was packed."""
-    stored = _joined(json.loads(headers))
-    for kept in json.loads(contents):
+    contents, headers = json.loads(packed)
+    stored = _joined(headers)
+    for kept in contents:
         if kept == 0:
             yield next(stored)
         else:
             yield [Entry(member, None, tuple(fate)) if fate else Entry(member, next(stored)) for member, fate in kept]
-
-
-def _checksum(columns: Sequence[bytes]) -> int:
-    """SQLite does not notice a changed byte within a value."""
-    checksum = 0
-    for column in columns:
-        checksum = zlib.crc32(column, checksum)
-    return checksum
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +148,8 @@ class Remembered:
         packed: what each file holds.
     """
 
-    files: tuple[bytes, bytes]
-    packed: tuple[bytes, bytes]
+    files: bytes
+    packed: bytes
 
     def is_of(self, folder: Folder) -> bool:
         """True when the folder is unchanged: the same files with the same stamps."""
@@ -145,75 +157,74 @@ class Remembered:
 
     def contents(self) -> Iterator[Content]:
         """What each file holds, parsed when the first is asked for."""
-        return _unpacked_contents(*self.packed)
+        return _unpacked_contents(self.packed)
 
     def by_file(self) -> dict[tuple[str, Stamp], Content]:
         """What each file holds, by name and stamp."""
-        names = os.fsdecode(self.files[0]).split("\0")
-        return dict(zip(zip(names, _STAMP.iter_unpack(self.files[1]), strict=True), self.contents(), strict=True))
+        stamps, names = _stamps_and_names(self.files)
+        return dict(zip(zip(names, stamps, strict=True), self.contents(), strict=True))
 
 
-def known_files(path: Path, below: Sequence[Path]) -> Iterator[Stamp] | None:
-    """The stamp of every file below some folders that an index knows; None where there is no readable index.
-
-    The folders are compared as the index spells them, so that what it kept of another place does not count.
-    """
+def known_stamps(path: Path, cipher: Cipher) -> list[Stamp] | None:
+    """The stamp of every file that an index ever knew; None where there is no readable index."""
     if not path.is_file():
         return None
     try:
         with sqlite3.connect(path, timeout=60) as connection:
-            rows = connection.execute("SELECT path, stamps FROM folder").fetchall()
-    except sqlite3.Error:
+            rows = connection.execute("SELECT files FROM folder").fetchall()
+        files = [cipher.open(column, path.name) for (column,) in rows]
+    except (sqlite3.Error, PrivacyError):
         return None
-    return (
-        stamp
-        for key, stamps in rows
-        if any(Path(os.fsdecode(key)).is_relative_to(folder) for folder in below)
-        for stamp in _STAMP.iter_unpack(stamps)
-    )
+    return [stamp for one in files for stamp in _stamps_and_names(one)[0]]
 
 
 class Index:
-    """An SQLite file of headers by folder; a context that closes it at its end."""
+    """An SQLite file of headers by folder, opened in a `with` block.
 
-    def __init__(self, path: Path | None) -> None:
+    Args:
+        path: the file; made where there is none.
+        cipher: seals what it holds.
+    """
+
+    def __init__(self, path: Path, cipher: Cipher) -> None:
         self._path = path
-        self._connection = _connect(path) if path else None
+        self._cipher = cipher
+        self._connection: sqlite3.Connection
 
     def __enter__(self) -> Self:
+        """Raises a `StorageError` when the file cannot be opened or made."""
+        self._connection = _connect(self._path)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._connection:
-            self._connection.close()
+        self._connection.close()
 
     def folder(self, folder: Folder) -> Remembered | None:
         """What is known of a folder; None when nothing is, or when it is damaged."""
-        if not self._connection:
-            return None
-        with suppress(sqlite3.Error):
-            query = "SELECT names, stamps, contents, headers, checksum FROM folder WHERE path = ?"
-            row = self._connection.execute(query, (os.fsencode(folder.key),)).fetchone()
-            if row and _checksum(row[:4]) == row[4]:
-                return Remembered(row[:2], row[2:4])
+        with suppress(sqlite3.Error, PrivacyError):
+            query = "SELECT files, contents FROM folder WHERE name = ?"
+            row = self._connection.execute(query, (self._name_of(folder),)).fetchone()
+            if row:
+                return Remembered(*(self._cipher.open(column, self._path.name) for column in row))
         return None
 
     def store(self, folder: Folder, contents: Sequence[Content]) -> None:
         """Remember all files of a folder; what cannot be stored is read again next time."""
-        if not (self._connection and self._path):
-            return
-        columns = *_packed_files(folder), *_packed_contents(contents)
-        row = os.fsencode(folder.key), *columns, _checksum(columns)
+        columns = map(self._cipher.close, (_packed_files(folder), _packed_contents(contents)))
+        row = self._name_of(folder), *columns
         try:
             with self._connection:
-                self._connection.execute("INSERT OR REPLACE INTO folder VALUES (?, ?, ?, ?, ?, ?)", row)
+                self._connection.execute("INSERT OR REPLACE INTO folder VALUES (?, ?, ?)", row)
         except sqlite3.OperationalError:
             return  # another scan is writing, or the disk is full
         except sqlite3.DatabaseError:
             self._connection.close()
             self._connection = _begun_anew(self._path)
+
+    def _name_of(self, folder: Folder) -> bytes:
+        return self._cipher.name_of(os.fsencode(folder.key))
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -239,13 +250,16 @@ def _explained(error: Exception, path: Path) -> StorageError:
 
 
 def _opened(path: Path) -> sqlite3.Connection:
+    """Raises a `DatabaseError` for another version, whose pages could still hold what was not sealed."""
+    is_new = not path.exists() or path.stat().st_size == 0
     path.touch(mode=PRIVATE_FILE_MODE)
     connection = sqlite3.connect(path, timeout=60)
     connection.execute("PRAGMA synchronous = OFF")  # after a power cut it may be damaged, and is then begun anew
     connection.execute("PRAGMA journal_mode = MEMORY")
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version != _INDEX_VERSION:
-        connection.execute("DROP TABLE IF EXISTS folder")
+    if is_new:
         connection.execute(f"PRAGMA user_version = {_INDEX_VERSION}")
+    if connection.execute("PRAGMA user_version").fetchone()[0] != _INDEX_VERSION:
+        connection.close()
+        raise sqlite3.DatabaseError("of another version")
     connection.execute(_SCHEMA)
     return connection

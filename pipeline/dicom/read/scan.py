@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
@@ -101,19 +102,19 @@ def _of_entry(source: SourceFile, entry: Entry) -> Found:
     return FileFate(source, Fate(fate), code, reason)
 
 
-def scan(paths: Sequence[Path], *, index: Path | None = None, verify: bool = False) -> ScanResult:
+def scan(paths: Sequence[Path], *, index: Index | None = None, verify: bool = False) -> ScanResult:
     """All DICOM objects below the given folders, files and archives, and what became of every other file.
 
     Args:
         paths: folders of any depth, single files (gzipped ones too), zip and tar archives.
-        index: SQLite file that remembers headers from scan to scan; None remembers nothing.
+        index: remembers headers from scan to scan; None remembers nothing.
         verify: read every file again, even where the index knows it unchanged.
 
     Raises:
         StorageError: when the index cannot be opened or written at all.
     """
     reader = _Reader()
-    with Index(index) as known:
+    with index or nullcontext() as known:
         return ScanResult(
             [
                 found if isinstance(found, FileFate) else (found, _contents(found, known, reader, verify=verify))
@@ -126,8 +127,8 @@ def _place(found: Folder | FileFate) -> str:
     return str(found.source.path if isinstance(found, FileFate) else found.path)
 
 
-def _contents(folder: Folder, known: Index, reader: _Reader, *, verify: bool) -> Iterable[Content]:
-    remembered = None if verify else known.folder(folder)
+def _contents(folder: Folder, known: Index | None, reader: _Reader, *, verify: bool) -> Iterable[Content]:
+    remembered = known.folder(folder) if known and not verify else None
     if remembered and remembered.is_of(folder):
         return remembered.contents()
     before = remembered.by_file() if remembered else {}
@@ -135,7 +136,8 @@ def _contents(folder: Folder, known: Index, reader: _Reader, *, verify: bool) ->
     contents = [
         before[file] if file in before else reader.read(within + file[0], size=file[1][2]) for file in folder.files
     ]
-    known.store(folder, contents)
+    if known:
+        known.store(folder, contents)
     return contents
 
 

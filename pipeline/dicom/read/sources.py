@@ -61,17 +61,12 @@ class Folder:
     Attributes:
         path: the folder.
         files: (name, stamp) in order of name.
-        is_part: True when these are single files asked for, not all of the folder.
+        key: number of the path it was found below, and its place there: stays when the sources move.
     """
 
     path: Path
     files: tuple[tuple[str, Stamp], ...]
-    is_part: bool = False
-
-    @property
-    def key(self) -> str:
-        """What the index knows it by: the folder, or the single file."""
-        return str(self.path / self.files[0][0] if self.is_part else self.path)
+    key: str
 
 
 def walk(paths: Iterable[Path]) -> Iterator[Folder | FileFate]:
@@ -80,17 +75,17 @@ def walk(paths: Iterable[Path]) -> Iterator[Folder | FileFate]:
     What is no file (a socket, a dangling link) and what may not be entered comes as a fate with its reason.
     """
     visited: set[tuple[int, int]] = set()
-    for path in map(root_of, paths):
+    for number, path in enumerate(map(root_of, paths)):
         try:
             status = path.stat()
         except OSError as error:
             yield _fate(path, "unreachable", f"the path cannot be opened ({type(error).__name__})")
             continue
         if stat.S_ISDIR(status.st_mode):
-            yield from _walk_folder(path, visited)
+            yield from _walk_folder(path, number, visited)
         else:
             stamp = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-            yield Folder(path.parent, ((path.name, stamp),), is_part=True)
+            yield Folder(path.parent, ((path.name, stamp),), str(number))
 
 
 def root_of(path: Path) -> Path:
@@ -98,7 +93,7 @@ def root_of(path: Path) -> Path:
     return path.parent if path.name.upper() == DICOMDIR else path
 
 
-def _walk_folder(root: Path, visited: set[tuple[int, int]]) -> Iterator[Folder | FileFate]:
+def _walk_folder(root: Path, number: int, visited: set[tuple[int, int]]) -> Iterator[Folder | FileFate]:
     pending = [root]
     while pending:
         folder = pending.pop()
@@ -126,7 +121,7 @@ def _walk_folder(root: Path, visited: set[tuple[int, int]]) -> Iterator[Folder |
             else:
                 yield _fate(folder / name, "not-a-file", meaning_of("not-a-file"))
         if files:
-            yield Folder(folder, tuple(files))
+            yield Folder(folder, tuple(files), f"{number}/{folder.relative_to(root).as_posix()}")
 
 
 def _fate(path: Path, code: str, reason: str) -> FileFate:
