@@ -46,6 +46,8 @@ def settings_of(root: Path) -> Config:
 
 
 def built(root: Path) -> tuple[str, ...]:
+    settings = root / "ds" / "dataset.toml"
+    settings.write_text(settings.read_text(encoding="utf-8").replace("settle_minutes = 10", "settle_minutes = 0"))
     ws = Workspace.open(root / "ds")
     assert SCAN(ws).is_well
     assert SCREEN(ws).is_well

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 import gzip
-import json
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pipeline.core.records import Phase
 from pipeline.stages import CONVERT, SCAN, SCREEN, case_ids
+from pipeline.stages.kept import keep_series, kept_series
 from pipeline.workspace import Outcome, Status, Workspace
 from tests.dicom.scanner import Scan, body, expose
 from tests.dicom.test_situations import stamped
@@ -145,9 +147,8 @@ def test_a_tilted_series_of_settings_that_no_longer_allow_it_is_refused(tmp_path
 def test_a_series_without_a_grid_is_refused(tmp_path: Path):
     ws = dataset(tmp_path)
     expose(tmp_path / "dicom", Scan(body()), stamped(**LOOK))
-    (record,) = screened(ws).layout.private.glob("series/*.json")
-    content = json.loads(record.read_text(encoding="utf-8"))
-    record.write_text(json.dumps({**content, "geometry": None}), encoding="utf-8")
+    found = kept_series(screened(ws), "P0001", Phase.PORTAL_VENOUS)
+    keep_series(ws, "P0001", Phase.PORTAL_VENOUS, replace(found, geometry=None))
     assert failure(CONVERT(ws, "P0001")) == "P0001 C2: the slices do not form a grid"
 
 
