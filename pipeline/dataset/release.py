@@ -21,7 +21,6 @@ from pipeline.core.files import (
     write_json,
     write_text,
 )
-from pipeline.core.labels import LabelScheme
 from pipeline.core.problems import CUT_AGAIN, FINISH_REVIEW
 from pipeline.core.records import Problem, Severity
 from pipeline.core.words import counted
@@ -198,7 +197,7 @@ def _fill(layout: ReleaseLayout, inputs: ReleaseInputs, previous: Path | None, j
     write_json(layout.nnunet_splits, nnunet_folds(splits, [(row.patient_id, str(row.phase)) for row in rows]))
     write_text(layout.table1, rows_text(TABLE1_COLUMNS, table1_rows(rows)))
     write_text(layout.statistics, rows_text(STATISTICS_COLUMNS, statistics_rows(rows)))
-    write_text(layout.classification, classification_text(rows, inputs.config.labels.lesion_kinds))
+    write_text(layout.classification, classification_text(rows, inputs.config.labels.kind_names))
     write_json(layout.detection, coco(sorted(released, key=lambda pair: row_order(pair[0]))))
     write_text(layout.lesions, rows_text(LESION_COLUMNS, _lesion_rows(volumes, rows)))
     write_text(layout.agreement, rows_text(AGREEMENT_COLUMNS, inputs.agreement))
@@ -206,7 +205,7 @@ def _fill(layout: ReleaseLayout, inputs: ReleaseInputs, previous: Path | None, j
     for name, summary in summaries.items():
         write_text(layout.agreement_summary(name), rows_text((), summary))
     write_text(layout.enhancement, rows_text(ENHANCEMENT_COLUMNS, inputs.enhancement))
-    write_text(layout.label_names, label_names_text(LabelScheme(inputs.config.labels.lesion_kinds)))
+    write_text(layout.label_names, label_names_text(inputs.config.labels.scheme))
     write_text(layout.datacard, datacard_text(rows, inputs, summaries))
     write_text(layout.provenance, json_text(_provenance(inputs, previous)))
     difference = diff(previous, layout.root)

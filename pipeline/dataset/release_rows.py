@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from pipeline.core.errors import ReleaseError
 from pipeline.core.geometry import require_same_space
-from pipeline.core.labels import Label, LabelScheme
+from pipeline.core.labels import Label, Structure, structure_mask
 from pipeline.core.records import Patient
 from pipeline.core.volume import LabelMap, Volume
 from pipeline.core.words import counted
@@ -94,7 +94,7 @@ def release_volume(
     """
     image, labels = read_volume(volume.image), read_labels(volume.labels)
     require_same_space(image.geometry, labels.geometry, what=f"mask of {volume.name}")
-    LabelScheme().check(labels.voxels, what=f"mask of {volume.name}")
+    inputs.config.labels.scheme.check(labels.voxels, what=f"mask of {volume.name}")
     contents = _contents(image, labels)
     paths = {kind: name(volume.case_id, volume.phase) for kind, name in _NAMES.items()}
     for kind, path in paths.items():
@@ -121,7 +121,7 @@ def _contents(image: Volume, labels: LabelMap) -> dict[str, Volume | LabelMap]:
     """What the four files hold."""
     return {
         "ct": image,
-        "mask": LabelMap((labels.voxels == Label.LESION).astype(np.uint8), labels.geometry),
+        "mask": LabelMap(structure_mask(labels.voxels, Structure.LESION).astype(np.uint8), labels.geometry),
         "liver_mask": LabelMap((labels.voxels != Label.BACKGROUND).astype(np.uint8), labels.geometry),
         "label": labels,
     }

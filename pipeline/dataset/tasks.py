@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.labels import Label
+from pipeline.core.labels import Structure, structure_mask
 from pipeline.core.records import HEALTHY
 from pipeline.core.volume import LabelMap
 from pipeline.dataset.manifest import ManifestRow, csv_text
@@ -46,7 +46,7 @@ def lesion_boxes(labels: LabelMap) -> list[dict[str, Any]]:
 
     A box is (x, y, width, height) in pixels of the stored slice, as COCO has it; `area` counts lesion pixels.
     """
-    lesions = labels.voxels == Label.LESION
+    lesions = structure_mask(labels.voxels, Structure.LESION)
     region = bounding_box(lesions)
     if region is None:
         return []

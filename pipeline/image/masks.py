@@ -135,7 +135,7 @@ def mask_suffix(name: str) -> str | None:
 def read_labels_of(mask: StoredMask, scheme: LabelScheme, *, what: str) -> LabelReading:
     """The labels a mask means: Slicer segments by their names, plain values as they are.
 
-    Where segments overlap, the higher label wins: a lesion lies inside the liver.
+    Where segments overlap, the one inside wins: a lesion over the liver, its kind over the lesion.
 
     Args:
         mask: as read.
@@ -143,7 +143,8 @@ def read_labels_of(mask: StoredMask, scheme: LabelScheme, *, what: str) -> Label
         what: the thing in question, in words without patient data.
 
     Raises:
-        LabelError: for fractions, values outside the scheme, or a segment whose name is neither a label nor a number.
+        LabelError: for fractions, values outside the scheme, a segment whose name is neither a label nor a number, or
+            two lesion kinds at one place.
     """
     layers = _whole_numbers(mask.layers, what)
     if not mask.segments:
@@ -227,6 +228,7 @@ def _labels_by_name(layers: NDArray[Any], mask: StoredMask, scheme: LabelScheme,
                 f"{what}: segment {number} has no label's name; name each segment {_names(scheme)} and save again"
             )
         moved |= label != segment.value
+        _require_one_kind(labels[voxels], label, scheme, what)
         labels[voxels] = np.maximum(labels[voxels], label)
     if (layers[~known] != 0).any():
         raise LabelError(f"{what} has values that belong to no segment; save the segmentation again")
@@ -237,13 +239,20 @@ def _labels_by_name(layers: NDArray[Any], mask: StoredMask, scheme: LabelScheme,
 
 def _label_named(name: str, scheme: LabelScheme) -> int | None:
     """The label a segment's name means: a label's own name, a lesion kind, or a number; None for any other."""
-    wanted = name.strip().casefold()
-    values = {text.casefold(): value for value, text in scheme.names.items()}
-    values.update({kind.casefold(): int(Label.LESION) for kind in scheme.lesion_kinds})
-    number = _NUMBERED_NAME.fullmatch(wanted)
+    number = _NUMBERED_NAME.fullmatch(name.strip())
     if number and int(number.group(1)) in scheme.names:
         return int(number.group(1))
-    return values.get(wanted)
+    return scheme.value_of(name)
+
+
+def _require_one_kind(below: NDArray[np.uint8], label: int, scheme: LabelScheme, what: str) -> None:
+    """Raise a `LabelError` where a lesion kind would lie over another: no rule says which one is meant."""
+    if label <= Label.LESION:
+        return
+    others = set(np.unique(below).tolist()) & set(scheme.kind_names) - {label}
+    if others:
+        kinds = " and ".join(scheme.names[value] for value in sorted((min(others), label)))
+        raise LabelError(f"{what} marks the same voxels as {kinds}; keep one of them there and save again")
 
 
 def _names(scheme: LabelScheme) -> str:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from pipeline.core.labels import COLORS, Label
+from pipeline.core.kinds import Color
+from pipeline.core.labels import COLORS, Label, Structure, structure_mask
 from pipeline.pictures.display import Picture
 from pipeline.pictures.frame import TILE_PX, Frame
-
-Color: TypeAlias = tuple[int, int, int]
 
 HALF_WAY = 0.5
 """Between a voxel of the mask and one outside: the outline runs along the border."""
@@ -47,7 +45,7 @@ def label_outlines(labels: NDArray[np.uint8]) -> tuple[Outline, Outline]:
     """
     return (
         Outline(labels != Label.BACKGROUND, COLORS[Label.LIVER]),
-        Outline(labels == Label.LESION, COLORS[Label.LESION]),
+        Outline(structure_mask(labels, Structure.LESION), COLORS[Label.LESION]),
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from pipeline.cohort.inclusion import FlowStep
-from pipeline.core.labels import COLORS, Label
+from pipeline.core.labels import COLORS, Label, Structure, structure_mask
 from pipeline.core.records import Phase, Problem
 from pipeline.core.volume import LabelMap, Volume
 from pipeline.core.words import counted
@@ -164,7 +164,7 @@ _STRUCTURES = MappingProxyType({"Whole liver": ("liver_dice", LIVER_DICE), "Lesi
 def make_card(volume: QcVolume) -> QcCard:
     """Everything the page says of one volume."""
     labels, geometry = volume.labels.voxels, volume.labels.geometry
-    whole, lesion = labels != Label.BACKGROUND, labels == Label.LESION
+    whole, lesion = labels != Label.BACKGROUND, structure_mask(labels, Structure.LESION)
     per_slice = {
         "liver": whole.sum(axis=(1, 2)).tolist(),
         "lesion": lesion.sum(axis=(1, 2)).tolist(),

@@ -142,7 +142,9 @@ class _Desk:
         if not image.geometry.same_space(sent.geometry):
             return refused("image-changed", f"the image of {item.item_id} has changed since it was sent", item)
         others = partial(self._masks_on, sent.geometry, item)
-        problems += findings(item.item_id, placement.labels, sent, image, others, agreed=agreed)
+        problems += findings(
+            item.item_id, placement.labels, sent, image, others, agreed=agreed, kinds=self.scheme.kind_names
+        )
         return judged(item, placement.labels, sent, problems, (*reading.repairs, *placement.repairs))
 
     def _owner(self, geometry: Geometry, item: SentItem) -> str | None:

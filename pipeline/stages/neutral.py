@@ -18,7 +18,7 @@ import numpy as np
 from pipeline.core.config import LEAD, Config, DatasetConfig
 from pipeline.core.file_names import IMAGE_FILE
 from pipeline.core.geometry import Geometry
-from pipeline.core.labels import LabelScheme, Structure
+from pipeline.core.labels import Structure
 from pipeline.core.records import Patient, Phase, Problem, Severity
 from pipeline.core.volume import LabelMap, Volume
 from pipeline.dataset.release_inputs import ReleaseInputs, ReleaseVolume, ReviewFacts, ScanFacts, Summaries
@@ -103,7 +103,7 @@ def _words(config: Config) -> frozenset[str]:
 
     configured = (
         *(config.dataset.name.split("-")),
-        *config.labels.lesion_kinds,
+        *config.labels.kind_names,
         *(config.inclusion.diagnosis or ()),
         *config.review.raters,
         *Phase,
@@ -183,7 +183,7 @@ def _write_packages(folder: Path, config: Config, volumes: Sequence[_Boxes]) -> 
     from pipeline.review.assignment import item_id_of
     from pipeline.review.package import PackageItem, build_package
 
-    scheme, name = LabelScheme(config.labels.lesion_kinds), config.dataset.name
+    scheme, name = config.labels.scheme, config.dataset.name
     volumes = volumes[:PACKED]
     names = [item_id_of(volume.case_id, volume.phase) for volume in volumes]
     items = [
@@ -260,7 +260,7 @@ def _summaries(volumes: Sequence[_Boxes]) -> Summaries:
 
 
 def _patients(config: Config) -> dict[str, Patient]:
-    kinds = (*config.labels.lesion_kinds, *(config.inclusion.diagnosis or ()), "normal", None)
+    kinds = (*config.labels.kind_names, *(config.inclusion.diagnosis or ()), "normal", None)
     return {
         f"P{number:04d}": Patient(50 + number, "MFO"[number % 3], kinds[number % len(kinds)])
         for number in range(1, PATIENTS + 1)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.core.errors import PipelineError
-from pipeline.core.labels import Label
+from pipeline.core.labels import Label, Structure, structure_mask
 from pipeline.core.problems import TAKE_AGAIN
 from pipeline.core.records import HEALTHY, Problem, Severity
 from pipeline.core.volume import LabelMap, Volume
@@ -122,7 +122,7 @@ def _label_faults(content: _Content) -> Iterator[Problem]:
     labels = content.labels.voxels
     if labels.max(initial=0) > max(Label):
         yield refused("label-values", f"labels up to {labels.max()}, expected 0, 1 and 2")
-    if not np.array_equal(content.lesion.voxels, labels == Label.LESION):
+    if not np.array_equal(content.lesion.voxels, structure_mask(labels, Structure.LESION)):
         yield refused("mask-differs", "the lesion mask is not label 2 of the label mask")
     if not np.array_equal(content.liver.voxels, labels != Label.BACKGROUND):
         yield refused("mask-differs", "the liver mask is not labels 1 and 2 of the label mask")
@@ -141,7 +141,7 @@ def _figure_faults(row: ManifestRow, content: _Content) -> Iterator[Problem]:
 
 def figures(labels: LabelMap) -> tuple[tuple[str, str, float], ...]:
     """What the manifest tells of a mask: kind of figure, column and value."""
-    liver, lesion = labels.voxels != Label.BACKGROUND, labels.voxels == Label.LESION
+    liver, lesion = labels.voxels != Label.BACKGROUND, structure_mask(labels.voxels, Structure.LESION)
     voxel_ml = labels.geometry.voxel_volume_ml
     return (
         ("count", "liver_slices", int(liver.any(axis=(1, 2)).sum())),
