@@ -301,6 +301,10 @@ _CONSENSUS = {
     "liver-hole": ("the vote leaves a hole in the liver where raters marked it", PACK_FOR_LEAD),
     "outside-liver": ("a voted lesion touches no voted liver", PACK_FOR_LEAD),
     "unsettled-kind": ("no majority of the raters who saw a lesion gives its kind", PACK_FOR_LEAD),
+    "kinds-between-phases": (
+        "one lesion is of one kind on one phase and of another kind on another",
+        "look at both phases, and send a corrected mask of one",
+    ),
     "staple-unsettled": ("the mask is STAPLE's, and STAPLE did not converge", PACK_FOR_LEAD),
 }
 

@@ -98,6 +98,21 @@ def label_names_text(scheme: LabelScheme) -> str:
     return "\n".join([*head, *lines]) + "\n"
 
 
+def lesion_kinds_text(scheme: LabelScheme) -> str:
+    """What each value of a lesion kind means, as CSV."""
+    rows = [
+        {
+            "value": kind.value,
+            "name": kind.name,
+            "name_zh": kind.chinese,
+            "colour": f"#{bytes(kind.color).hex()}",
+            "snomed_ct": kind.snomed,
+        }
+        for kind in scheme.kinds
+    ]
+    return csv_text(("value", "name", "name_zh", "colour", "snomed_ct"), rows)
+
+
 def largest_diameter_mm(diameters_mm: Sequence[float]) -> float | None:
     """As the manifest has it, from the digits that the table of lesions has: rounded twice, both come out alike."""
     return round(round(max(diameters_mm), TABLE_DIGITS), 2) if diameters_mm else None
