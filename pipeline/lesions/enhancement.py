@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -66,13 +66,16 @@ def enhancement(
     )
 
 
-def kinds_in_conflict(rows: Iterable[Enhancement]) -> dict[int, dict[Phase, str]]:
-    """Lesions that are one kind on one phase and another kind on another: number to phase to kind."""
-    found: dict[int, dict[Phase, str]] = defaultdict(dict)
+def kinds_in_conflict(rows: Iterable[Enhancement]) -> Iterator[tuple[Enhancement, Enhancement]]:
+    """Each lesion of a phase that is of another kind on another phase, with the first such phase."""
+    outlined: dict[int, list[Enhancement]] = defaultdict(list)
     for row in rows:
         if row.kind and row.outline_from == row.phase:
-            found[row.lesion][row.phase] = row.kind
-    return {lesion: by_phase for lesion, by_phase in found.items() if len(set(by_phase.values())) > 1}
+            outlined[row.lesion].append(row)
+    for same_lesion in outlined.values():
+        for row in same_lesion:
+            others = [other for other in same_lesion if other.kind != row.kind]
+            yield from [(row, others[0])] if others else []
 
 
 def _kind(track: Track, phase: Phase, readings: Mapping[Phase, PhaseReading], names: LabelScheme) -> str:

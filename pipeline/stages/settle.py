@@ -126,9 +126,9 @@ def _kinds_between_phases(case_id: str, rows: Iterable[Enhancement]) -> tuple[Pr
         Problem(
             "kinds-between-phases",
             Severity.FLAG,
-            f"{case_id}: lesion {lesion} is " + ", ".join(f"{kind} on {phase}" for phase, kind in by_phase.items()),
+            f"{case_id} {row.phase}: lesion {row.number_on_phase} is {row.kind}, but {other.kind} on {other.phase}",
         )
-        for lesion, by_phase in kinds_in_conflict(rows).items()
+        for row, other in kinds_in_conflict(rows)
     )
 
 

@@ -13,11 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from statsmodels.stats.inter_rater import cohens_kappa, fleiss_kappa
 
 from pipeline.agreement.agree import against_final, agree
 from pipeline.agreement.consensus import vote
 from pipeline.agreement.files import agree_files, consensus_files
 from pipeline.agreement.reasons import Seen, Span, UnsettledKind
+from pipeline.agreement.summary import RatedVolume
+from pipeline.agreement.tables import dataset_tables
 from pipeline.core.config import AdjudicateConfig, ConsensusConfig
 from pipeline.core.geometry import Geometry
 from pipeline.core.labels import LabelScheme
@@ -220,3 +223,46 @@ def test_shared_cases_of_kinds(cases, case, tmp_path):
     reasons = [reason["rule"] for reason in found["needs_adjudication"]]
     assert reasons == (["unsettled-kind"] if expected["needs_adjudication"] else [])
     assert [vote["kind"] for vote in found["kind_votes"]] == ["HCC", "" if expected["needs_adjudication"] else "cyst"]
+
+
+def with_lesions(*kinds):
+    """A liver whose lesions, one a slice, are of these kinds."""
+    voxels = np.ones((2 * len(kinds) + 1, 4, 4), np.uint8)
+    for place, kind in enumerate(kinds):
+        voxels[2 * place + 1, 1:3, 1:3] = kind
+    return voxels
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_kappa_of_kinds_is_that_of_statsmodels(seed):
+    rng = np.random.default_rng(seed)
+    said = rng.integers(3, 6, (3, 12))
+    said[1] = np.where(rng.random(12) < 0.6, said[0], said[1])
+    grid = Geometry.from_axes(with_lesions(*said[0]).shape, spacing_mm=(5, 1, 1))
+    found = agree({f"R{n}": LabelMap(with_lesions(*row), grid) for n, row in enumerate(said, start=1)}, scheme=SIX)
+    tables = dataset_tables([RatedVolume("P0001", "C1", found)])
+    counts = np.zeros((3, 3), int)
+    np.add.at(counts, (said[0] - 3, said[1] - 3), 1)
+    first = tables["kind_pairs"][0]
+    assert first["cohen_kappa"] == pytest.approx(cohens_kappa(counts).kappa)
+    assert (first["lesions"], first["same_kind"]) == (12, pytest.approx(np.trace(counts) / 12))
+    votes = np.stack([(said == kind).sum(axis=0) for kind in (3, 4, 5)], axis=1)
+    assert tables["kind_groups"] == [
+        {"raters": "R1 R2 R3", "lesions": 12, "fleiss_kappa": pytest.approx(fleiss_kappa(votes))}
+    ]
+    assert sum(row["lesions"] for row in tables["kinds"]) == 36
+
+
+def test_kinds_that_a_rater_leaves_open_stand_in_the_matrix_and_in_no_kappa():
+    grid = Geometry.from_axes(with_lesions(3, 3).shape, spacing_mm=(5, 1, 1))
+    found = agree({"R1": LabelMap(with_lesions(3, 4), grid), "R2": LabelMap(with_lesions(2, 4), grid)}, scheme=SIX)
+    tables = dataset_tables([RatedVolume("P0001", "C1", found)])
+    assert tables["kinds"] == [
+        {"kind_a": "HCC", "kind_b": "unknown", "lesions": 1},
+        {"kind_a": "ICC", "kind_b": "ICC", "lesions": 1},
+    ]
+    assert tables["kind_pairs"] == [
+        {"rater_a": "R1", "rater_b": "R2", "lesions": 1, "same_kind": 1.0, "cohen_kappa": None}
+    ]
+    without = dataset_tables([RatedVolume("P0001", "C1", agree(named([np.ones(GRID.shape, np.uint8)] * 2)))])
+    assert not {"kinds", "kind_pairs", "kind_groups"} & set(without)
