@@ -68,7 +68,6 @@ def two_layers(first: str, second: str) -> StoredMask:
 @pytest.mark.parametrize(
     ("first", "second", "inside"),
     [("liver", "cyst", 4), ("lesion", "cyst", 4), ("cyst", "lesion", 4), ("HCC", "hcc", 3)],
-    [("liver", "cyst", 4), ("lesion", "cyst", 4), ("cyst", "lesion", 4), ("HCC", "hcc", 3)],
 )
 def test_of_layers_the_inner_one_counts(first, second, inside):
     reading = read_labels_of(two_layers(first, second), KINDS, what="mask")
