@@ -23,7 +23,8 @@ from pipeline.workspace import Workspace
 from tests.review.variants import ras, slicer
 from tests.stages.awkward import Person, build, write_dataset
 
-PEOPLE = (Person("Brandstaetter^Juergen", "551020"), Person("Oberleitner^Maria", "551021"))
+PEOPLE = (Person("Kinds^Cohen", "109841003"), Person("Lesion^Vote", "551021"))
+"""Their names are words of what is written of kinds, and one number is the SNOMED CT code of HCC."""
 KINDS = ("HCC", "cyst", "hemangioma")
 HCC, CYST, HEMANGIOMA = 3, 4, 5
 BIG, SMALL, THIRD = np.s_[8:11, 24:28, 16:21], np.s_[12:14, 30:33, 16:19], np.s_[8:9, 34:37, 24:27]
