@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import chain, combinations
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -97,12 +97,11 @@ def vote_on_kinds(
         voted: (voxels of `maps`), True where the vote says lesion.
         names: of the kinds.
     """
-    places, marked, saw = maps.positions[voted], marked[:, voted], maps.by_rater[:, voted] > 0
+    places, union, saw = maps.positions[voted], maps.union[voted], maps.by_rater[:, voted] > 0
     lesion = _separate(places)
-    own = np.stack([_most(_shares(lesion, row)) for row in marked])
-    codes, patterns = _patterns(np.where(marked > 0, marked, own[:, lesion]))
+    codes, patterns = _patterns(_said(marked[:, voted], lesion))
     decided = _most((patterns[:, :, np.newaxis] == np.arange(_WIDTH)).sum(axis=1))
-    seen = np.stack([np.bincount(lesion, weights=row, minlength=own.shape[1]) > 0 for row in saw], axis=1)
+    seen = np.stack([np.bincount(lesion, weights=row) > 0 for row in saw], axis=1)
     votes: dict[int, list[KindVote]] = defaultdict(list)
     for part in groups_of(_numbered(lesion * len(patterns) + codes)):
         number, code = int(lesion[part[0]]), int(codes[part[0]])
@@ -111,16 +110,18 @@ def vote_on_kinds(
             for rater, kind, has_seen in zip(maps.joint.raters, patterns[code].tolist(), seen[number], strict=True)
             if has_seen
         }
-        union = int(maps.union[voted][part[0]])
-        votes[number].append(_vote(maps, union, places[part], said, _name(int(decided[code]), names)))
-    labels = np.where(decided > 0, decided, np.uint8(Label.LESION))[codes]
+        votes[number].append(_vote(maps, int(union[part[0]]), places[part], said, _name(int(decided[code]), names)))
     doubts = (_doubt(of_lesion, len(maps.joint.raters)) for of_lesion in votes.values())
+    labels = np.where(decided > 0, decided, np.uint8(Label.LESION))[codes]
     return KindDecision(
-        places,
-        labels,
-        tuple(vote for of_lesion in votes.values() for vote in of_lesion),
-        tuple(doubt for doubt in doubts if doubt),
+        places, labels, tuple(chain.from_iterable(votes.values())), tuple(doubt for doubt in doubts if doubt)
     )
+
+
+def _said(marked: NDArray[np.uint8], lesion: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """(raters, voxels) the kind each rater gives each voxel: as marked, else that of most of the lesion's."""
+    own = np.stack([_most(_shares(lesion, row)) for row in marked])
+    return np.where(marked > 0, marked, own[:, lesion])
 
 
 def _vote(maps: LesionMaps, union: int, places: NDArray[np.int64], said: Mapping[str, str], kind: str) -> KindVote:
@@ -171,8 +172,11 @@ def _most(shares: NDArray[np.integer]) -> NDArray[np.uint8]:
 
 def _patterns(said: NDArray[np.uint8]) -> tuple[NDArray[np.unsignedinteger[Any]], NDArray[np.uint8]]:
     """(voxels) a row of the second array for each voxel: the kinds that the raters give it."""
-    codes, patterns = encoded([row[np.newaxis, np.newaxis] for row in said])
-    return codes[0, 0], patterns
+    values = np.flatnonzero(np.bincount(np.append(said, np.uint8(0)))).astype(np.uint8)
+    places = np.zeros(_WIDTH, dtype=np.uint8)
+    places[values] = range(len(values))  # small numbers, so that many raters and high values can be told apart
+    codes, patterns = encoded([places[row][np.newaxis, np.newaxis] for row in said])
+    return codes[0, 0], values[patterns]
 
 
 def _separate(places: NDArray[np.int64]) -> NDArray[np.int64]:

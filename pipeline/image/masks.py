@@ -168,7 +168,7 @@ def read_lesion_of(mask: StoredMask, scheme: LabelScheme, *, what: str) -> Label
     """
     layers = _whole_numbers(mask.layers, what)
     values = np.unique(layers[layers != 0]).tolist()
-    if any(_label_named(segment.name, scheme) == Label.LIVER for segment in mask.segments):
+    if any(_label_of(segment, scheme) == Label.LIVER for segment in mask.segments):
         raise LabelError(f"{what} names a segment liver; read it as labels, without --as lesion")
     if len(values) > 1 and not mask.segments:
         raise LabelError(f"{what} holds the values {values}, expected one beside 0; read it without --as lesion")
@@ -222,7 +222,7 @@ def _labels_by_name(layers: NDArray[Any], mask: StoredMask, scheme: LabelScheme,
             raise LabelError(f"{what} names a layer that it does not have; save the segmentation again")
         voxels = layers[segment.layer] == segment.value
         known[segment.layer] |= voxels
-        label = _label_named(segment.name, scheme)
+        label = _label_of(segment, scheme)
         if label is None:
             raise LabelError(
                 f"{what}: segment {number} has no label's name; name each segment {_names(scheme)} and save again"
@@ -237,12 +237,14 @@ def _labels_by_name(layers: NDArray[Any], mask: StoredMask, scheme: LabelScheme,
     return LabelReading(LabelMap(labels, mask.geometry), tuple(repairs))
 
 
-def _label_named(name: str, scheme: LabelScheme) -> int | None:
-    """The label a segment's name means: a label's own name, a lesion kind, or a number; None for any other."""
-    number = _NUMBERED_NAME.fullmatch(name.strip())
-    if number and int(number.group(1)) in scheme.names:
+def _label_of(segment: Segment, scheme: LabelScheme) -> int | None:
+    """The label a segment means: by its name, a lesion kind's SNOMED CT code, or a number; None for any other."""
+    number = _NUMBERED_NAME.fullmatch(segment.name.strip())
+    named = scheme.value_of(segment.name)
+    coded = next((kind.value for kind in scheme.kinds if segment.snomed and kind.snomed == segment.snomed), None)
+    if number and named is None and coded is None and int(number.group(1)) in scheme.names:
         return int(number.group(1))
-    return scheme.value_of(name)
+    return coded if named is None else named
 
 
 def _require_one_kind(below: NDArray[np.uint8], label: int, scheme: LabelScheme, what: str) -> None:

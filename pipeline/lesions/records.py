@@ -150,7 +150,7 @@ class Enhancement:
         appearance: lesion and liver on this phase.
         enhancement: level of the lesion minus its level on the plain phase; NaN without one.
         liver_enhancement: mean of the liver minus its mean on the plain phase; NaN without one.
-        kind: what the lesion is where its outline was drawn; "" where that is unknown.
+        kind: what the lesion is where it was outlined; "" where that is unknown.
     """
 
     lesion: int

@@ -23,6 +23,7 @@ from pipeline.agreement.summary import RatedVolume
 from pipeline.agreement.tables import dataset_tables
 from pipeline.core.config import AdjudicateConfig, ConsensusConfig
 from pipeline.core.geometry import Geometry
+from pipeline.core.kinds import KindEntry
 from pipeline.core.labels import LabelScheme
 from pipeline.core.volume import LabelMap
 from tests.agreement import brute
@@ -113,6 +114,17 @@ def test_what_all_raters_say_is_what_the_vote_says(voxels, raters):
     found = vote(named([voxels] * raters), CONFIG, scheme=SIX)
     np.testing.assert_array_equal(found.labels.voxels, voxels)
     assert not found.needs_adjudication or all(not isinstance(one, UnsettledKind) for one in found.needs_adjudication)
+
+
+def test_many_raters_and_high_values_are_counted_as_few_are():
+    scheme = LabelScheme((*(f"kind {letter}" for letter in "abcdefgh"), KindEntry("last", value=99)))
+    rng = np.random.default_rng(3)
+    masks = np.ones((18, *GRID.shape), np.uint8)
+    masks[:, 1, 1:3, 1:3] = rng.choice([3, 4, 10, 99], (18, 1, 1))
+    masks[:, 1, 4, 4:6] = rng.choice([2, 5, 6, 7, 8, 9], (18, 1))
+    found = vote(named(masks), CONFIG, scheme=scheme)
+    np.testing.assert_array_equal(found.labels.voxels, voted_by_hand(masks)[0])
+    assert len(agree(named(masks), scheme=scheme).kind_pairs) > 153
 
 
 @settings(max_examples=40, deadline=None)
