@@ -17,9 +17,7 @@ from pipeline.dataset.release_inputs import ReleaseInputs, Summaries
 from pipeline.dataset.tables import by_patient, markdown_table, table1_rows
 
 
-def datacard_text(
-    rows: Sequence[ManifestRow], inputs: ReleaseInputs, summaries: Summaries, scheme: LabelScheme
-) -> str:
+def datacard_text(rows: Sequence[ManifestRow], inputs: ReleaseInputs, summaries: Summaries, scheme: LabelScheme) -> str:
     """The card in Markdown; every figure comes from the tables of the same release.
 
     Args:
