@@ -31,7 +31,7 @@ from pipeline.agreement.distances import surface_distances
 from pipeline.agreement.joint import join
 from pipeline.agreement.staple import staple
 from pipeline.core.geometry import Geometry
-from pipeline.core.labels import Structure
+from pipeline.core.labels import LabelScheme, Structure
 from pipeline.core.volume import LabelMap
 from pipeline.lesions.diameters import max_diameter_mm
 from pipeline.lesions.regions import lesion_regions
@@ -47,6 +47,7 @@ LESIONS = (
     (35, 170, 200, 2),
 )
 TOLERANCE_MM = 2.0
+KINDS = LabelScheme(("HCC", "ICC", "metastasis", "cyst", "hemangioma", "FNH"))
 
 
 def simulated_rater(seed: int) -> LabelMap:
@@ -64,6 +65,16 @@ def simulated_rater(seed: int) -> LabelMap:
             labels[(apart + 60 * wave * size < (5.0 * size) ** 2) & (labels > 0)] = 2
     voxels = np.zeros(GRID.shape, np.uint8)
     voxels[60 : 60 + box[0], 120 : 120 + box[1], 110 : 110 + box[2]] = labels
+    return LabelMap(voxels, GRID)
+
+
+def with_kinds(labels: LabelMap) -> LabelMap:
+    """Each lesion as another kind: that of the planned lesion nearest to it."""
+    voxels = labels.voxels.copy()
+    corner, planned = (60, 120, 110), np.array(LESIONS)[:, :3]
+    for region in lesion_regions(labels):
+        away = (planned + corner - region.indices.mean(axis=0)) * GRID.spacing_mm
+        voxels[region.box][region.mask] = 3 + int(np.linalg.norm(away, axis=1).argmin())
     return LabelMap(voxels, GRID)
 
 
@@ -152,6 +163,9 @@ def agreement_rows(raters: list[LabelMap], *, slow: bool) -> Iterator[tuple[str,
     own = cpu_s(lambda: agree(ratings, structures=STRUCTURES))
     extra = memory_mb("VmHWM") - before
     yield "liverset agree", own, f"10 pairs, everything in the report; {extra:.0f} MB beyond the masks"
+    kinds = {rater: with_kinds(labels) for rater, labels in ratings.items()}
+    took = cpu_s(lambda: agree(kinds, structures=STRUCTURES, scheme=KINDS))
+    yield "with lesion kinds", took, "the same, and every score of six kinds, one a lesion"
     yield "surface-distance", 5 * cpu_s(lambda: surface_distance_package(raters, 2)), "2 pairs, scaled to 10"
     yield "SimpleITK recipe", 10 * cpu_s(lambda: simpleitk_recipe(raters, 1)), "1 pair, scaled to 10"
     if find_spec("monai"):

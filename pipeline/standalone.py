@@ -399,7 +399,8 @@ def read_any_mask(path: Path) -> StoredMask:
     if not is_dicom(path):
         return read_mask(path)
     found = read_seg(path)
-    segments = tuple(Segment(name, 1, layer) for layer, name in enumerate(found.names))
+    named = enumerate(zip(found.names, found.snomed, strict=True))
+    segments = tuple(Segment(name, 1, layer, code) for layer, (name, code) in named)
     return StoredMask(found.layers, found.geometry, segments)
 
 

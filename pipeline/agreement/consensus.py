@@ -15,6 +15,7 @@ from pipeline.agreement.detection import LesionMaps, joint_lesions, lesion_maps
 from pipeline.agreement.disagreement import disagreement_slices, slices_to_look_at
 from pipeline.agreement.instances import instance_majority
 from pipeline.agreement.joint import LIVER_STRUCTURES, Joint, join
+from pipeline.agreement.kinds import KindDecision, kinds_marked, vote_on_kinds, with_kinds
 from pipeline.agreement.losses import dropped_pieces, liver_faults, lost_lesions
 from pipeline.agreement.reasons import (
     Doubt,
@@ -29,7 +30,7 @@ from pipeline.agreement.records import DisagreementSlice, Explanation, JointLesi
 from pipeline.agreement.scores import overlap_of, overlaps
 from pipeline.agreement.staple import MAX_ITERATIONS, staple
 from pipeline.core.config import AdjudicateConfig, ConsensusConfig
-from pipeline.core.labels import Label, Structure
+from pipeline.core.labels import Label, LabelScheme, Structure
 from pipeline.core.volume import LabelMap
 from pipeline.frames import Tabular
 from pipeline.image.nifti import content_sha256
@@ -60,6 +61,7 @@ class Consensus(Tabular):
         rating_sha256: content hash of each rating, by rater.
         lesions: every region that anybody marked as lesion, what the vote keeps of it included.
         needs_adjudication: everything the vote does not settle; empty when a person need not look.
+        kinds: what the vote makes of the kinds of lesions; None where nobody named any.
     """
 
     labels: LabelMap
@@ -69,6 +71,7 @@ class Consensus(Tabular):
     rating_sha256: Mapping[str, str]
     lesions: tuple[JointLesion, ...]
     needs_adjudication: tuple[Doubt, ...]
+    kinds: KindDecision | None
 
     columns = ("rule", "message")
 
@@ -118,7 +121,7 @@ class Consensus(Tabular):
             raters=self.joint.raters,
             rating_sha256=dict(self.rating_sha256),
             labels_sha256=content_sha256(self.labels),
-            voxels=_voxels(self.decision, self.joint),
+            voxels=_voxels(self.decision, self.joint, self.kinds),
             votes={name: _vote_counts(self.joint, values) for name, values in LIVER_STRUCTURES.items()},
             tied_voxels=int(tied.sum()),
             tied_slices=_by_slice(self.joint, tied),
@@ -127,11 +130,14 @@ class Consensus(Tabular):
             staple_check={of.value: _staple_check(self.joint, self.decision, of) for of in STAPLED},
             lesions=self.lesions,
             needs_adjudication=self.needs_adjudication,
+            kind_votes=self.kinds.votes if self.kinds else (),
         )
 
 
-def vote(ratings: Mapping[str, LabelMap], config: ConsensusConfig) -> Consensus:
+def vote(ratings: Mapping[str, LabelMap], config: ConsensusConfig, *, scheme: LabelScheme | None = None) -> Consensus:
     """One mask from several ratings of a volume, explained.
+
+    The rule decides on liver and lesion, whatever its kind; then a plurality decides on the kind of each lesion.
 
     Two raters give their intersection, which is no consensus and asks for joint review where they differ; one rater
     gives his own mask.
@@ -139,23 +145,36 @@ def vote(ratings: Mapping[str, LabelMap], config: ConsensusConfig) -> Consensus:
     Args:
         ratings: rater to mask, on one grid.
         config: the rule, its tie policy, and the limits beyond which a person must settle the volume.
+        scheme: names the lesion kinds.
 
     Raises:
         GeometryError: when two masks lie on different grids.
         LabelError: when there is no rating.
     """
-    joint, decision = _decide(join(ratings), config)
+    joint, decision = _decide(join(ratings, highest=Label.LESION), config)
     maps = lesion_maps(joint, Structure.LESION.values)
-    lesions = joint_lesions(maps, np.isin(decision.labels, Structure.LESION.values))
-    doubts = _doubts(joint, decision, config), _losses(maps, decision, lesions, config.adjudicate)
+    is_lesion = np.isin(decision.labels, Structure.LESION.values)
+    lesions = joint_lesions(maps, is_lesion)
+    labels = joint.painted(decision.labels)
+    marked, names = kinds_marked(maps, ratings), (scheme or LabelScheme()).kind_names
+    kinds = None if marked is None else vote_on_kinds(maps, marked, is_lesion[maps.codes], names)
+    if marked is not None and kinds is not None:
+        lesions = with_kinds(lesions, maps, marked, names)
+        labels[tuple(kinds.places.T)] = kinds.labels
+    doubts = (
+        _doubts(joint, decision, config),
+        _losses(maps, decision, lesions, config.adjudicate),
+        kinds.doubts if kinds else (),
+    )
     return Consensus(
-        labels=LabelMap(joint.painted(decision.labels), joint.geometry),
+        labels=LabelMap(labels, joint.geometry),
         joint=joint,
         decision=decision,
         config=config,
         rating_sha256={rater: content_sha256(ratings[rater]) for rater in joint.raters},
         lesions=lesions,
         needs_adjudication=tuple(chain.from_iterable(doubts)),
+        kinds=kinds,
     )
 
 
@@ -248,9 +267,14 @@ def _low_dice(joint: Joint, structure: Structure, limit: float) -> Iterator[Doub
         yield LowDice(structure.value, (joint.raters[a], joint.raters[b]), low[a, b], limit)
 
 
-def _voxels(decision: Decision, joint: Joint) -> dict[str, int]:
+def _voxels(decision: Decision, joint: Joint, kinds: KindDecision | None) -> dict[str, int]:
     values = np.unique(decision.labels).tolist()
-    return {str(value): int(joint.counts[decision.labels == value].sum()) for value in values}
+    counts = {value: int(joint.counts[decision.labels == value].sum()) for value in values}
+    if kinds:
+        found = np.bincount(kinds.labels)
+        counts[int(Label.LESION)] = 0
+        counts |= {value: int(found[value]) for value in np.flatnonzero(found).tolist()}
+    return {str(value): counts[value] for value in sorted(counts)}
 
 
 def _vote_counts(joint: Joint, values: tuple[int, ...]) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.agreement.agree import agree
 from pipeline.agreement.consensus import Consensus, vote
-from pipeline.agreement.joint import FIRST_KIND, structures_with_kinds
+from pipeline.agreement.joint import LIVER_STRUCTURES
 from pipeline.core.config import ConsensusConfig
 from pipeline.core.files import write_json
 from pipeline.core.geometry import Geometry
@@ -26,7 +26,7 @@ from pipeline.image.loading import (
     placed_exactly,
     without_lesion,
 )
-from pipeline.image.masks import LabelReading, Placement, StoredMask, mask_suffix, read_mask
+from pipeline.image.masks import Placement, mask_suffix, read_mask
 from pipeline.image.nifti import write_nifti
 from pipeline.image.orientation import reoriented
 
@@ -53,7 +53,6 @@ def load_ratings(
     meaning: MaskMeaning = "labels",
     scheme: LabelScheme | None = None,
     read: MaskReader = read_mask,
-    kinds_apart: bool = False,
 ) -> RatingFiles:
     """Masks of one volume, each voxel at its place on one axial grid: the image's, or the box that holds all masks.
 
@@ -65,7 +64,6 @@ def load_ratings(
         meaning: what the values of all masks mean.
         scheme: the labels that may occur.
         read: what reads a file.
-        kinds_apart: give segments named after a lesion kind values of their own, see `structures_with_kinds`.
 
     Raises:
         StorageError: when a file is missing, damaged or of another format.
@@ -73,9 +71,8 @@ def load_ratings(
         LabelError: when a mask holds other labels than the scheme's, or several where it should be binary.
     """
     scheme = scheme or LabelScheme()
-    kinds = scheme.lesion_kinds if kinds_apart else ()
     found = {
-        name: _labels(read(path), scheme, meaning, kinds, path.name)
+        name: labels_in(read(path), scheme, meaning, what=path.name)
         for name, path in zip(rater_names(paths), paths, strict=True)
     }
     if not found:
@@ -109,15 +106,13 @@ def agree_files(
 ) -> dict[str, Any]:
     """How far the masks in some files agree, as `Agreement.to_json` has it, what was done to read them, and warnings.
 
-    Lesion kinds of the scheme are structures of their own, found in segments that bear their names.
+    Lesion kinds of the scheme are structures of their own, where any mask shows them.
 
     Raises: as `load_ratings` and `agree`.
     """
-    loaded = load_ratings(paths, image=image, meaning=meaning, scheme=scheme, read=read, kinds_apart=True)
-    structures = structures_with_kinds(scheme.lesion_kinds if scheme else ())
-    if meaning == "lesion":
-        structures = {str(Structure.LESION): Structure.LESION.values}
-    found = agree(loaded.ratings, tolerance_mm=tolerance_mm, structures=structures)
+    loaded = load_ratings(paths, image=image, meaning=meaning, scheme=scheme, read=read)
+    structures = LIVER_STRUCTURES if meaning == "labels" else {str(Structure.LESION): Structure.LESION.values}
+    found = agree(loaded.ratings, tolerance_mm=tolerance_mm, structures=structures, scheme=scheme)
     return found.to_json() | {"repairs": loaded.repairs, "warnings": loaded.warnings}
 
 
@@ -145,7 +140,7 @@ def consensus_files(
     Raises: as `load_ratings` and `vote`, and `StorageError` when a file cannot be written.
     """
     loaded = load_ratings(paths, image=image, meaning=meaning, scheme=scheme, read=read)
-    consensus = vote(loaded.ratings, config or ConsensusConfig())
+    consensus = vote(loaded.ratings, config or ConsensusConfig(), scheme=scheme)
     explanation = consensus.explanation().to_json() | {"repairs": loaded.repairs, "warnings": loaded.warnings}
     _write_maps(out, consensus)
     write_json(_beside(out, ".json"), explanation)
@@ -169,22 +164,6 @@ def _placed(labels: LabelMap, grid: Geometry, what: str) -> Placement:
 def _is_nothing(labels: LabelMap) -> bool:
     """True for the single empty voxel that 3D Slicer saves of an empty segmentation; its place means nothing."""
     return labels.voxels.size == 1 and not labels.voxels.any()
-
-
-def _labels(
-    stored: StoredMask, scheme: LabelScheme, meaning: MaskMeaning, kinds: Sequence[str], what: str
-) -> LabelReading:
-    """A mask's labels, segments named after a kind with the kind's own value."""
-    reading = labels_in(stored, scheme, meaning, what=what)
-    if meaning == "lesion":
-        return reading
-    values = {kind.casefold(): value for value, kind in enumerate(kinds, start=FIRST_KIND)}
-    voxels = reading.labels.voxels.copy()
-    for segment in stored.segments:
-        value = values.get(segment.name.strip().casefold())
-        if value is not None:
-            voxels[stored.layers[segment.layer] == segment.value] = value
-    return replace(reading, labels=LabelMap(voxels, reading.labels.geometry))
 
 
 def _write_maps(out: Path, consensus: Consensus) -> None:

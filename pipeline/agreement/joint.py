@@ -16,16 +16,13 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import LabelError
 from pipeline.core.geometry import Geometry, require_same_space
-from pipeline.core.labels import Label, Structure
+from pipeline.core.labels import Structure
 from pipeline.core.volume import LabelMap
 
 Structures: TypeAlias = Mapping[str, tuple[int, ...]]
 """Name of each structure to report, and the labels whose voxels together form it."""
 
 LIVER_STRUCTURES: Structures = {structure.value: structure.values for structure in Structure}
-
-FIRST_KIND = int(Label.LESION) + 1
-"""Value of the first lesion kind where kinds are told apart; a lesion of no kind keeps the label of lesions."""
 
 _TABLE_CODES = 1 << 16
 """Up to this many combinations of labels are looked up in a table; more are sorted."""
@@ -101,11 +98,12 @@ class Joint:
         return voxels
 
 
-def join(ratings: Mapping[str, LabelMap]) -> Joint:
+def join(ratings: Mapping[str, LabelMap], *, highest: int = 255) -> Joint:
     """All ratings of one volume as one code a voxel.
 
     Args:
         ratings: rater to mask, on one grid.
+        highest: labels above count as this one, such as `Label.LESION` for lesions whatever their kind.
 
     Raises:
         GeometryError: when two masks lie on different grids.
@@ -118,18 +116,9 @@ def join(ratings: Mapping[str, LabelMap]) -> Joint:
     for rater in raters[1:]:
         require_same_space(geometry, ratings[rater].geometry, what=f"the mask of {rater}")
     box = _union_box([ratings[rater].voxels for rater in raters])
-    codes, patterns = _encoded([ratings[rater].voxels[box] for rater in raters])
+    codes, patterns = encoded([ratings[rater].voxels[box] for rater in raters], highest)
     z, y, x = box
     return Joint(raters, geometry, (z.start, y.start, x.start), codes, patterns, _counted(codes, len(patterns)))
-
-
-def structures_with_kinds(kinds: Sequence[str]) -> Structures:
-    """The structures of masks in which lesion kinds have values of their own, `FIRST_KIND` and up, in this order."""
-    values = tuple(range(FIRST_KIND, FIRST_KIND + len(kinds)))
-    holding_lesions = {
-        name: (*own, *values) if int(Label.LESION) in own else own for name, own in LIVER_STRUCTURES.items()
-    }
-    return holding_lesions | {kind: (value,) for kind, value in zip(kinds, values, strict=True)}
 
 
 def box_of(mask: NDArray[Any]) -> tuple[slice, slice, slice]:
@@ -152,16 +141,24 @@ def _union_box(masks: Sequence[NDArray[np.uint8]]) -> tuple[slice, slice, slice]
     return z, y, x
 
 
-def _encoded(masks: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.unsignedinteger[Any]], NDArray[np.uint8]]:
-    """A code a voxel and the pattern behind each code; the raters' labels are the digits of one number."""
-    base = max(int(mask.max(initial=0)) for mask in masks) + 1
+def encoded(
+    masks: Sequence[NDArray[np.uint8]], highest: int = 255
+) -> tuple[NDArray[np.unsignedinteger[Any]], NDArray[np.uint8]]:
+    """A code a voxel and the pattern behind each code; the raters' labels are the digits of one number.
+
+    Args:
+        masks: (slices, rows, columns), one a rater.
+        highest: labels above count as this one.
+    """
+    largest = max(int(mask.max(initial=0)) for mask in masks)
+    base = min(largest, highest) + 1
     combinations = base ** len(masks)
     if combinations > _MOST_CODES:
         raise LabelError(f"{len(masks)} masks with labels up to {base - 1} are too many to compare at once")
     codes = np.zeros(masks[0].shape, dtype=np.min_scalar_type(combinations - 1))
     for mask in masks:
         codes *= codes.dtype.type(base % combinations)
-        codes += mask
+        codes += np.minimum(mask, np.uint8(highest)) if largest > highest else mask
     seen, codes = _compacted(codes, combinations)
     places = base ** np.arange(len(masks) - 1, -1, -1, dtype=object)
     digits = [(seen.astype(object) // place % base) for place in places]

@@ -39,6 +39,23 @@ def fleiss_kappa(votes: NDArray[np.integer], weights: NDArray[np.integer]) -> fl
     return (observed - expected) / (1 - expected) if expected < 1 else math.nan
 
 
+def cohen_kappa(counts: NDArray[np.integer]) -> float:
+    """Agreement beyond chance of two raters, at most 1.0; NaN without an item, or when both always chose one category.
+
+    Args:
+        counts: (categories, categories), items that the first rater put into the row's category, the second into the
+            column's.
+
+    Source: Cohen 1960, Educational and Psychological Measurement 20(1).
+    """
+    items = int(counts.sum())
+    if items == 0:
+        return math.nan
+    observed = float(np.trace(counts)) / items
+    expected = float(counts.sum(axis=0) @ counts.sum(axis=1)) / items**2
+    return (observed - expected) / (1 - expected) if expected < 1 else math.nan
+
+
 def krippendorff_alpha(
     votes: NDArray[np.integer],
     weights: NDArray[np.integer],

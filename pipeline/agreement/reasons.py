@@ -190,6 +190,31 @@ class LesionOutsideLiver:
         return f"a voted lesion of {self.volume_ml:.3g} ml on {self.slices} touches no voted liver"
 
 
+@dataclass(frozen=True, slots=True)
+class UnsettledKind:
+    """A lesion whose kind no majority of the raters who saw it gives.
+
+    Attributes:
+        seen: the lesion, or its largest part in doubt.
+        votes: how many raters name each kind, most first.
+        kind: what the vote says; "" where it leaves that open.
+    """
+
+    seen: Seen
+    votes: Mapping[str, int]
+    kind: str
+    rule: Literal["unsettled-kind"] = "unsettled-kind"
+
+    def sentence(self, names: Mapping[str, str] = OWN_CODES) -> str:
+        """The reason in words."""
+        said = ", ".join(f"{counted(count, 'rater')} for {kind}" for kind, count in self.votes.items())
+        silent = len(self.seen.seen_by) - sum(self.votes.values())
+        said += f", {silent} without a kind" if silent else ""
+        outcome = f"the vote says {self.kind}, without a majority" if self.kind else "the vote leaves it open"
+        place = f"{self.seen.volume_ml:.3g} ml on {self.seen.slices}"
+        return f"kind of lesion {self.seen.lesion}, {place}: {said}; {outcome}"
+
+
 Doubt: TypeAlias = Annotated[
     JointReview
     | TooManyTies
@@ -200,7 +225,8 @@ Doubt: TypeAlias = Annotated[
     | LostLesion
     | DroppedPiece
     | LiverHole
-    | LesionOutsideLiver,
+    | LesionOutsideLiver
+    | UnsettledKind,
     Field(discriminator="rule"),
 ]
 """Any reason why a person must settle a vote."""
@@ -209,7 +235,7 @@ Doubt: TypeAlias = Annotated[
 def slices_of(doubt: Doubt) -> range:
     """The slices a reason is about; none where it is about the volume."""
     match doubt:
-        case MinorityLesion() | LostLesion() | DroppedPiece():
+        case MinorityLesion() | LostLesion() | DroppedPiece() | UnsettledKind():
             span = doubt.seen.slices
         case LiverHole() | LesionOutsideLiver():
             span = doubt.slices

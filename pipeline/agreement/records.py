@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipeline.agreement.reasons import Doubt
-from pipeline.core.artefacts import FloatOrNaN
+from pipeline.core.artefacts import FloatOrNaN, OmittedIfEmpty
 from pipeline.core.files import finite
 from pipeline.core.labels import Structure
 from pipeline.frames import Tabular
@@ -104,6 +105,7 @@ class JointLesion:
         centroid_lps_mm: of the union.
         merged_by: raters one of whose lesions covers several lesions of another rater.
         split_by: raters several of whose lesions lie in one lesion of another rater.
+        kinds: what each rater says it is, "" where a rater names no kind; empty where nobody names any.
     """
 
     number: int
@@ -117,6 +119,7 @@ class JointLesion:
     centroid_lps_mm: tuple[float, float, float]
     merged_by: tuple[str, ...]
     split_by: tuple[str, ...]
+    kinds: OmittedIfEmpty[tuple[str, ...]] = ()
 
     @property
     def seen_by(self) -> int:
@@ -158,6 +161,53 @@ class Detection:
         drawn = self.lesions_a + self.lesions_b
         return 2 * matched / drawn if drawn else math.nan
 
+
+@dataclass(frozen=True, slots=True)
+class KindPair:
+    """How many matching lesions two raters call by two kinds, which may be the same; "" where one names none."""
+
+    raters: tuple[str, str]
+    kind_a: str
+    kind_b: str
+    lesions: int
+
+
+@dataclass(frozen=True, slots=True)
+class KindVote:
+    """What the raters say a lesion of the vote is, or a part of one where a rater outlined several kinds in it.
+
+    Attributes:
+        lesion: number of the region it belongs to, see `JointLesion`.
+        voxels: how many.
+        volume_ml: of these.
+        first_slice: lowest slice (axis 0, from 0).
+        last_slice: highest slice.
+        by_rater: the say of everyone who saw the lesion; "" for a lesion of unknown kind.
+        kind: what the vote says; "" where it leaves that open.
+    """
+
+    lesion: int
+    voxels: int
+    volume_ml: float
+    first_slice: int
+    last_slice: int
+    by_rater: Mapping[str, str]
+    kind: str
+
+    @property
+    def named(self) -> dict[str, int]:
+        """How many raters name each kind, most first."""
+        return dict(Counter(kind for kind in self.by_rater.values() if kind).most_common())
+
+
+KIND_DEFINITIONS = {
+    "kinds": "what each rater says a lesion is: the kind of most of the rater's voxels in it",
+    "kind_pairs": "lesions of two raters that match one to one, by the kinds the two give them",
+    "kind_votes": "the kind that most raters who saw a lesion give it; equally many votes leave it open; where a rater "
+    "outlined several kinds that touch, each part is voted on by itself",
+    "lesion kind": "scores of a lesion kind stand where any rater of the volume marked it",
+}
+"""The same for lesion kinds, where there are any."""
 
 DEFINITIONS = {
     "dice": "2 |A and B| / (|A| + |B|); undefined when both masks are empty, 0 when one is",
@@ -286,6 +336,7 @@ class Agreement(Tabular):
         slices: where raters differ, one a structure and slice, lowest slice first.
         lesions: every region that anybody marked as lesion.
         detections: how the lesions of each pair match.
+        kind_pairs: which kinds the raters of each pair give matching lesions; empty where nobody names any.
     """
 
     raters: tuple[str, ...]
@@ -296,6 +347,7 @@ class Agreement(Tabular):
     slices: tuple[DisagreementSlice, ...]
     lesions: tuple[JointLesion, ...]
     detections: tuple[Detection, ...]
+    kind_pairs: OmittedIfEmpty[tuple[KindPair, ...]] = ()
 
     columns = ("rater_a", "rater_b", "structure", "dice", "jaccard")
 
@@ -310,8 +362,8 @@ class Agreement(Tabular):
 
     def to_json(self) -> dict[str, Any]:
         """Everything, with the definitions; undefined is null, so that any JSON reader takes it."""
-        content = asdict(self) | {
-            "definitions": DEFINITIONS,
+        content = _content(self) | {
+            "definitions": DEFINITIONS | (KIND_DEFINITIONS if any(lesion.kinds for lesion in self.lesions) else {}),
             "pairs": [pair.to_json() for pair in self.pairs],
             "detections": [asdict(found) | {"f1": found.f1, "f1_iou50": found.f1_iou50} for found in self.detections],
         }
@@ -368,6 +420,7 @@ class Explanation:
         staple_check: by structure that STAPLE estimates.
         lesions: every region that anybody marked as lesion, what the vote keeps of it included.
         needs_adjudication: everything the vote does not settle; empty when a person need not look.
+        kind_votes: what raters say each lesion of the vote is; empty where nobody names a kind.
     """
 
     kind: str
@@ -386,14 +439,27 @@ class Explanation:
     staple_check: Mapping[str, StapleCheck]
     lesions: tuple[JointLesion, ...]
     needs_adjudication: tuple[Doubt, ...]
+    kind_votes: OmittedIfEmpty[tuple[KindVote, ...]] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Everything, each reason in words too, with the definitions of its terms; undefined is null."""
-        content = asdict(self) | {
+        named = ("lesion", "kept_ml", "slice")
+        content = _content(self) | {
             "needs_adjudication": [asdict(doubt) | {"message": doubt.sentence()} for doubt in self.needs_adjudication],
-            "definitions": {name: DEFINITIONS[name] for name in ("lesion", "kept_ml", "slice")},
+            "definitions": {name: DEFINITIONS[name] for name in named} | (KIND_DEFINITIONS if self.kind_votes else {}),
         }
         return dict(finite(content))
+
+
+_WHERE_KINDS_ARE = frozenset({"kinds", "kind_pairs", "kind_votes"})
+
+
+def _content(record: Agreement | Explanation) -> dict[str, Any]:
+    """Every field; those of lesion kinds only where there are kinds."""
+    return asdict(
+        record,
+        dict_factory=lambda fields: {name: value for name, value in fields if value or name not in _WHERE_KINDS_ARE},
+    )
 
 
 def _row_of(pair: PairScores) -> dict[str, Any]:

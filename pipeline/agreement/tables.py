@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.agreement.records import PairScores, VoteScores
+from pipeline.agreement.raters import cohen_kappa, fleiss_kappa
+from pipeline.agreement.records import KindPair, PairScores, VoteScores
 from pipeline.agreement.summary import (
     FINAL_MEASURE,
     SUMMARY_DEFINITIONS,
@@ -46,6 +48,8 @@ def dataset_tables(volumes: Sequence[RatedVolume], *, seed: int = 7) -> dict[str
         seed: of the bootstrap.
     """
     rows = summarise(volumes, seed=seed)
+    has_kinds = any(volume.agreement.kind_pairs for volume in volumes)
+    kinds = {name: table(volumes) for name, table in KIND_TABLES.items()} if has_kinds else {}
     return {
         "summary": [row.to_json() for row in rows],
         "overall": overall_table(rows),
@@ -54,10 +58,20 @@ def dataset_tables(volumes: Sequence[RatedVolume], *, seed: int = 7) -> dict[str
         "raters": rater_table(volumes),
         "rater_pairs": pair_table(volumes),
         "rater_groups": group_table(volumes),
+        **kinds,
         "seed": seed,
-        "definitions": SUMMARY_DEFINITIONS | TABLE_DEFINITIONS,
+        "definitions": SUMMARY_DEFINITIONS | TABLE_DEFINITIONS | (KIND_TABLE_DEFINITIONS if has_kinds else {}),
     }
 
+
+UNKNOWN_KIND = "unknown"
+"""How tables call the kind of a lesion that a rater gave none."""
+
+KIND_TABLE_DEFINITIONS = {
+    "same_kind": "share of the lesions of two raters that match one to one, and to which both give a kind, of one kind",
+    "cohen_kappa": "agreement of the two beyond chance on these lesions (Cohen 1960)",
+    "fleiss_kappa of kinds": "agreement of all raters beyond chance on the lesions to which all give a kind",
+}
 
 OVERALL_MEASURES = ("dice", "jaccard", "hd95_max_mm", "assd_mm", "nsd", "f1")
 
@@ -68,6 +82,9 @@ PAGE_HEADINGS = {
     "raters": "Each rater against the vote; marked: over volumes in which either marked the structure",
     "rater_pairs": "Volumes of each pair of raters: bias, limits of agreement, ICC; marked: where either marked any",
     "rater_groups": "Volumes of all raters who read the same cases: ICC; marked: where any of them marked any",
+    "kinds": "Kinds that two raters give one lesion, over all pairs of raters",
+    "kind_pairs": "Each pair of raters: how far they agree on the kind of lesions that both marked",
+    "kind_groups": "All raters who read the same cases: how far they agree on the kind of lesions that all marked",
     "repeats": "Each rater against their own first mask, on hidden repeats",
 }
 
@@ -150,6 +167,33 @@ def group_table(volumes: Sequence[RatedVolume]) -> list[dict[str, Any]]:
     ]
 
 
+def kind_table(volumes: Sequence[RatedVolume]) -> list[dict[str, Any]]:
+    """How many matching lesions two raters call by two kinds, over all pairs of raters: the confusion matrix."""
+    found: Counter[tuple[str, str]] = Counter()
+    for pair in _kind_pairs(volumes):
+        first, second = sorted((pair.kind_a or UNKNOWN_KIND, pair.kind_b or UNKNOWN_KIND))
+        found[first, second] += pair.lesions
+    return [{"kind_a": first, "kind_b": second, "lesions": count} for (first, second), count in sorted(found.items())]
+
+
+def kind_pair_table(volumes: Sequence[RatedVolume]) -> list[dict[str, Any]]:
+    """Each pair of raters: the share of lesions they call by one kind, and Cohen's kappa, where both name a kind."""
+    found: dict[tuple[str, str], Counter[tuple[str, str]]] = defaultdict(Counter)
+    for pair in _kind_pairs(volumes):
+        named = pair.kind_a and pair.kind_b
+        found[pair.raters][pair.kind_a, pair.kind_b] += pair.lesions if named else 0
+    return [_kind_pair_row(*raters, counts) for raters, counts in sorted(found.items())]
+
+
+def kind_group_table(volumes: Sequence[RatedVolume]) -> list[dict[str, Any]]:
+    """Fleiss' kappa of each group of raters, over lesions to which all of them gave a kind."""
+    found: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+    for volume in volumes:
+        raters = " ".join(volume.agreement.raters)
+        found[raters] += [lesion.kinds for lesion in volume.agreement.lesions if lesion.kinds and all(lesion.kinds)]
+    return [_kind_group_row(raters, lesions) for raters, lesions in sorted(found.items())]
+
+
 def repeat_table(repeats: Sequence[RatedVolume]) -> list[dict[str, Any]]:
     """Each rater against himself on hidden repeats: Dice and volume difference of the two readings.
 
@@ -162,6 +206,12 @@ def repeat_table(repeats: Sequence[RatedVolume]) -> list[dict[str, Any]]:
         for row in summarise(repeats)
         if row.group == "rater" and row.measure in shown
     ]
+
+
+KIND_TABLES: Mapping[str, Callable[[Sequence[RatedVolume]], list[dict[str, Any]]]] = MappingProxyType(
+    {"kinds": kind_table, "kind_pairs": kind_pair_table, "kind_groups": kind_group_table}
+)
+"""Tables of what kind raters say lesions are, where any rater says so."""
 
 
 def _statistics(row: SummaryRow) -> dict[str, Any]:
@@ -181,6 +231,26 @@ def _pair_row(a: str, b: str, structure: str, pairs: Sequence[PairScores]) -> di
     row = {"rater_a": a, "rater_b": b, "structure": structure, "dice": _mean(pair.overlap.dice for pair in pairs)}
     row |= _over_all_and_marked(volumes_ml, lambda rows: _bias(rows) | _icc(rows))
     return dict(finite(row))
+
+
+def _kind_pairs(volumes: Sequence[RatedVolume]) -> Iterator[KindPair]:
+    return (pair for volume in volumes for pair in volume.agreement.kind_pairs)
+
+
+def _kind_pair_row(a: str, b: str, counts: Counter[tuple[str, str]]) -> dict[str, Any]:
+    kinds = sorted({kind for pair in counts for kind in pair if kind})
+    table = np.array([[counts[first, second] for second in kinds] for first in kinds], dtype=np.int64)
+    lesions = int(table.sum())
+    same = float(np.trace(table)) / lesions if lesions else math.nan
+    kappa = cohen_kappa(table) if lesions else math.nan
+    return {"rater_a": a, "rater_b": b, "lesions": lesions, **finite({"same_kind": same, "cohen_kappa": kappa})}
+
+
+def _kind_group_row(raters: str, lesions: Sequence[tuple[str, ...]]) -> dict[str, Any]:
+    kinds = sorted({kind for said in lesions for kind in said})
+    votes = np.array([[said.count(kind) for kind in kinds] for said in lesions], dtype=np.int64).reshape(-1, len(kinds))
+    kappa = fleiss_kappa(votes, np.ones(len(votes), dtype=np.int64))
+    return {"raters": raters, "lesions": len(lesions), **finite({"fleiss_kappa": kappa})}
 
 
 def _over_all_and_marked(

@@ -161,7 +161,7 @@ def _warn(found: Mapping[str, Any], *, as_json: bool) -> None:
 def _scheme(labels: Path | None) -> LabelScheme:
     from pipeline.core.labels import LabelScheme
 
-    return LabelScheme(load_config(labels).labels.lesion_kinds if labels else ())
+    return load_config(labels).labels.scheme if labels else LabelScheme()
 
 
 def _agreement_lines(found: Mapping[str, Any]) -> list[str]:
@@ -174,7 +174,9 @@ def _agreement_lines(found: Mapping[str, Any]) -> list[str]:
         where = f"slices {slice_ranges(range(lesion['first_slice'], lesion['last_slice'] + 1))}"
         marked = [rater for rater, digit in zip(found["raters"], lesion["pattern"], strict=True) if digit == "1"]
         size = f"{_number(lesion['union_ml'])} ml"
-        lines.append(f"lesion {lesion['number']}: {size}, {where}, marked by {', '.join(marked)}")
+        kinds = zip(found["raters"], lesion.get("kinds", ()), strict=False)
+        said = [f"{rater} says {kind}" for rater, kind in kinds if kind]
+        lines.append("; ".join((f"lesion {lesion['number']}: {size}, {where}, marked by {', '.join(marked)}", *said)))
     differing = len({here["slice"] for here in found["slices"]})
     lines.append(f"{counted(differing, 'slice')} with differences; `--json` lists them, and defines every measure")
     return lines

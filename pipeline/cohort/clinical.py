@@ -45,7 +45,7 @@ _ENCODINGS = ("utf-8-sig", "gb18030")
 
 def known_diagnoses(config: Config) -> frozenset[str]:
     """The words that a diagnosis may be: those that the configuration lists, those of pathology codes, and normal."""
-    listed = (*config.labels.lesion_kinds, *(config.inclusion.diagnosis or ()))
+    listed = (*config.labels.kind_names, *(config.inclusion.diagnosis or ()))
     return frozenset((*listed, *PATHOLOGY.values(), *HEALTHY))
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self, TypeAlias
+from typing import Annotated, Any, ClassVar, Self, TypeAlias, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from pipeline.core.errors import StorageError
 from pipeline.core.files import finite, json_text, read_json, write_text
@@ -26,6 +26,12 @@ def _nan_for_null(value: object) -> object:
 
 FloatOrNaN: TypeAlias = Annotated[float, BeforeValidator(_nan_for_null)]
 """A number that may be undefined: NaN in a record, null in its file."""
+
+
+_Content = TypeVar("_Content")
+
+OmittedIfEmpty: TypeAlias = Annotated[_Content, Field(exclude_if=lambda value: not value)]
+"""A field that most files do not need: left out where there is nothing to say."""
 
 
 def versioned(content: Any, format_version: int, name: str) -> dict[str, Any]:

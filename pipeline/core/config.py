@@ -6,14 +6,18 @@ import re
 import tomllib
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
-from pipeline.core.errors import ConfigError
+from pipeline.core.errors import ConfigError, LabelError
 from pipeline.core.files import digest
+from pipeline.core.kinds import KindEntry, completed
 from pipeline.core.records import Phase
 from pipeline.core.words import counted
+
+if TYPE_CHECKING:
+    from pipeline.core.labels import LabelScheme
 
 CONFIG_NAME = "dataset.toml"
 
@@ -206,10 +210,41 @@ class CoarseConfig(NetworkConfig):
     min_lesion_mm3: Annotated[float, Field(ge=0)] = 50.0
 
 
-class LabelsConfig(Section):
-    """`[labels]`: the lesion kinds a diagnosis may name."""
+ListedKind: TypeAlias = Annotated[
+    Annotated[str, Tag("name")] | Annotated[KindEntry, Tag("table")],
+    Discriminator(lambda listed: "name" if isinstance(listed, str) else "table"),
+]
+"""A lesion kind by its name alone, or by a table that says more."""
 
-    lesion_kinds: tuple[str, ...] = ()
+
+class LabelsConfig(Section):
+    """`[labels]`: the lesion kinds that masks tell apart and a diagnosis may name.
+
+    A kind is a name, or a table with `name` and any of `value`, `colour`, `chinese` and `snomed`. Values follow the
+    list from 3 on where none is given, so new kinds belong at its end.
+    """
+
+    lesion_kinds: tuple[ListedKind, ...] = ()
+
+    @model_validator(mode="after")
+    def _kinds_apart(self) -> Self:
+        try:
+            self.scheme  # noqa: B018
+        except LabelError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    @property
+    def scheme(self) -> LabelScheme:
+        """Every label with its name, colour and code."""
+        from pipeline.core.labels import LabelScheme  # not before it is asked for: help answers without numpy
+
+        return LabelScheme(self.lesion_kinds)
+
+    @property
+    def kind_names(self) -> tuple[str, ...]:
+        """The lesion kinds by name, in the order listed."""
+        return tuple(kind.name for kind in completed(self.lesion_kinds))
 
 
 class ReviewConfig(Section):
@@ -370,13 +405,16 @@ def _ordered(content: Any, original: Any) -> Any:
     return sorted(content) if isinstance(original, frozenset | set) else content
 
 
+_UNKNOWN_KEY = frozenset({"extra_forbidden", "unexpected_keyword_argument"})
+
+
 def _all_faults(error: ValidationError, text: str, name: str) -> str:
     faults = []
     for fault in error.errors():
         keys = [str(part) for part in fault["loc"]]
         line = _line_of(keys, text)
         where = f"{name}, line {line}" if line else name
-        what = "unknown key" if fault["type"] == "extra_forbidden" else fault["msg"].removeprefix("Value error, ")
+        what = "unknown key" if fault["type"] in _UNKNOWN_KEY else fault["msg"].removeprefix("Value error, ")
         faults.append(f"{where}: {'.'.join(keys) or 'file'}: {what}")
     return "\n".join(faults)
 

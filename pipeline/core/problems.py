@@ -274,6 +274,10 @@ _REVIEW = {
         "lesions touch no liver, or there is no liver",
         "remove stray strokes, or outline the liver around them",
     ),
+    "mixed-kinds": (
+        "one lesion is marked as several kinds",
+        "give each lesion one kind, or accept the mask where two lesions touch",
+    ),
     "outside-body": ("more than a tenth of the mask lies in air or lung", "check that image and mask belong together"),
     "separate-parts": ("the liver has new separate parts", ""),
     "holes": ("the liver has new holes", ""),
@@ -303,6 +307,11 @@ _CONSENSUS = {
     "dropped-piece": ("the vote keeps a lesion and drops a piece beyond its border", PACK_FOR_LEAD),
     "liver-hole": ("the vote leaves a hole in the liver where raters marked it", PACK_FOR_LEAD),
     "outside-liver": ("a voted lesion touches no voted liver", PACK_FOR_LEAD),
+    "unsettled-kind": ("no majority of the raters who saw a lesion gives its kind", PACK_FOR_LEAD),
+    "kinds-between-phases": (
+        "one lesion is of one kind on one phase and of another kind on another",
+        "look at both phases, and send a corrected mask of one",
+    ),
     "staple-unsettled": ("the mask is STAPLE's, and STAPLE did not converge", PACK_FOR_LEAD),
 }
 

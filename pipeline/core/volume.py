@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeVar
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import GeometryError, LabelError
 from pipeline.core.geometry import Geometry
+from pipeline.core.kinds import FIRST_KIND, LAST_KIND
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
@@ -68,6 +69,12 @@ class LabelMap:
             raise LabelError(f"a label map is uint8, not {self.voxels.dtype}")
         _require_shape(self.voxels.shape, self.geometry, "label map")
         object.__setattr__(self, "voxels", _read_only(self.voxels))
+
+    @property
+    def levels(self) -> LabelMap:
+        """The same without lesion kinds: 0 background, 1 liver, 2 lesion."""
+        is_kind = (self.voxels >= FIRST_KIND) & (self.voxels <= LAST_KIND)
+        return replace(self, voxels=np.where(is_kind, np.uint8(FIRST_KIND - 1), self.voxels))
 
     def __repr__(self) -> str:
         marked = (plane for plane in self.voxels if plane.any())

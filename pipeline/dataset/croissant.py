@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
 from pipeline.core.config import Config
+from pipeline.core.labels import LabelScheme
 from pipeline.core.words import counted
-from pipeline.dataset.layout import ReleaseLayout
-from pipeline.dataset.manifest import ManifestRow
+from pipeline.dataset.layout import KIND_MASKS, ReleaseLayout
+from pipeline.dataset.manifest import ManifestRow, described
+from pipeline.dataset.release_inputs import ReleaseInputs
 
 CONTEXT: Mapping[str, Any] = types.MappingProxyType(
     {
@@ -62,15 +64,18 @@ _MANIFEST_TABLE = ReleaseLayout(Path()).manifest.name
 _CROISSANT_TYPES = {int: "sc:Integer", float: "sc:Float", bool: "sc:Boolean"}
 
 
-def croissant(rows: Sequence[ManifestRow], config: Config, version: str, manifest_sha256: str) -> dict[str, Any]:
+def croissant(
+    rows: Sequence[ManifestRow], inputs: ReleaseInputs, scheme: LabelScheme, manifest_sha256: str
+) -> dict[str, Any]:
     """The description of a release.
 
     Args:
         rows: of its manifest.
-        config: name, description and licence.
-        version: of the release.
+        inputs: of the release: name, description, licence and version.
+        scheme: the labels that its masks hold.
         manifest_sha256: of `patient_data.csv`.
     """
+    config, version = inputs.config, inputs.version
     patients = len({row.patient_id for row in rows})
     description = (
         config.dataset.description or "Liver imaging with masks of liver and lesions, checked by radiologists."
@@ -85,8 +90,8 @@ def croissant(rows: Sequence[ManifestRow], config: Config, version: str, manifes
         "license": f"https://spdx.org/licenses/{config.dataset.license}.html",
         "citeAs": f"{config.dataset.name}, version {version}",
         **_responsible_ai(config),
-        "distribution": [_manifest_file(manifest_sha256), *_file_sets()],
-        "recordSet": [_record_set()],
+        "distribution": [_manifest_file(manifest_sha256), *_file_sets(scheme)],
+        "recordSet": [_record_set(scheme)],
     }
 
 
@@ -115,7 +120,7 @@ def _manifest_file(sha256: str) -> dict[str, Any]:
     }
 
 
-def _file_sets() -> list[dict[str, Any]]:
+def _file_sets(scheme: LabelScheme) -> list[dict[str, Any]]:
     return [
         {
             "@type": "cr:FileSet",
@@ -124,17 +129,17 @@ def _file_sets() -> list[dict[str, Any]]:
             "encodingFormat": "application/gzip",
             "includes": f"{folder}/*.nii.gz",
         }
-        for folder in ("ct_files", "mask_files", "liver_mask_files", "label_files")
+        for folder in ("ct_files", "mask_files", "liver_mask_files", "label_files", *[KIND_MASKS] * bool(scheme.kinds))
     ]
 
 
-def _record_set() -> dict[str, Any]:
+def _record_set(scheme: LabelScheme) -> dict[str, Any]:
     fields = [
         {
             "@type": "cr:Field",
             "@id": f"volumes/{name}",
             "name": name,
-            "description": field.description or name,
+            "description": described(name, scheme.kind_names),
             "dataType": _data_type(field.annotation),
             "source": {"fileObject": {"@id": _MANIFEST_TABLE}, "extract": {"column": name}},
         }

@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.cohort.inclusion import FlowStep
 from pipeline.core.ages import OLDEST_EXACT_YEARS, OPEN_CLASS
 from pipeline.core.config import Config
+from pipeline.core.labels import LabelScheme
 from pipeline.core.words import counted
 from pipeline.dataset.anonymity import QUASI_IDENTIFIERS, class_histogram, smallest_variety, told_of_patients
 from pipeline.dataset.layout import ReleaseLayout
@@ -16,13 +17,14 @@ from pipeline.dataset.release_inputs import ReleaseInputs, Summaries
 from pipeline.dataset.tables import by_patient, markdown_table, table1_rows
 
 
-def datacard_text(rows: Sequence[ManifestRow], inputs: ReleaseInputs, summaries: Summaries) -> str:
+def datacard_text(rows: Sequence[ManifestRow], inputs: ReleaseInputs, summaries: Summaries, scheme: LabelScheme) -> str:
     """The card in Markdown; every figure comes from the tables of the same release.
 
     Args:
         rows: of the manifest.
         inputs: of the release: configuration, CONSORT table.
         summaries: of agreement.
+        scheme: the labels that its masks hold.
     """
     config = inputs.config
     patients = {row.patient_id for row in rows}
@@ -33,7 +35,8 @@ def datacard_text(rows: Sequence[ManifestRow], inputs: ReleaseInputs, summaries:
         f"{counted(sum(row.slices for row in rows), 'slice')}. "
         f"Licence: {config.dataset.license}.",
         f"## The cohort\n\n{markdown_table(table1_rows(rows))}",
-        _files(),
+        _files(scheme),
+        _kinds(scheme),
         _inclusion(inputs.flow),
         _making(rows, config),
         *_agreement(summaries),
@@ -44,15 +47,35 @@ def datacard_text(rows: Sequence[ManifestRow], inputs: ReleaseInputs, summaries:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _files() -> str:
-    return """## Files
+def _kinds(scheme: LabelScheme) -> str:
+    """What the masks tell of lesions; "" where they tell no kinds."""
+    if not scheme.kinds:
+        return ""
+    table = [
+        {"value": kind.value, "kind": kind.name, "中文": kind.chinese, "SNOMED CT": kind.snomed or ""}
+        for kind in scheme.kinds
+    ]
+    return f"""## Lesion kinds
+
+{markdown_table(table)}
+
+In `label_files/` a lesion has the value of its kind, and 2 where its kind is unknown; every value from 2 on is lesion.
+`kind` in `lesions.csv` is the kind of most voxels of a lesion; `other_kinds` names the others where there are any.
+`kinds_in_mask` in `classification.csv` names all kinds of a patient's lesions. A category of `detection/coco.json` is a
+kind."""
+
+
+def _files(scheme: LabelScheme) -> str:
+    kinds = "\n| `kind_mask_files/`, `lesion_kinds.csv` | binary masks of each lesion kind, and what the kinds are |"
+    shown = kinds if scheme.kinds else ""
+    return f"""## Files
 
 | file | content |
 |---|---|
 | `patient_data.csv`, `.parquet` | one row per patient and phase; `schema.json` explains each column |
 | `ct_files/` | images, NIfTI |
 | `mask_files/`, `liver_mask_files/` | binary masks of all lesions, and of the whole liver |
-| `label_files/` | both in one mask: 0 background, 1 liver, 2 lesion; colours in `labels.label` |
+| `label_files/` | both in one mask: 0 background, 1 liver, 2 lesion; colours in `labels.label` |{shown}
 | `lesions.csv`, `enhancement.csv` | measurements of every lesion, and its enhancement over the phases |
 | `classification.csv`, `detection/coco.json` | class of each patient, bounding boxes of lesions on each slice |
 | `splits.json`, `splits_final.json` | training patients, test patients and folds; the second file is for nnU-Net |

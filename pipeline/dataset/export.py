@@ -10,6 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from pipeline.core.errors import ReleaseError
 from pipeline.core.file_names import (
     NNUNET_DATASET,
@@ -23,8 +25,11 @@ from pipeline.core.file_names import (
 )
 from pipeline.core.files import link_or_copy, read_json, write_json, write_text
 from pipeline.core.labels import LabelScheme
+from pipeline.core.volume import LabelMap
 from pipeline.dataset.layout import ExportFormat, ReleaseLayout
 from pipeline.dataset.manifest import ManifestRow, csv_text, read_manifest
+from pipeline.dataset.release_inputs import released_scheme
+from pipeline.image.nifti import read_labels, write_nifti
 
 BIDS_VERSION = "1.10.0"
 _BIDS_FACTS = "dataset_description.json"
@@ -61,17 +66,21 @@ def _folder_name(layout: ExportFormat, dataset: str, number: int) -> str:
 
 
 def _nnunet(release: Path, folder: Path, rows: tuple[ManifestRow, ...], provenance: Mapping[str, Any]) -> None:
-    """`nnUNet_raw` of nnU-Net v2, with its folds; test volumes keep their labels in `labelsTs`."""
+    """`nnUNet_raw` of nnU-Net v2, with its folds; test volumes keep their labels in `labelsTs`.
+
+    Each lesion kind is a class beside the lesion of unknown kind, numbered without gaps, as nnU-Net asks.
+    """
+    names = _names(release, provenance)
     for row in rows:
         images, labels = _folders(row)
         link_or_copy(release / row.ct_path, folder / images / nnunet_image(_stem(row)))
-        link_or_copy(release / row.label_path, folder / labels / nnunet_labels(_stem(row)))
+        _as_classes(release / row.label_path, folder / labels / nnunet_labels(_stem(row)), names)
     link_or_copy(ReleaseLayout(release).nnunet_splits, folder / NNUNET_SPLITS)
     write_json(
         folder / NNUNET_DATASET,
         {
             "channel_names": {"0": provenance["config"]["dataset"]["modality"]},
-            "labels": {name: value for value, name in LabelScheme().names.items()},
+            "labels": {name: place for place, name in enumerate(names.values())},
             "numTraining": sum(row.split == "train" for row in rows),
             "file_ending": ".nii.gz",
             **_about(provenance),
@@ -94,7 +103,7 @@ def _msd(release: Path, folder: Path, rows: tuple[ManifestRow, ...], provenance:
             **_about(provenance),
             "tensorImageSize": "3D",
             "modality": {"0": provenance["config"]["dataset"]["modality"]},
-            "labels": {str(value): name for value, name in LabelScheme().names.items()},
+            "labels": {str(value): name for value, name in _names(release, provenance).items()},
             "numTraining": len(names),
             "numTest": len(test),
             "training": [
@@ -124,7 +133,7 @@ def _bids(release: Path, folder: Path, rows: tuple[ManifestRow, ...], provenance
         for patient, row in patients.items()
     ]  # fmt: skip
     write_text(folder / "participants.tsv", _tsv(("participant_id", "age", "sex", "diagnosis", "split"), people))
-    values = [{"index": value, "name": label} for value, label in LabelScheme().names.items()]
+    values = [{"index": value, "name": label} for value, label in _names(release, provenance).items()]
     write_text(labels / "dseg.tsv", _tsv(("index", "name"), values))
     for row in rows:
         home = Path(f"sub-{row.patient_id}") / "ct"
@@ -132,6 +141,24 @@ def _bids(release: Path, folder: Path, rows: tuple[ManifestRow, ...], provenance
         link_or_copy(release / row.ct_path, folder / home / f"{stem}_ct.nii.gz")
         write_json(folder / home / f"{stem}_ct.json", _sidecar(row))
         link_or_copy(release / row.label_path, labels / home / f"{stem}_desc-consensus_dseg.nii.gz")
+
+
+def _names(release: Path, provenance: Mapping[str, Any]) -> dict[int, str]:
+    """Value to name of the labels in a release's masks, lowest first; lesion kinds only where any mask tells them."""
+    has_kinds = ReleaseLayout(release).lesion_kinds.is_file()
+    scheme = released_scheme(provenance) if has_kinds else LabelScheme()
+    return dict(sorted(scheme.names.items()))
+
+
+def _as_classes(labels: Path, target: Path, names: Mapping[int, str]) -> None:
+    """A mask whose values are the places of its labels; a hard link where they are already."""
+    if list(names) == list(range(len(names))):
+        link_or_copy(labels, target)
+        return
+    stored = read_labels(labels)
+    classes = np.zeros(256, dtype=np.uint8)
+    classes[list(names)] = range(len(names))
+    write_nifti(target, LabelMap(classes[stored.voxels], stored.geometry), for_release=True)
 
 
 def _folders(row: ManifestRow) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +18,7 @@ from pipeline.core.file_names import (
     SECRET,
     SERIES_TABLE,
 )
+from pipeline.core.kinds import Kind
 from pipeline.core.records import Phase
 
 
@@ -375,6 +377,10 @@ class Layout:
         return self.reports / f"{stage}.receipt.json"
 
 
+KIND_MASKS = "kind_mask_files"
+"""Folder of the binary masks of lesion kinds inside a release that has any."""
+
+
 def image_name(case_id: str, phase: Phase) -> str:
     """Path of an image inside a release, as PLC-CECT names it."""
     return f"ct_files/{case_id}_ct_{phase}.nii.gz"
@@ -388,6 +394,12 @@ def mask_name(case_id: str, phase: Phase) -> str:
 def liver_mask_name(case_id: str, phase: Phase) -> str:
     """Path of a binary whole-liver mask inside a release."""
     return f"liver_mask_files/{case_id}-livermask_{phase}.nii.gz"
+
+
+def kind_mask_name(case_id: str, phase: Phase, kind: Kind) -> str:
+    """Path of a binary mask of the lesions of one kind inside a release."""
+    spelled = re.sub(r"[^A-Za-z0-9]+", "-", kind.name).strip("-")
+    return f"{KIND_MASKS}/{case_id}_mask_{phase}_{kind.value}-{spelled}.nii.gz"
 
 
 def label_name(case_id: str, phase: Phase) -> str:
@@ -468,6 +480,11 @@ class ReleaseLayout:
     def detection(self) -> Path:
         """Boxes around lesions, slice by slice, as COCO."""
         return self.root / "detection" / "coco.json"
+
+    @property
+    def lesion_kinds(self) -> Path:
+        """Values, names, colours and SNOMED CT codes of the lesion kinds; only where a mask tells any."""
+        return self.root / "lesion_kinds.csv"
 
     @property
     def label_names(self) -> Path:

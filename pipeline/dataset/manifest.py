@@ -12,6 +12,7 @@ import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import pandas as pd
@@ -173,9 +174,27 @@ def check_table(rows: Sequence[ManifestRow]) -> tuple[Problem, ...]:
     return tuple(problems)
 
 
-def schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of a row, with what each column means."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **ManifestRow.model_json_schema()}
+def schema(kinds: Mapping[int, str] = MappingProxyType({})) -> dict[str, Any]:
+    """JSON Schema (2020-12) of a row, with what each column means.
+
+    Args:
+        kinds: value to name of the lesion kinds that masks tell; empty where they tell none.
+    """
+    found = {"$schema": "https://json-schema.org/draft/2020-12/schema", **ManifestRow.model_json_schema()}
+    found["properties"]["label_path"]["description"] = described("label_path", kinds)
+    return found
+
+
+def described(column: str, kinds: Mapping[int, str]) -> str:
+    """What a column means, in a release with these lesion kinds."""
+    description = ManifestRow.model_fields[column].description or column
+    if column != "label_path" or not kinds:
+        return description
+    return (
+        f"{description.removesuffix('.')} of unknown kind, "
+        + ", ".join(f"{v} {name}" for v, name in kinds.items())
+        + "."
+    )
 
 
 def manifest_frame(rows: Iterable[ManifestRow]) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from pipeline.core.volume import LabelMap, Unit, Volume
 from pipeline.dataset.export import export
 from pipeline.dataset.layout import ExportFormat, ReleaseLayout
 from pipeline.dataset.manifest import PATIENT_COLUMNS, ManifestRow, manifest_frame, read_manifest
+from pipeline.dataset.release_inputs import released_scheme
 from pipeline.dataset.splits import SplitName
 from pipeline.dataset.tables import by_patient
 from pipeline.frames import read_frame
@@ -84,7 +85,7 @@ class Release:
         Raises:
             StorageError: when `lesions.csv` is missing or damaged.
         """
-        return read_frame(self._layout.lesions, text=("patient_id", "phase", "kind"))
+        return read_frame(self._layout.lesions, text=("patient_id", "phase", "kind", "other_kinds"))
 
     @property
     def splits(self) -> dict[str, list[str]]:
@@ -100,7 +101,7 @@ class Release:
         return read_volume(self.root / self._row(patient_id, phase).ct_path, self._unit)
 
     def labels(self, patient_id: str, phase: str) -> LabelMap:
-        """The mask of all labels: 0 background, 1 liver, 2 lesion.
+        """The mask of all labels: 0 background, 1 liver, 2 lesion, from 3 on the kinds of `lesion_kinds.csv`.
 
         Raises:
             ReleaseError: when there is no such patient or phase.
@@ -108,12 +109,25 @@ class Release:
         """
         return read_labels(self.root / self._row(patient_id, phase).label_path)
 
-    def mask(self, patient_id: str, phase: str) -> LabelMap:
-        """The binary mask of all lesions.
+    def mask(self, patient_id: str, phase: str, *, kind: str | None = None) -> LabelMap:
+        """The binary mask of all lesions, or of those of one kind.
 
-        Raises: as `labels`.
+        Args:
+            patient_id: such as "P0001".
+            phase: such as "C1".
+            kind: as `lesion_kinds.csv` names it.
+
+        Raises: as `labels`, and `ReleaseError` when the release tells no such kind.
         """
-        return read_labels(self.root / self._row(patient_id, phase).mask_path)
+        if kind is None:
+            return read_labels(self.root / self._row(patient_id, phase).mask_path)
+        scheme = released_scheme(read_json(self._layout.provenance))
+        value = scheme.value_of(kind)
+        if value not in scheme.kind_names:
+            known = ", ".join(scheme.kind_names.values()) or "none"
+            raise ReleaseError(f"there is no lesion kind {kind} in version {self.version}; its kinds: {known}")
+        labels = self.labels(patient_id, phase)
+        return LabelMap((labels.voxels == value).astype("uint8"), labels.geometry)
 
     def liver_mask(self, patient_id: str, phase: str) -> LabelMap:
         """The binary mask of the whole liver, lesions included.

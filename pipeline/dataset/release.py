@@ -6,7 +6,7 @@ The same inputs give the same bytes. Files that the version before already has b
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -55,10 +55,11 @@ from pipeline.dataset.tables import (
     STATISTICS_COLUMNS,
     TABLE1_COLUMNS,
     label_names_text,
+    lesion_kinds_text,
     rows_text,
     table1_rows,
 )
-from pipeline.dataset.tasks import classification_text, coco, lesion_kind
+from pipeline.dataset.tasks import classification_text, coco, kinds_in_masks, lesion_kind
 from pipeline.dataset.verify.release import LeakCheck, verify
 
 __all__ = [
@@ -193,38 +194,53 @@ def _fill(layout: ReleaseLayout, inputs: ReleaseInputs, previous: Path | None, j
     rows = sorted((row for row, _ in released), key=row_order)
     write_text(layout.manifest, manifest_text(rows))
     write_atomically(layout.manifest_parquet, parquet_bytes(rows))
-    write_json(layout.schema, schema())
+    boxes = sorted(released, key=lambda pair: row_order(pair[0]))
+    in_masks = kinds_in_masks(boxes, inputs.config.labels.scheme)
+    scheme = inputs.config.labels.scheme if in_masks else LabelScheme()
+    write_json(layout.schema, schema(scheme.kind_names))
     write_json(layout.splits, splits.to_json())
     write_json(layout.nnunet_splits, nnunet_folds(splits, [(row.patient_id, str(row.phase)) for row in rows]))
     write_text(layout.table1, rows_text(TABLE1_COLUMNS, table1_rows(rows)))
     write_text(layout.statistics, rows_text(STATISTICS_COLUMNS, statistics_rows(rows)))
-    write_text(layout.classification, classification_text(rows, inputs.config.labels.lesion_kinds))
-    write_json(layout.detection, coco(sorted(released, key=lambda pair: row_order(pair[0]))))
-    write_text(layout.lesions, rows_text(LESION_COLUMNS, _lesion_rows(volumes, rows)))
+    write_text(layout.classification, classification_text(rows, inputs.config.labels.kind_names, in_masks))
+    write_json(layout.detection, coco(boxes, scheme))
+    write_text(layout.lesions, rows_text(LESION_COLUMNS, _lesion_rows(volumes, rows, in_masks)))
+    if in_masks:
+        write_text(layout.lesion_kinds, lesion_kinds_text(scheme))
     write_text(layout.agreement, rows_text(AGREEMENT_COLUMNS, inputs.agreement))
     summaries = inputs.summaries(rows)
     for name, summary in summaries.items():
         write_text(layout.agreement_summary(name), rows_text((), summary))
     write_text(layout.enhancement, rows_text(ENHANCEMENT_COLUMNS, inputs.enhancement))
-    write_text(layout.label_names, label_names_text(LabelScheme(inputs.config.labels.lesion_kinds)))
-    write_text(layout.datacard, datacard_text(rows, inputs, summaries))
+    write_text(layout.label_names, label_names_text(scheme))
+    write_text(layout.datacard, datacard_text(rows, inputs, summaries, scheme))
     write_text(layout.provenance, json_text(_provenance(inputs, previous)))
     difference = diff(previous, layout.root)
     _require_version(inputs.version, difference)
     write_text(layout.changes, difference.to_markdown())
-    write_json(layout.croissant, croissant(rows, inputs.config, inputs.version, sha256_of(layout.manifest)))
+    write_json(layout.croissant, croissant(rows, inputs, scheme, sha256_of(layout.manifest)))
     for name, page in inputs.pages.items():
         write_text(layout.root / name, page(rows, summaries))
 
 
-def _lesion_rows(volumes: Iterable[ReleaseVolume], rows: Iterable[ManifestRow]) -> list[Row]:
-    """Lesions in the order of the manifest; a lesion is of its patient's kind where the diagnosis names just one."""
+def _lesion_rows(
+    volumes: Iterable[ReleaseVolume], rows: Iterable[ManifestRow], in_masks: Mapping[str, Sequence[str]]
+) -> list[Row]:
+    """Lesions in the order of the manifest.
+
+    A lesion is of the kind its mask tells. Where the patient's masks tell none, it is of the patient's kind if the
+    diagnosis names just one.
+    """
     lesions = {(volume.case_id, volume.phase): volume.lesions for volume in volumes}
-    return [
-        {"patient_id": row.patient_id, "phase": str(row.phase), "kind": lesion_kind(row), **lesion}
-        for row in rows
-        for lesion in lesions[row.patient_id, row.phase]
-    ]
+    found: list[Row] = []
+    for row in rows:
+        diagnosed = None if row.patient_id in in_masks else lesion_kind(row)
+        for lesion in lesions[row.patient_id, row.phase]:
+            measures = {name: value for name, value in lesion.items() if name != "kinds"}
+            kind, *others = lesion.get("kinds") or [diagnosed]
+            mixed = {"other_kinds": ";".join(others)} if others else {}
+            found.append({"patient_id": row.patient_id, "phase": str(row.phase), "kind": kind, **measures, **mixed})
+    return found
 
 
 def _provenance(inputs: ReleaseInputs, previous: Path | None) -> Row:

@@ -9,7 +9,8 @@ from types import MappingProxyType
 from typing import Any
 
 from pipeline.cohort.inclusion import FlowStep
-from pipeline.core.config import Config, section_content
+from pipeline.core.config import Config, LabelsConfig, section_content
+from pipeline.core.labels import LabelScheme
 from pipeline.core.records import Patient, Phase
 from pipeline.dataset.manifest import ManifestRow
 
@@ -80,7 +81,7 @@ class ReleaseVolume:
         case_id: "P0001"...
         phase: of the volume.
         image: the prepared image (window, liver slices).
-        labels: the consensus on the same grid: 0 background, 1 liver, 2 lesion.
+        labels: the consensus on the same grid: 0 background, 1 liver, 2 lesion, from 3 on lesion kinds.
         scan: where it comes from.
         review: how its labels were checked.
         first_slice: index in the scan of the image's first slice.
@@ -146,6 +147,11 @@ class ReleaseInputs:
     pages: Mapping[str, Callable[[Sequence[ManifestRow], Summaries], str]] = field(
         default_factory=lambda: MappingProxyType({})
     )
+
+
+def released_scheme(provenance: Mapping[str, Any]) -> LabelScheme:
+    """The labels that the masks of a release may hold, as its provenance tells them."""
+    return LabelsConfig.model_validate(provenance["config"]["labels"]).scheme
 
 
 _OF_ONE_MACHINE = frozenset({"device", "timeout_s", "max_voxels"})

@@ -11,19 +11,19 @@ from pydantic import ValidationError
 
 from pipeline.core.errors import ReleaseError
 from pipeline.core.geometry import require_same_space
-from pipeline.core.labels import Label, LabelScheme
+from pipeline.core.labels import Label, Structure, structure_mask
 from pipeline.core.records import Patient
 from pipeline.core.volume import LabelMap, Volume
 from pipeline.core.words import counted
 from pipeline.dataset.anonymity import HELD_OUT, QUASI_IDENTIFIERS, anonymise, told_of_patients
 from pipeline.dataset.anonymity import Row as PatientRow
-from pipeline.dataset.layout import image_name, label_name, liver_mask_name, mask_name
+from pipeline.dataset.layout import image_name, kind_mask_name, label_name, liver_mask_name, mask_name
 from pipeline.dataset.manifest import ManifestRow, released_age
 from pipeline.dataset.release_inputs import ReleaseInputs, ReleaseVolume, ReviewFacts, Row
 from pipeline.dataset.splits import Splits
 from pipeline.dataset.tables import largest_diameter_mm
 from pipeline.dataset.tasks import lesion_boxes
-from pipeline.dataset.verify.volumes import figures
+from pipeline.dataset.verify.volumes import figures, kind_masks
 from pipeline.image.nifti import content_sha256, read_labels, read_volume, write_nifti
 
 _NAMES = {"ct": image_name, "mask": mask_name, "liver_mask": liver_mask_name, "label": label_name}
@@ -78,7 +78,7 @@ def generalised_columns(facts: Mapping[str, PatientRow], told: Mapping[str, Pati
 def release_volume(
     root: Path, volume: ReleaseVolume, inputs: ReleaseInputs, splits: Splits, generalised: Row
 ) -> tuple[ManifestRow, Sequence[Row]]:
-    """The manifest row and the lesion boxes of a volume whose four files were written below a folder.
+    """The manifest row and the lesion boxes of a volume whose files were written below a folder.
 
     Args:
         root: folder of the release.
@@ -94,11 +94,13 @@ def release_volume(
     """
     image, labels = read_volume(volume.image), read_labels(volume.labels)
     require_same_space(image.geometry, labels.geometry, what=f"mask of {volume.name}")
-    LabelScheme().check(labels.voxels, what=f"mask of {volume.name}")
+    inputs.config.labels.scheme.check(labels.voxels, what=f"mask of {volume.name}")
     contents = _contents(image, labels)
     paths = {kind: name(volume.case_id, volume.phase) for kind, name in _NAMES.items()}
     for kind, path in paths.items():
         write_nifti(root / path, contents[kind], for_release=True)
+    for lesion_kind, mask in kind_masks(labels, inputs.config.labels.scheme).items():
+        write_nifti(root / kind_mask_name(volume.case_id, volume.phase, lesion_kind), mask, for_release=True)
     columns = {
         "patient_id": volume.case_id,
         "phase": volume.phase,
@@ -121,7 +123,7 @@ def _contents(image: Volume, labels: LabelMap) -> dict[str, Volume | LabelMap]:
     """What the four files hold."""
     return {
         "ct": image,
-        "mask": LabelMap((labels.voxels == Label.LESION).astype(np.uint8), labels.geometry),
+        "mask": LabelMap(structure_mask(labels.voxels, Structure.LESION).astype(np.uint8), labels.geometry),
         "liver_mask": LabelMap((labels.voxels != Label.BACKGROUND).astype(np.uint8), labels.geometry),
         "label": labels,
     }

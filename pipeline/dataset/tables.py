@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from pipeline.core.labels import COLORS, Label, LabelScheme
+from pipeline.core.labels import Label, LabelScheme
 from pipeline.core.records import Phase
 from pipeline.dataset.manifest import ManifestRow, csv_text
 from pipeline.dataset.release_inputs import Row
@@ -91,11 +91,26 @@ def label_names_text(scheme: LabelScheme) -> str:
     """Names and colours of the labels as ITK-SNAP's label description file."""
     head = ["# ITK-SnAP Label Description File", "# index, red, green, blue, opacity, visible, mesh, name"]
     lines = []
-    for value, name in scheme.names.items():
-        red, green, blue = COLORS[Label(value)]
+    for value, name in scheme.titles.items():
+        red, green, blue = scheme.colors[value]
         shown = int(value != Label.BACKGROUND)
         lines.append(f'{value:5d} {red:5d} {green:4d} {blue:4d} {shown:8d} {shown:2d} {shown:2d}    "{name}"')
     return "\n".join([*head, *lines]) + "\n"
+
+
+def lesion_kinds_text(scheme: LabelScheme) -> str:
+    """What each value of a lesion kind means, as CSV."""
+    rows = [
+        {
+            "value": kind.value,
+            "name": kind.name,
+            "name_zh": kind.chinese,
+            "colour": f"#{bytes(kind.color).hex()}",
+            "snomed_ct": kind.snomed,
+        }
+        for kind in scheme.kinds
+    ]
+    return csv_text(("value", "name", "name_zh", "colour", "snomed_ct"), rows)
 
 
 def largest_diameter_mm(diameters_mm: Sequence[float]) -> float | None:

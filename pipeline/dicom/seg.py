@@ -31,11 +31,13 @@ class Segmentation:
         layers: (segment, slice, row, column), 1 inside.
         geometry: from the lowest slice with anything in it to the highest.
         names: SegmentLabel of each layer; free text, never repeated in a message.
+        snomed: SNOMED CT code of what each layer shows; "" where it has none.
     """
 
     layers: NDArray[np.uint8]
     geometry: Geometry
     names: tuple[str, ...]
+    snomed: tuple[str, ...]
 
 
 def is_dicom(path: Path) -> bool:
@@ -77,7 +79,14 @@ def _assembled(dataset: Any, frames: NDArray[np.uint8]) -> Segmentation:
     for group, frame, slice_ in zip(groups, frames, slices, strict=True):
         number = int(_macro(dataset, group, "SegmentIdentificationSequence").ReferencedSegmentNumber)
         layers[order[number], slice_] = frame
-    return Segmentation(layers, geometry, tuple(str(segment.SegmentLabel) for segment in dataset.SegmentSequence))
+    names, codes = zip(*((str(one.SegmentLabel), _snomed(one)) for one in dataset.SegmentSequence), strict=True)
+    return Segmentation(layers, geometry, names, codes)
+
+
+def _snomed(segment: Any) -> str:
+    """SNOMED CT code of a segment's property type; "" where it has none."""
+    types = segment.get("SegmentedPropertyTypeCodeSequence") or []
+    return next((str(one.CodeValue) for one in types if one.get("CodingSchemeDesignator") == "SCT"), "")
 
 
 def _grid(dataset: Any, group: Any, origins: NDArray[np.float64]) -> tuple[Geometry, NDArray[np.int64]]:

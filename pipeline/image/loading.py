@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.core.errors import GeometryError, StorageError
 from pipeline.core.geometry import Geometry
-from pipeline.core.labels import Label, LabelScheme
+from pipeline.core.labels import Label, LabelScheme, Structure, structure_mask
 from pipeline.core.volume import LabelMap, Volume
 from pipeline.image.masks import LabelReading, Placement, StoredMask, place, read_labels_of, read_lesion_of, read_mask
 from pipeline.image.orientation import reoriented
@@ -58,7 +58,7 @@ def labels_in(mask: StoredMask, scheme: LabelScheme, meaning: MaskMeaning, *, wh
 
 def without_lesion(masks: Mapping[str, LabelMap]) -> tuple[str, ...]:
     """A warning for masks that hold no lesion label: nobody saw one, or a binary lesion mask was read as liver."""
-    names = [name for name, labels in masks.items() if not (labels.voxels >= Label.LESION).any()]
+    names = [name for name, labels in masks.items() if not structure_mask(labels.voxels, Structure.LESION).any()]
     if not names:
         return ()
     return (

@@ -135,7 +135,7 @@ def mask_suffix(name: str) -> str | None:
 def read_labels_of(mask: StoredMask, scheme: LabelScheme, *, what: str) -> LabelReading:
     """The labels a mask means: Slicer segments by their names, plain values as they are.
 
-    Where segments overlap, the higher label wins: a lesion lies inside the liver.
+    Where segments overlap, the one inside wins: a lesion over the liver, its kind over the lesion.
 
     Args:
         mask: as read.
@@ -143,7 +143,8 @@ def read_labels_of(mask: StoredMask, scheme: LabelScheme, *, what: str) -> Label
         what: the thing in question, in words without patient data.
 
     Raises:
-        LabelError: for fractions, values outside the scheme, or a segment whose name is neither a label nor a number.
+        LabelError: for fractions, values outside the scheme, a segment whose name is neither a label nor a number, or
+            two lesion kinds at one place.
     """
     layers = _whole_numbers(mask.layers, what)
     if not mask.segments:
@@ -167,7 +168,7 @@ def read_lesion_of(mask: StoredMask, scheme: LabelScheme, *, what: str) -> Label
     """
     layers = _whole_numbers(mask.layers, what)
     values = np.unique(layers[layers != 0]).tolist()
-    if any(_label_named(segment.name, scheme) == Label.LIVER for segment in mask.segments):
+    if any(_label_of(segment, scheme) == Label.LIVER for segment in mask.segments):
         raise LabelError(f"{what} names a segment liver; read it as labels, without --as lesion")
     if len(values) > 1 and not mask.segments:
         raise LabelError(f"{what} holds the values {values}, expected one beside 0; read it without --as lesion")
@@ -221,12 +222,13 @@ def _labels_by_name(layers: NDArray[Any], mask: StoredMask, scheme: LabelScheme,
             raise LabelError(f"{what} names a layer that it does not have; save the segmentation again")
         voxels = layers[segment.layer] == segment.value
         known[segment.layer] |= voxels
-        label = _label_named(segment.name, scheme)
+        label = _label_of(segment, scheme)
         if label is None:
             raise LabelError(
                 f"{what}: segment {number} has no label's name; name each segment {_names(scheme)} and save again"
             )
         moved |= label != segment.value
+        _require_one_kind(labels[voxels], label, scheme, what)
         labels[voxels] = np.maximum(labels[voxels], label)
     if (layers[~known] != 0).any():
         raise LabelError(f"{what} has values that belong to no segment; save the segmentation again")
@@ -235,15 +237,24 @@ def _labels_by_name(layers: NDArray[Any], mask: StoredMask, scheme: LabelScheme,
     return LabelReading(LabelMap(labels, mask.geometry), tuple(repairs))
 
 
-def _label_named(name: str, scheme: LabelScheme) -> int | None:
-    """The label a segment's name means: a label's own name, a lesion kind, or a number; None for any other."""
-    wanted = name.strip().casefold()
-    values = {text.casefold(): value for value, text in scheme.names.items()}
-    values.update({kind.casefold(): int(Label.LESION) for kind in scheme.lesion_kinds})
-    number = _NUMBERED_NAME.fullmatch(wanted)
-    if number and int(number.group(1)) in scheme.names:
+def _label_of(segment: Segment, scheme: LabelScheme) -> int | None:
+    """The label a segment means: by its name, a lesion kind's SNOMED CT code, or a number; None for any other."""
+    number = _NUMBERED_NAME.fullmatch(segment.name.strip())
+    named = scheme.value_of(segment.name)
+    coded = next((kind.value for kind in scheme.kinds if segment.snomed and kind.snomed == segment.snomed), None)
+    if number and named is None and coded is None and int(number.group(1)) in scheme.names:
         return int(number.group(1))
-    return values.get(wanted)
+    return coded if named is None else named
+
+
+def _require_one_kind(below: NDArray[np.uint8], label: int, scheme: LabelScheme, what: str) -> None:
+    """Raise a `LabelError` where a lesion kind would lie over another: no rule says which one is meant."""
+    if label <= Label.LESION:
+        return
+    others = set(np.unique(below).tolist()) & set(scheme.kind_names) - {label}
+    if others:
+        kinds = " and ".join(scheme.names[value] for value in sorted((min(others), label)))
+        raise LabelError(f"{what} marks the same voxels as {kinds}; keep one of them there and save again")
 
 
 def _names(scheme: LabelScheme) -> str:

@@ -48,11 +48,13 @@ class Segment:
         name: as the radiologist sees it; free text, never repeated in a message.
         value: its voxel value.
         layer: the volume it is drawn in; segments that overlap lie in different layers.
+        snomed: SNOMED CT code of what it shows; "" where the file gives none.
     """
 
     name: str
     value: int
     layer: int
+    snomed: str = ""
 
 
 def decode_nrrd(content: bytes, name: str) -> tuple[NDArray[Any], Geometry, tuple[Segment, ...]]:

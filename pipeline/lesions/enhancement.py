@@ -8,16 +8,19 @@ row says so.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pipeline.core.geometry import require_same_space
+from pipeline.core.labels import LabelScheme
 from pipeline.core.records import Phase
 from pipeline.core.volume import LabelMap, Volume
 from pipeline.lesions.appearance import appearances
 from pipeline.lesions.records import Appearance, Enhancement, Match
+from pipeline.lesions.regions import kinds_of
 from pipeline.lesions.tracks import Track, follow
 
 
@@ -36,12 +39,16 @@ class PhaseReading:
         require_same_space(self.image.geometry, self.labels.geometry, what="the mask")
 
 
-def enhancement(readings: Mapping[Phase, PhaseReading]) -> tuple[Enhancement, ...]:
+def enhancement(
+    readings: Mapping[Phase, PhaseReading], *, scheme: LabelScheme | None = None
+) -> tuple[Enhancement, ...]:
     """Every lesion on every phase, largest lesion first, phases in the order given.
 
     Args:
         readings: phase to image and mask; grids may differ between phases.
+        scheme: names the lesion kinds.
     """
+    names = scheme or LabelScheme()
     followed = follow({phase: reading.labels for phase, reading in readings.items()})
     tracks = followed.tracks
     by_phase = {
@@ -50,10 +57,31 @@ def enhancement(readings: Mapping[Phase, PhaseReading]) -> tuple[Enhancement, ..
     }
     plain = by_phase.get(Phase.PLAIN, (None,) * len(tracks))
     return tuple(
-        _row(number, phase, track, readings, by_phase[phase][number - 1], plain[number - 1])
+        replace(
+            _row(number, phase, track, readings, by_phase[phase][number - 1], plain[number - 1]),
+            kind=_kind(track, phase, readings, names),
+        )
         for number, track in enumerate(tracks, start=1)
         for phase in readings
     )
+
+
+def kinds_in_conflict(rows: Iterable[Enhancement]) -> Iterator[tuple[Enhancement, Enhancement]]:
+    """Each lesion of a phase that is of another kind on another phase, with the first such phase."""
+    outlined: dict[int, list[Enhancement]] = defaultdict(list)
+    for row in rows:
+        if row.kind and row.outline_from == row.phase:
+            outlined[row.lesion].append(row)
+    for same_lesion in outlined.values():
+        for row in same_lesion:
+            others = [other for other in same_lesion if other.kind != row.kind]
+            yield from [(row, others[0])] if others else []
+
+
+def _kind(track: Track, phase: Phase, readings: Mapping[Phase, PhaseReading], names: LabelScheme) -> str:
+    """The lesion's kind on the phase its outline comes from; "" where it is unknown."""
+    outlined = phase if phase in track.outlines else track.largest
+    return next(iter(kinds_of(track.outlines[outlined], readings[outlined].labels, names)), "")
 
 
 def _row(

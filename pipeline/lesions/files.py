@@ -53,7 +53,8 @@ def lesions_files(
         GeometryError: when mask and an image lie on different grids.
         LabelError: when the mask holds other labels than the scheme's.
     """
-    stored = labels_in(read(mask), scheme or LabelScheme(), meaning, what=mask.name).labels
+    scheme = scheme or LabelScheme()
+    stored = labels_in(read(mask), scheme, meaning, what=mask.name).labels
     volumes = {path.name: reoriented(read_image(path), AXIAL) for path in images}
     grids = [axial_grid(image)] if image else [volume.geometry for volume in volumes.values()]
     labels = placed_exactly(stored, (*grids, reoriented(stored, AXIAL).geometry)[0], what=mask.name).labels
@@ -62,7 +63,7 @@ def lesions_files(
         for name, volume in volumes.items()
         for on_image in (placed_exactly(stored, volume.geometry, what=mask.name).labels,)
     }
-    measured = measure_lesions(labels)
+    measured = measure_lesions(labels, scheme=scheme)
     if meaning == "lesion":
         measured = tuple(replace(lesion, distance_to_surface_mm=math.nan) for lesion in measured)
     lesions = [

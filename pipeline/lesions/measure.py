@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.geometry import Geometry, require_same_space
-from pipeline.core.labels import Structure, structure_mask
+from pipeline.core.labels import LabelScheme, Structure, structure_mask
 from pipeline.core.volume import LabelMap, Volume
 from pipeline.image.components import bounding_box
 from pipeline.image.surface import distance_to, edge_voxels
 from pipeline.lesions.appearance import appearances
 from pipeline.lesions.diameters import max_diameter_mm, short_axis_mm
 from pipeline.lesions.records import Appearance, Lesion
-from pipeline.lesions.regions import Region, axial_axis, lesion_regions
+from pipeline.lesions.regions import Region, axial_axis, kinds_of, lesion_regions
 
 LESION_DEFINITIONS = {
     "lesion": "component connected over faces, edges or corners, numbered from the largest; ties by place",
@@ -34,12 +35,15 @@ LESION_DEFINITIONS = {
 }
 
 
-def measure_lesions(labels: LabelMap, image: Volume | None = None) -> tuple[Lesion, ...]:
+def measure_lesions(
+    labels: LabelMap, image: Volume | None = None, *, scheme: LabelScheme | None = None
+) -> tuple[Lesion, ...]:
     """Every lesion of a mask, largest first; none for a mask without lesions.
 
     Args:
         labels: liver and lesions, on any grid.
         image: for intensities; on the mask's grid.
+        scheme: names the lesion kinds.
 
     Raises:
         GeometryError: when mask and image lie on different grids.
@@ -50,8 +54,12 @@ def measure_lesions(labels: LabelMap, image: Volume | None = None) -> tuple[Lesi
     regions = lesion_regions(labels)
     depths_mm = _depths_mm(labels, regions)
     looks = appearances(regions, labels, image) if image is not None else (None,) * len(regions)
+    names = scheme or LabelScheme()
     return tuple(
-        _measured(number, region, labels.geometry, axis, depth_mm, appearance)
+        replace(
+            _measured(number, region, labels.geometry, axis, depth_mm, appearance),
+            kinds=kinds_of(region, labels, names),
+        )
         for number, (region, depth_mm, appearance) in enumerate(zip(regions, depths_mm, looks, strict=True), start=1)
     )
 

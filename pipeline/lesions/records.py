@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.artefacts import FloatOrNaN
+from pipeline.core.artefacts import FloatOrNaN, OmittedIfEmpty
 from pipeline.core.files import finite
 from pipeline.core.records import Phase
 
@@ -95,6 +95,7 @@ class Lesion:
             NaN where no liver was outlined.
         box: (start, shape) in voxels along the array's axes.
         appearance: on the image, None without one.
+        kinds: what its voxels are marked as, the kind of most of them first; empty where its kind is unknown.
     """
 
     number: int
@@ -111,11 +112,17 @@ class Lesion:
     distance_to_surface_mm: FloatOrNaN
     box: tuple[tuple[int, int, int], tuple[int, int, int]]
     appearance: Appearance | None
+    kinds: OmittedIfEmpty[tuple[str, ...]] = ()
+
+    @property
+    def kind(self) -> str | None:
+        """What it is: the kind of most of its voxels that have one; None where it is unknown."""
+        return self.kinds[0] if self.kinds else None
 
     def to_json(self) -> dict[str, Any]:
-        """All measures; undefined is null."""
-        appearance = self.appearance.to_json() if self.appearance else None
-        return dict(finite(asdict(self) | {"appearance": appearance}))
+        """All measures; undefined is null, and there are no kinds where none is known."""
+        content = asdict(self) | {"appearance": self.appearance.to_json() if self.appearance else None}
+        return {name: value for name, value in finite(content).items() if value or name != "kinds"}
 
 
 class Match(StrEnum):
@@ -143,6 +150,7 @@ class Enhancement:
         appearance: lesion and liver on this phase.
         enhancement: level of the lesion minus its level on the plain phase; NaN without one.
         liver_enhancement: mean of the liver minus its mean on the plain phase; NaN without one.
+        kind: what the lesion is where it was outlined; "" where that is unknown.
     """
 
     lesion: int
@@ -155,7 +163,9 @@ class Enhancement:
     appearance: Appearance
     enhancement: FloatOrNaN
     liver_enhancement: FloatOrNaN
+    kind: OmittedIfEmpty[str] = ""
 
     def to_json(self) -> dict[str, Any]:
         """All of it, with the appearance as a mapping of its own; undefined is null."""
-        return dict(finite(asdict(self) | {"appearance": self.appearance.to_json()}))
+        content = asdict(self) | {"appearance": self.appearance.to_json()}
+        return {name: value for name, value in finite(content).items() if value or name != "kind"}

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from pipeline.core.labels import COLORS, Label
+from pipeline.core.kinds import Color
+from pipeline.core.labels import COLORS, Label, LabelScheme, Structure, structure_mask
 from pipeline.pictures.display import Picture
 from pipeline.pictures.frame import TILE_PX, Frame
-
-Color: TypeAlias = tuple[int, int, int]
 
 HALF_WAY = 0.5
 """Between a voxel of the mask and one outside: the outline runs along the border."""
@@ -39,15 +37,19 @@ class Outline:
     color: Color
 
 
-def label_outlines(labels: NDArray[np.uint8]) -> tuple[Outline, Outline]:
-    """The whole liver and the lesions, in the colours of the labels.
+def label_outlines(labels: NDArray[np.uint8], scheme: LabelScheme | None = None) -> tuple[Outline, ...]:
+    """The whole liver, the lesions, and the lesion kinds there are, in the colours of the labels.
 
     Args:
         labels: (tiles, rows, columns), slices of a mask.
+        scheme: whose kinds are shown in their own colours; others are outlined as lesions.
     """
+    kinds = {kind.value: kind.color for kind in scheme.kinds if (labels == kind.value).any()} if scheme else {}
+    lesion = structure_mask(labels, Structure.LESION) & ~np.isin(labels, list(kinds))
     return (
         Outline(labels != Label.BACKGROUND, COLORS[Label.LIVER]),
-        Outline(labels == Label.LESION, COLORS[Label.LESION]),
+        Outline(lesion, COLORS[Label.LESION]),
+        *(Outline(labels == value, color) for value, color in kinds.items()),
     )
 
 

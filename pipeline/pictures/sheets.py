@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.core.labels import Label
+from pipeline.core.labels import Structure, structure_mask
 from pipeline.core.words import slice_number
 from pipeline.pictures.display import Picture, to_gray
 from pipeline.pictures.frame import TILE_PX, Frame
@@ -122,7 +122,7 @@ def _usual_tiles(labels: NDArray[np.uint8], count: int) -> list[Tile]:
     liver = np.flatnonzero(labels.any(axis=(1, 2))).tolist()
     if not liver:
         return [Tile(index, "no liver") for index in _evenly(range(len(labels)), count)]
-    lesion = [np.count_nonzero(plane == Label.LESION) for plane in labels]
+    lesion = [np.count_nonzero(structure_mask(plane, Structure.LESION)) for plane in labels]
     return [
         *([Tile(lesion.index(max(lesion)), "most lesion")] if any(lesion) else []),
         Tile(liver[len(liver) // 2], "middle"),

@@ -18,7 +18,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from pipeline.cohort.inclusion import FlowStep
-from pipeline.core.labels import COLORS, Label
+from pipeline.core.kinds import FIRST_KIND
+from pipeline.core.labels import COLORS, Label, LabelScheme, Structure, structure_mask
 from pipeline.core.records import Phase, Problem
 from pipeline.core.volume import LabelMap, Volume
 from pipeline.core.words import counted
@@ -67,6 +68,7 @@ class QcVolume:
         lesion_dice: the same for lesions.
         disagreement: slice of the image to number of voxels the raters do not agree on.
         problems: noticed for this volume.
+        scheme: whose lesion kinds are shown in their own colours.
     """
 
     case_id: str
@@ -79,6 +81,7 @@ class QcVolume:
     lesion_dice: Mapping[str, float | None] = field(default_factory=lambda: MappingProxyType({}))
     disagreement: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({}))
     problems: tuple[Problem, ...] = ()
+    scheme: LabelScheme = LabelScheme()  # noqa: RUF009
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +167,7 @@ _STRUCTURES = MappingProxyType({"Whole liver": ("liver_dice", LIVER_DICE), "Lesi
 def make_card(volume: QcVolume) -> QcCard:
     """Everything the page says of one volume."""
     labels, geometry = volume.labels.voxels, volume.labels.geometry
-    whole, lesion = labels != Label.BACKGROUND, labels == Label.LESION
+    whole, lesion = labels != Label.BACKGROUND, structure_mask(labels, Structure.LESION)
     per_slice = {
         "liver": whole.sum(axis=(1, 2)).tolist(),
         "lesion": lesion.sum(axis=(1, 2)).tolist(),
@@ -181,9 +184,9 @@ def make_card(volume: QcVolume) -> QcCard:
         case_id=volume.case_id,
         phase=str(volume.phase),
         status=volume.status,
-        facts=volume.facts,
+        facts={**volume.facts, **_kinds(volume)},
         sheet=base64.b64encode(jpeg_bytes(sheet)).decode("ascii"),
-        outlines=as_svg(label_outlines(labels[slices]), frame),
+        outlines=as_svg(label_outlines(labels[slices], volume.scheme), frame),
         tiles=tiles,
         profile=profile(per_slice, slices),
         liver_dice=liver_dice,
@@ -195,6 +198,13 @@ def make_card(volume: QcVolume) -> QcCard:
         concerns=concerns,
         level=level,
     )
+
+
+def _kinds(volume: QcVolume) -> dict[str, str]:
+    """The lesion kinds that the mask tells, as a fact; none where it tells none."""
+    kinds = volume.scheme.kinds if (volume.labels.voxels >= FIRST_KIND).any() else ()
+    found = [kind.name for kind in kinds if (volume.labels.voxels == kind.value).any()]
+    return {"lesion kinds": ", ".join(found)} if found else {}
 
 
 def _concerns(

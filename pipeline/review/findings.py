@@ -8,18 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import product
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.file_names import STATUS_AGREE, WORKLIST
-from pipeline.core.labels import Label
+from pipeline.core.kinds import FIRST_KIND
+from pipeline.core.labels import Label, Structure, structure_mask
 from pipeline.core.records import Problem, Severity
 from pipeline.core.volume import LabelMap, Unit, Volume
-from pipeline.core.words import slice_number
+from pipeline.core.words import slice_number, slice_ranges
 from pipeline.image.components import component_count, holes, label_components
 
 Mask = NDArray[np.bool_]
+
+NO_KINDS: Mapping[int, str] = MappingProxyType({})
+"""Names of lesion kinds where there are none."""
 
 FAMILIAR_DICE = 0.8
 """From here on a mask is plainly an edited form of the one sent, and neither mirrored nor another volume's."""
@@ -45,6 +50,7 @@ def findings(
     others: Callable[[], Mapping[str, LabelMap]],
     *,
     agreed: bool,
+    kinds: Mapping[int, str] = NO_KINDS,
 ) -> tuple[Problem, ...]:
     """Everything noticed; nothing for a mask that is plainly good.
 
@@ -55,6 +61,7 @@ def findings(
         image: the volume.
         others: fetches the masks sent for other volumes on the same grid, by item; called only where needed.
         agreed: the rater wrote that the mask was right as sent.
+        kinds: value to name of each lesion kind.
     """
     whole = returned.voxels != Label.BACKGROUND
     if not whole.any():
@@ -63,6 +70,7 @@ def findings(
         _unchanged(item_id, returned, sent, agreed=agreed),
         _unfamiliar(item_id, whole, sent.voxels != Label.BACKGROUND, others),
         _lesion_without_liver(item_id, returned),
+        _mixed_kinds(item_id, returned, sent, kinds),
         _in_air(item_id, whole, image),
         _gap(item_id, whole, sent.voxels != Label.BACKGROUND),
         *_loose_ends(item_id, whole, sent.voxels != Label.BACKGROUND),
@@ -162,6 +170,36 @@ def _lesion_without_liver(item_id: str, returned: LabelMap) -> Problem | None:
         if all_alone
         else f"remove the stray strokes in {item_id}, or outline the liver around them",
     )
+
+
+def _mixed_kinds(item_id: str, returned: LabelMap, sent: LabelMap, kinds: Mapping[int, str]) -> Problem | None:
+    """Lesions marked as several kinds, more of them than there were in the mask as sent."""
+    mixed = _several_kinds(returned)
+    if len(mixed) <= len(_several_kinds(sent)):
+        return None
+    values, slices = mixed[0]
+    named = " and ".join(kinds.get(value, str(value)) for value in values)
+    return Problem(
+        "mixed-kinds",
+        Severity.FLAG,
+        f"the mask of {item_id} marks one lesion as {named} (slices {slice_ranges(slices)})",
+        f"give the lesion of {item_id} one kind; where two lesions touch, accept the mask",
+    )
+
+
+def _several_kinds(labels: LabelMap) -> list[tuple[tuple[int, ...], range]]:
+    """The kinds and the slices of each lesion that is marked as more than one."""
+    marked = (labels.voxels >= FIRST_KIND) & structure_mask(labels.voxels, Structure.LESION)
+    if not marked.any():
+        return []
+    numbered = label_components(structure_mask(labels.voxels, Structure.LESION))[0]
+    pairs = np.unique(np.stack([numbered[marked], labels.voxels[marked]]), axis=1)
+    numbers, counts = np.unique(pairs[0], return_counts=True)
+    found = []
+    for number in numbers[counts > 1].tolist():
+        shown = np.flatnonzero((numbered == number).any(axis=(1, 2))).tolist()
+        found.append((tuple(pairs[1][pairs[0] == number].tolist()), range(shown[0], shown[-1] + 1)))
+    return found
 
 
 def _in_air(item_id: str, whole: Mask, image: Volume) -> Problem | None:

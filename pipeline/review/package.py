@@ -146,7 +146,7 @@ def _case(item: PackageItem, scheme: LabelScheme, unit: Unit) -> _Case:
         for letter, path in sorted(item.readings.items())
     }
     shown = display_range(image.voxels, image.unit)
-    picture = preview(image, labels, readings, shown, item.slices_to_look_at)
+    picture = preview(image, labels, readings, shown, item.slices_to_look_at, scheme)
     files: dict[str, Member] = {
         **_image_and_mask(item, image, labels),
         "preview.png": png_bytes(picture),

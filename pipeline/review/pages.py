@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.file_names import STATUS_AGREE
-from pipeline.core.labels import COLORS, Label, LabelScheme
+from pipeline.core.kinds import Color
+from pipeline.core.labels import LabelScheme
 from pipeline.core.records import Phase
 from pipeline.core.words import counted, slice_ranges
-from pipeline.pictures.outlines import Color, css_color
+from pipeline.pictures.outlines import css_color
 from pipeline.review.assignment import item_id_of
 
 START_PAGE = "START_HERE.html"
@@ -131,7 +132,7 @@ def start_page(
     letters = sorted({letter for item in items for letter in item.readings})
     page = _template(START_PAGE).render(
         rows=rows,
-        labels=[(name, css_color(COLORS[Label(value)]), value) for value, name in scheme.names.items() if value],
+        labels=[(name, css_color(scheme.colors[value]), value) for value, name in scheme.titles.items() if value],
         readers=[(letter, css_color(READER_COLORS[letter])) for letter in letters],
         facts=facts,
         hours=f"{minutes / 60:.1f}",

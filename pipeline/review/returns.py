@@ -148,7 +148,9 @@ class _Desk:
         if not image.geometry.same_space(sent.geometry):
             return _kept(item, (item.round, placement.labels), NOT_LABELLED, PACK_NEW)
         others = partial(self._masks_on, sent.geometry, item)
-        problems += findings(item.item_id, placement.labels, sent, image, others, agreed=agreed)
+        problems += findings(
+            item.item_id, placement.labels, sent, image, others, agreed=agreed, kinds=self.scheme.kind_names
+        )
         return judged(item, placement.labels, sent, problems, (*reading.repairs, *placement.repairs))
 
     def _earlier_round(self, item: SentItem, geometry: Geometry) -> int | None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import quoteattr
 
 from pipeline.core.file_names import IMAGE_FILE, LABEL_TABLE, package_mask
-from pipeline.core.labels import COLORS, Label, LabelScheme
+from pipeline.core.labels import Label, LabelScheme
 
 COLOR_TABLE = "labels.ctbl"
 WORKSPACE_VERSION = "20250909"
@@ -39,19 +39,19 @@ def reading_name(letter: str) -> str:
 def label_table(scheme: LabelScheme) -> str:
     """ITK-SNAP's label descriptions: index, red, green, blue, opacity, visible, mesh, name."""
     lines = ["# ITK-SnAP Label Description File", "# IDX   -R-  -G-  -B-  -A--  VIS MSH  LABEL"]
-    for value, name in scheme.names.items():
+    for value, name in scheme.titles.items():
         shown = int(value != Label.BACKGROUND)
-        red, green, blue = COLORS[Label(value)]
+        red, green, blue = scheme.colors[value]
         title = name if shown else "Clear Label"
         lines.append(f'{value:>5} {red:>5} {green:>4} {blue:>4} {shown:>5.2f}  {shown}   {shown}    "{title}"')
     return "\n".join(lines) + "\n"
 
 
 def color_table(scheme: LabelScheme) -> str:
-    """3D Slicer's colour table: index, name, red, green, blue, opacity."""
+    """3D Slicer's colour table: index, name, red, green, blue, opacity; an underscore stands for a blank."""
     rows = [
-        f"{value} {name} {' '.join(map(str, COLORS[Label(value)]))} {255 * (value != Label.BACKGROUND)}"
-        for value, name in scheme.names.items()
+        f"{value} {'_'.join(name.split())} {' '.join(map(str, scheme.colors[value]))} {255 * (value > 0)}"
+        for value, name in scheme.titles.items()
     ]
     return "\n".join(["# Color table file labels.ctbl", f"# {len(rows)} values", *rows]) + "\n"
 
@@ -121,10 +121,10 @@ def _label_state() -> Registry:
 
 
 def _label_elements(scheme: LabelScheme) -> Registry:
-    named = [(value, name) for value, name in scheme.names.items() if value != Label.BACKGROUND]
+    named = [(value, name) for value, name in scheme.titles.items() if value != Label.BACKGROUND]
     elements: dict[str, str | Registry] = {"NumberOfElements": str(len(named))}
     for place, (value, name) in enumerate(named):
-        color = " ".join(map(str, COLORS[Label(value)]))
+        color = " ".join(map(str, scheme.colors[value]))
         elements[f"Element[{place}]"] = {
             "Alpha": "255",
             "Color": color,

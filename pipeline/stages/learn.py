@@ -129,7 +129,7 @@ def _reviewed_volumes(ws: Workspace, version: str) -> Iterator[LabelledVolume]:
 
     for case_id, phase in _volumes(ws, version, is_test=False):
         labels, image = settled_volume(ws, case_id, phase)
-        yield LabelledVolume(item_id_of(case_id, phase), image, labels, Origin.REVIEWED)
+        yield LabelledVolume(item_id_of(case_id, phase), image, labels.levels, Origin.REVIEWED)
 
 
 def _coarse_volumes(ws: Workspace, version: str) -> Iterator[LabelledVolume]:
@@ -157,7 +157,7 @@ def _against_model(ws: Workspace, config: CoarseConfig, case_id: str, phase: Pha
     from pipeline.agreement.agree import agree
 
     labels, image = settled_volume(ws, case_id, phase)
-    found = agree({"model": _labelled_by(ws, config, image), "reviewed": labels})
+    found = agree({"model": _labelled_by(ws, config, image), "reviewed": labels.levels})
     return rated_volume(ConvertedVolume.load(ws.layout.header(case_id, phase)), found)
 
 

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from pipeline.report.qc import QcVolume
 
 PATIENTS = 6
+MOST_KINDS = 10
+"""Lesion kinds that fit one liver; further ones would be written like these."""
+
 PACKED = 3
 """Volumes in a package: one is packed like another."""
 
@@ -71,10 +74,10 @@ def _rendered(config_json: str) -> tuple[bytes, ...]:
 
     config, rendered = Config.model_validate_json(config_json), set[bytes]()
     with TemporaryDirectory() as folder:
-        _write(Path(folder), config)
-        for file in Path(folder, "out").rglob("*"):
-            if file.is_file():
-                rendered.update((file.relative_to(Path(folder, "out")).as_posix().encode(), file.name.encode()))
+        for kinds in {(), tuple(config.labels.scheme.kind_names)}:
+            out = _write(Path(folder, "kinds" if kinds else "plain"), config, kinds)
+            for file in (path for path in out.rglob("*") if path.is_file()):
+                rendered.update((file.relative_to(out).as_posix().encode(), file.name.encode()))
                 found = stretches(file.read_bytes())
                 rendered.update(bytes(one.content) for one in found if one.texture is not Texture.VOXELS)
     return tuple(sorted(rendered))
@@ -103,7 +106,7 @@ def _words(config: Config) -> frozenset[str]:
 
     configured = (
         *(config.dataset.name.split("-")),
-        *config.labels.lesion_kinds,
+        *config.labels.kind_names,
         *(config.inclusion.diagnosis or ()),
         *config.review.raters,
         *Phase,
@@ -114,14 +117,15 @@ def _words(config: Config) -> frozenset[str]:
     )
 
 
-def _write(folder: Path, config: Config) -> None:
-    """Packages of both kinds and a release, of boxes for livers."""
+def _write(folder: Path, config: Config, kinds: tuple[int, ...]) -> Path:
+    """Packages of both kinds and a release, of boxes for livers; a mask tells these lesion kinds."""
     from pipeline.dataset.release import cut
 
-    volumes = list(_volumes(folder, config))
+    volumes = list(_volumes(folder, config, kinds))
     _write_packages(folder, config, volumes)
     inputs = _release_inputs(config, volumes)
     cut(inputs, folder / "out", leak_check=lambda _: ())
+    return folder / "out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +141,7 @@ class _Boxes:
     agreement: Agreement
     against_final: tuple[FinalScores, ...]
     reasons: tuple[Doubt, ...]
+    scheme: LabelScheme
 
     @property
     def manufacturer(self) -> str:
@@ -146,30 +151,36 @@ class _Boxes:
         return MAKERS[self.number % len(MAKERS)]
 
 
-def _volumes(folder: Path, config: Config) -> Iterator[_Boxes]:
+def _volumes(folder: Path, config: Config, kinds: tuple[int, ...]) -> Iterator[_Boxes]:
     from pipeline.agreement.agree import against_final, agree
     from pipeline.agreement.consensus import vote
     from pipeline.image.nifti import write_nifti
 
+    scheme, phases = config.labels.scheme, config.phases.required or (Phase.PLAIN,)
     for number in range(1, PATIENTS + 1):
-        for phase in config.phases.required or (Phase.PLAIN,):
+        for phase in phases[:1] if kinds else phases:  # what is written of kinds is the same for every phase
             case_id = f"P{number:04d}"
             home = folder / case_id / phase
-            masks = {rater: _mask(number, place) for place, rater in enumerate(config.review.raters[:3])}
+            masks = {rater: _mask(number, place, kinds) for place, rater in enumerate(config.review.raters[:3])}
             files = {rater: home / f"{rater}.nii.gz" for rater in masks}
             labels = next(iter(masks.values()))
             for rater, mask in masks.items():
                 write_nifti(files[rater], mask)
             write_nifti(home / IMAGE_FILE, _image(labels, 20 * number + list(Phase).index(phase)))
-            agreement, reasons = agree(masks), vote(masks, config.consensus).explanation().needs_adjudication
-            outlined, final = next(iter(files.values())), against_final(masks, labels)
-            yield _Boxes(case_id, phase, number, home / IMAGE_FILE, outlined, files, agreement, final, reasons)
+            agreement = agree(masks, scheme=scheme)
+            reasons = vote(masks, config.consensus, scheme=scheme).explanation().needs_adjudication
+            outlined, final = next(iter(files.values())), against_final(masks, labels, scheme=scheme)
+            yield _Boxes(case_id, phase, number, home / IMAGE_FILE, outlined, files, agreement, final, reasons, scheme)
 
 
-def _mask(number: int, place: int) -> LabelMap:
+def _mask(number: int, place: int, kinds: tuple[int, ...]) -> LabelMap:
+    """A liver with lesions: every second patient's raters say the same of their kinds."""
     voxels = np.zeros(SHAPE, np.uint8)
     voxels[1:5, 4:14, 6 : 18 + place] = 1
     voxels[2:4, 5:8, 7 : 7 + number % 3] = 2
+    for index in range(min(len(kinds), MOST_KINDS)):
+        down, across = divmod(index, MOST_KINDS // 2)
+        voxels[3, 10 + 2 * down, 7 + 2 * across] = kinds[(index + place * (number % 2)) % len(kinds)]
     return LabelMap(voxels, Geometry.from_axes(SHAPE, spacing_mm=SPACING_MM))
 
 
@@ -183,7 +194,7 @@ def _write_packages(folder: Path, config: Config, volumes: Sequence[_Boxes]) -> 
     from pipeline.review.assignment import item_id_of
     from pipeline.review.package import PackageItem, build_package
 
-    scheme, name = LabelScheme(config.labels.lesion_kinds), config.dataset.name
+    scheme, name = config.labels.scheme, config.dataset.name
     volumes = volumes[:PACKED]
     names = [item_id_of(volume.case_id, volume.phase) for volume in volumes]
     items = [
@@ -260,7 +271,7 @@ def _summaries(volumes: Sequence[_Boxes]) -> Summaries:
 
 
 def _patients(config: Config) -> dict[str, Patient]:
-    kinds = (*config.labels.lesion_kinds, *(config.inclusion.diagnosis or ()), "normal", None)
+    kinds = (*config.labels.kind_names, *(config.inclusion.diagnosis or ()), "normal", None)
     return {
         f"P{number:04d}": Patient(50 + number, "MFO"[number % 3], kinds[number % len(kinds)])
         for number in range(1, PATIENTS + 1)
@@ -271,7 +282,7 @@ def _release_volume(volume: _Boxes) -> ReleaseVolume:
     from pipeline.image.nifti import read_labels, read_volume
     from pipeline.lesions.measure import measure_lesions
 
-    lesions = measure_lesions(read_labels(volume.labels), read_volume(volume.image))
+    lesions = measure_lesions(read_labels(volume.labels), read_volume(volume.image), scheme=volume.scheme)
     return ReleaseVolume(
         case_id=volume.case_id,
         phase=volume.phase,
@@ -307,8 +318,8 @@ def _enhancement(volume: _Boxes) -> list[dict[str, Any]]:
     from pipeline.image.nifti import read_labels, read_volume
     from pipeline.lesions.enhancement import PhaseReading, enhancement
 
-    reading = PhaseReading(read_labels(volume.labels), read_volume(volume.image))
-    return [{"patient_id": volume.case_id, **row.to_json()} for row in enhancement({volume.phase: reading})]
+    readings = {volume.phase: PhaseReading(read_labels(volume.labels), read_volume(volume.image))}
+    return [{"patient_id": volume.case_id, **row.to_json()} for row in enhancement(readings, scheme=volume.scheme)]
 
 
 def _qc_volume(volume: _Boxes) -> QcVolume:
@@ -326,4 +337,5 @@ def _qc_volume(volume: _Boxes) -> QcVolume:
         lesion_dice=volume.agreement.dice_by_pair(Structure.LESION),
         disagreement={2: volume.number} if volume.number % 2 else {},
         problems=tuple(Problem(one.rule, Severity.FLAG, one.sentence()) for one in volume.reasons),
+        scheme=volume.scheme,
     )

@@ -33,7 +33,7 @@ CUT_FIX = "add its series to decisions.csv with its phase, or with `none` to exc
 
 def scheme_of(ws: Workspace) -> LabelScheme:
     """The labels of this dataset."""
-    return LabelScheme(ws.config.labels.lesion_kinds)
+    return ws.config.labels.scheme
 
 
 def packages(ws: Workspace) -> tuple[Path, ...]:

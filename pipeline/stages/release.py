@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.agreement.summary import RatedVolume, grouped_by
+from pipeline.agreement.tables import KIND_TABLES
 from pipeline.core.errors import PipelineError, ReleaseError
 from pipeline.core.files import write_text
 from pipeline.core.labels import Structure
@@ -29,7 +30,7 @@ RELEASE_PACKAGES = ("numpy", "pandas", "pyarrow", "deflate", "nnunetv2", "torch"
 STAGES_BEFORE = (*DATASET_STAGES, *HANDOUT_STAGES, *TO_SETTLE)
 NOT_SETTLED = "not-settled"
 QC_PAGE = "qc/index.html"
-SUMMARIES = ("overall", "plc_cect", "limt", "raters", "rater_pairs", "rater_groups", "repeats")
+SUMMARIES = ("overall", "plc_cect", "limt", "raters", "rater_pairs", "rater_groups", *KIND_TABLES, "repeats")
 
 
 def cut_release(ws: Workspace, version: str) -> Outcome:

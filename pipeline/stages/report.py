@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.agreement.records import Agreement, FinalScores
 from pipeline.cohort.inclusion import FlowStep
 from pipeline.core.files import digest, read_csv, write_text
-from pipeline.core.labels import Structure
+from pipeline.core.labels import LabelScheme, Structure
 from pipeline.core.problems import words_sha256
 from pipeline.core.receipts import read_receipt
 from pipeline.core.records import Phase, Problem, Severity
@@ -149,6 +149,7 @@ def _volumes_so_far(ws: Workspace) -> Iterator[QcVolume]:
                 vote,
                 RatedAgreement.load(ws.layout.agreement(case_id, phase)).agreement if vote else None,
                 noticed,
+                scheme=ws.config.labels.scheme,
             )
 
 
@@ -167,6 +168,7 @@ def _released_volumes(ws: Workspace, case: SettledCase, rows: Sequence[ManifestR
             volume.vote,
             volume.agreement,
             noticed,
+            scheme=ws.config.labels.scheme,
             first_slice=volume.prepared.first_slice,
         )
 
@@ -180,6 +182,7 @@ def _qc_volume(
     agreement: Agreement | None,
     noticed: Sequence[Problem],
     *,
+    scheme: LabelScheme,
     first_slice: int = 0,
 ) -> QcVolume:
     from pipeline.report.qc import QcVolume
@@ -198,6 +201,7 @@ def _qc_volume(
         lesion_dice=agreement.dice_by_pair(Structure.LESION) if agreement else {},
         disagreement={index - first_slice: voxels for index, voxels in disputed.items() if index >= first_slice},
         problems=(*own, *(open_problems(name, vote) if vote else ())),
+        scheme=scheme,
     )
 
 
@@ -220,7 +224,7 @@ def _disputed(agreement: Agreement) -> dict[int, int]:
 
 REPORT = Stage(
     name=REPORT_NAME,
-    sections=lambda config: (config.dataset, config.image),
+    sections=lambda config: (config.dataset, config.image, config.labels),
     inputs=_inputs,
     work=_report,
 )

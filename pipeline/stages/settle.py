@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.core.records import Phase, Problem, Severity
 from pipeline.core.volume import LabelMap, Volume
@@ -19,6 +20,9 @@ from pipeline.stages.artefacts import (
 from pipeline.stages.case import require_vote, screened
 from pipeline.stages.handed_out import assigned_raters, was_replaced
 from pipeline.workspace import Stage, Waiting, Work, Workspace
+
+if TYPE_CHECKING:
+    from pipeline.lesions.records import Enhancement
 
 
 def _rating_files(ws: Workspace, case_id: str | None) -> tuple[str, dict[Phase, dict[str, Path]]]:
@@ -55,7 +59,7 @@ def _agree(ws: Workspace, case_id: str | None) -> Work:
     outputs = []
     for phase, files in files_by_phase.items():
         outputs.append(ws.layout.agreement(case_id, phase))
-        RatedAgreement(agreement=agree(_ratings(files))).save(outputs[-1])
+        RatedAgreement(agreement=agree(_ratings(files), scheme=ws.config.labels.scheme)).save(outputs[-1])
     return Work(tuple(outputs))
 
 
@@ -66,7 +70,7 @@ def _vote(ws: Workspace, case_id: str | None) -> Work:
     case_id, files_by_phase = _rating_files(ws, case_id)
     outputs: list[Path] = []
     for phase, files in files_by_phase.items():
-        consensus = vote(_ratings(files), ws.config.consensus)
+        consensus = vote(_ratings(files), ws.config.consensus, scheme=ws.config.labels.scheme)
         mask, explanation = ws.layout.consensus(case_id, phase), ws.layout.consensus_explanation(case_id, phase)
         write_nifti(mask, consensus.labels)
         VotedMask(explanation=consensus.explanation()).save(explanation)
@@ -102,15 +106,32 @@ def _measure(ws: Workspace, case_id: str | None) -> Work:
     from pipeline.lesions.measure import measure_lesions
 
     case_id, files_by_phase = _rating_files(ws, case_id)
+    scheme = ws.config.labels.scheme
     readings = {phase: PhaseReading(*settled_volume(ws, case_id, phase)) for phase in files_by_phase}
     for phase, reading in readings.items():
-        scores = against_final(_ratings(files_by_phase[phase]), reading.labels)
+        scores = against_final(_ratings(files_by_phase[phase]), reading.labels, scheme=scheme)
         FinalAgreement(scores=scores).save(ws.layout.final_agreement(case_id, phase))
-        lesions = measure_lesions(reading.labels, reading.image)
+        lesions = measure_lesions(reading.labels, reading.image, scheme=scheme)
         MeasuredLesions(case_id=case_id, phase=phase, lesions=lesions).save(ws.layout.lesions(case_id, phase))
-    MeasuredEnhancement(rows=enhancement(readings)).save(ws.layout.enhancement(case_id))
+    rows = enhancement(readings, scheme=scheme)
+    MeasuredEnhancement(rows=rows).save(ws.layout.enhancement(case_id))
     of_volumes = (ws.layout.lesions, ws.layout.final_agreement)
-    return Work((*(path(case_id, phase) for phase in readings for path in of_volumes), ws.layout.enhancement(case_id)))
+    outputs = *(path(case_id, phase) for phase in readings for path in of_volumes), ws.layout.enhancement(case_id)
+    return Work(outputs, _kinds_between_phases(case_id, rows))
+
+
+def _kinds_between_phases(case_id: str, rows: Iterable[Enhancement]) -> tuple[Problem, ...]:
+    """Lesions that the masks of two phases call by two kinds; nothing chooses between them."""
+    from pipeline.lesions.enhancement import kinds_in_conflict
+
+    return tuple(
+        Problem(
+            "kinds-between-phases",
+            Severity.FLAG,
+            f"{case_id} {row.phase}: lesion {row.number_on_phase} is {row.kind}, but {other.kind} on {other.phase}",
+        )
+        for row, other in kinds_in_conflict(rows)
+    )
 
 
 def _prepare(ws: Workspace, case_id: str | None) -> Work:
@@ -165,7 +186,7 @@ VOTE = Stage(
 
 MEASURE = Stage(
     name="measure",
-    sections=lambda config: (),
+    sections=lambda config: (config.labels,),
     inputs=_measure_inputs,
     work=_measure,
 )

@@ -46,5 +46,5 @@ def _repeats(ws: Workspace, case_id: str, phase: Phase) -> Iterator[RatedVolume]
     for rater in assigned_raters(ws, case_id, phase):
         first, again = ws.layout.rating(case_id, phase, rater), ws.layout.repeat_rating(case_id, phase, rater)
         if again.is_file():
-            both = agree({"first": read_labels(first), "again": read_labels(again)})
+            both = agree({"first": read_labels(first), "again": read_labels(again)}, scheme=ws.config.labels.scheme)
             yield RatedVolume(case_id, str(phase), both, {"rater": rater})

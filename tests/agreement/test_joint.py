@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pipeline.agreement.joint import box_of, join, structures_with_kinds
+from pipeline.agreement.joint import box_of, join
 from pipeline.core.errors import GeometryError, LabelError
 from pipeline.core.geometry import Geometry
 from pipeline.core.volume import LabelMap
@@ -78,13 +78,3 @@ def test_no_rating_is_refused():
 def test_more_than_can_be_told_apart_is_refused(mask):
     with pytest.raises(LabelError, match="too many"):
         join({f"R{n}": mask(np.full((1, 1, 1), 255)) for n in range(9)})
-
-
-def test_lesion_kinds_belong_to_lesion_and_liver_but_not_to_parenchyma():
-    assert structures_with_kinds(("HCC", "cyst")) == {
-        "whole_liver": (1, 2, 3, 4),
-        "parenchyma": (1,),
-        "lesion": (2, 3, 4),
-        "HCC": (3,),
-        "cyst": (4,),
-    }

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pydicom
 import pytest
 
-from pipeline.core.errors import DicomError, GeometryError
+from pipeline.core.errors import DicomError, GeometryError, LabelError
+from pipeline.core.labels import LabelScheme
 from pipeline.dicom.seg import is_dicom, read_seg
-from pipeline.image.masks import read_mask
+from pipeline.image.masks import read_labels_of, read_mask
+from pipeline.standalone import read_any_mask
 from tests.places import SHARED
 
 DATA = SHARED / "liver_ct_dicomseg"
@@ -73,3 +77,27 @@ def test_dicom_is_known_by_its_content():
     assert is_dicom(DATA / "liver.dcm")
     assert not is_dicom(DATA / "liver_seg.nrrd")
     assert not is_dicom(DATA / "none.dcm")
+
+
+def test_a_segment_without_a_labels_name_is_known_by_the_code_of_its_kind(tmp_path):
+    """The codes are those of SNOMED CT, as [labels] has them; a name that is a label's comes first."""
+
+    def coded(dataset):
+        for segment, (name, code) in zip(
+            dataset.SegmentSequence,
+            [("tumour A", "109841003"), ("cyst", "109841003"), ("2", ""), ("liver", "10200004"), ("liver", "10200004")],
+            strict=True,
+        ):
+            segment.SegmentLabel = name
+            item = segment.SegmentedPropertyTypeCodeSequence[0]
+            item.CodeValue, item.CodingSchemeDesignator = code, "SCT"
+
+    path = changed(tmp_path, coded)
+    scheme = LabelScheme(("HCC", "cyst"))
+    mask = read_any_mask(path)
+    for layer, expected in enumerate((3, 4, 2, 1, 1)):
+        alone = replace(mask, layers=mask.layers[layer : layer + 1], segments=(replace(mask.segments[layer], layer=0),))
+        labels = read_labels_of(alone, scheme, what="mask").labels
+        assert set(np.unique(labels.voxels).tolist()) == {0, expected}
+    with pytest.raises(LabelError, match="segment 1 has no label's name"):
+        read_labels_of(read_any_mask(path), LabelScheme(("cyst",)), what="mask")

@@ -123,7 +123,7 @@ def test_segment_order_does_not_matter_because_names_do():
     layers[0, 0, 0] = [1, 2, 0, 0]
     swapped = seg_nrrd(layers, [("HCC", 1, 0), ("LIVER", 2, 0)])
     reading = read_labels_of(decode_mask(swapped, "m.seg.nrrd"), SCHEME, what="mask")
-    assert reading.labels.voxels[0, 0].tolist() == [2, 1, 0, 0]
+    assert reading.labels.voxels[0, 0].tolist() == [3, 1, 0, 0]
     numbered = seg_nrrd(layers, [("Segment_1", 1, 0), ("2", 2, 0)])
     reading = read_labels_of(decode_mask(numbered, "m.seg.nrrd"), SCHEME, what="mask")
     assert reading.labels.voxels[0, 0].tolist() == [1, 2, 0, 0]

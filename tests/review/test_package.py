@@ -147,10 +147,10 @@ def test_label_tables_agree_with_each_other(package):
     color_rows = [
         line.split() for line in package.read("labels.ctbl").decode().splitlines() if not line.startswith("#")
     ]
-    assert [row[0] for row in label_rows] == ["0", "1", "2"]
-    assert [row[5] for row in label_rows] == ["Clear Label", "liver", "lesion"]
+    assert [row[0] for row in label_rows] == ["0", "1", "2", "3"]
+    assert [row[5] for row in label_rows] == ["Clear Label", "liver", "lesion", "HCC 肝细胞癌"]
     assert [list(row[1:4]) for row in label_rows] == [row[2:5] for row in color_rows]
-    assert [row[1] for row in color_rows] == ["background", "liver", "lesion"]
+    assert [row[1] for row in color_rows] == ["background", "liver", "lesion", "HCC_肝细胞癌"]
 
 
 def test_scripts_are_whole_python_and_name_the_item(package):

@@ -19,9 +19,9 @@ from pipeline.core.errors import ReleaseError
 from pipeline.core.files import sha256_of
 from pipeline.core.records import Problem, Severity
 from pipeline.dataset.layout import ReleaseLayout, image_name, label_name, liver_mask_name, mask_name
-from pipeline.dataset.manifest import ManifestRow, check_table, read_manifest, row_name
+from pipeline.dataset.manifest import check_table, read_manifest, row_name
 from pipeline.dataset.sums import files_of, read_sums
-from pipeline.dataset.verify.tables import check_tables
+from pipeline.dataset.verify.tables import check_tables, labels_of
 from pipeline.dataset.verify.volumes import VolumeCheck, check_volume, refused
 
 LeakCheck = Callable[[Path], Sequence[str]]
@@ -55,9 +55,9 @@ def verify(release: Path, *, leak_check: LeakCheck | None = None, jobs: int = 1)
     except ReleaseError as error:
         return (*problems, refused("manifest", str(error)))
     with ThreadPoolExecutor(jobs) as pool:
-        checks = list(pool.map(partial(check_volume, release), rows))
+        checks = list(pool.map(partial(check_volume, release, labels_of(layout)), rows))
     problems += check_table(rows)
-    problems += _check_files(layout, rows)
+    problems += _check_files(layout, checks)
     problems += _check_twins(checks)
     problems += [problem for check in checks for problem in check.problems]
     problems += check_tables(layout, checks)
@@ -85,9 +85,10 @@ def _check_sums(layout: ReleaseLayout) -> Iterator[Problem]:
             yield Problem("writable", Severity.NOTE, f"{name} can be written to")
 
 
-def _check_files(layout: ReleaseLayout, rows: Sequence[ManifestRow]) -> Iterator[Problem]:
+def _check_files(layout: ReleaseLayout, checks: Sequence[VolumeCheck]) -> Iterator[Problem]:
     """Table against files, both ways, and names that follow from the row."""
-    listed = Counter(path for row in rows for path in row.paths)
+    rows = [check.row for check in checks]
+    listed = Counter(path for check in checks for path in (*check.row.paths, *check.kind_paths))
     yield from (refused("path-twice", f"{path} is in two rows") for path, count in listed.items() if count > 1)
     for row in rows:
         names = (image_name, mask_name, liver_mask_name, label_name)

@@ -14,19 +14,23 @@ import pandas as pd
 
 from pipeline.core.errors import StorageError
 from pipeline.core.files import read_json
-from pipeline.core.records import Problem
+from pipeline.core.labels import LabelScheme
+from pipeline.core.records import Problem, Severity
 from pipeline.dataset.layout import ReleaseLayout
 from pipeline.dataset.manifest import COLUMNS, ManifestRow, parquet_bytes, row_name, row_order, schema
+from pipeline.dataset.release_inputs import released_scheme
 from pipeline.dataset.splits import Splits, nnunet_folds
 from pipeline.dataset.statistics import statistics_rows
 from pipeline.dataset.tables import (
     STATISTICS_COLUMNS,
     TABLE1_COLUMNS,
+    by_patient,
     largest_diameter_mm,
+    lesion_kinds_text,
     rows_text,
     table1_rows,
 )
-from pipeline.dataset.tasks import coco
+from pipeline.dataset.tasks import classification_text, coco, kinds_in_masks, missing_from_masks
 from pipeline.dataset.verify.anonymity import check_anonymity
 from pipeline.dataset.verify.volumes import VolumeCheck, refused
 
@@ -37,21 +41,49 @@ ROUNDING = 1.5e-4
 def check_tables(layout: ReleaseLayout, checks: Sequence[VolumeCheck]) -> Iterator[Problem]:
     """Every table beside the manifest, computed again from the manifest's rows and from the masks."""
     rows = [check.row for check in checks]
+    boxes = [(check.row, check.boxes) for check in sorted(checks, key=lambda check: row_order(check.row))]
+    scheme = labels_of(layout)
+    in_masks = kinds_in_masks(boxes, scheme)
     yield from _check_splits(layout, rows)
+    yield from _check_kinds(layout, rows, in_masks, scheme)
+    scheme = scheme if in_masks else LabelScheme()
     if _text(layout.table1) != rows_text(TABLE1_COLUMNS, table1_rows(rows)):
         yield _differs(layout.table1, "the manifest")
     if _text(layout.statistics) != rows_text(STATISTICS_COLUMNS, statistics_rows(rows)):
         yield _differs(layout.statistics, "the manifest")
-    if _json(layout.schema) != schema():
+    if _json(layout.schema) != schema(scheme.kind_names):
         yield _differs(layout.schema, "the columns that this program documents")
     if not _same_table(layout.manifest_parquet, rows):
         yield _differs(layout.manifest_parquet, layout.manifest.name)
-    found = coco((check.row, check.boxes) for check in sorted(checks, key=lambda check: row_order(check.row)))
-    if _json(layout.detection) != found:
+    if _json(layout.detection) != coco(boxes, scheme):
         yield _differs(layout.detection, "the masks")
     yield from _check_anonymity(layout, rows)
     yield from _check_lesions(layout, rows)
     yield from _check_agreement(layout, rows)
+
+
+def labels_of(layout: ReleaseLayout) -> LabelScheme:
+    """The labels that a release's masks may hold; without lesion kinds where its provenance is missing or damaged."""
+    try:
+        return released_scheme(_json(layout.provenance))
+    except (KeyError, TypeError, ValueError):
+        return LabelScheme()
+
+
+def _check_kinds(
+    layout: ReleaseLayout, rows: Sequence[ManifestRow], in_masks: Mapping[str, Sequence[str]], scheme: LabelScheme
+) -> Iterator[Problem]:
+    """What tables tell of lesion kinds follows from the masks; a diagnosis that no mask shows needs a person's look."""
+    if _text(layout.lesion_kinds) != (lesion_kinds_text(scheme) if in_masks else ""):
+        yield _differs(layout.lesion_kinds, "the masks")
+    names = [kind.name for kind in scheme.kinds]
+    if _text(layout.classification) != classification_text(rows, names, in_masks):
+        yield _differs(layout.classification, "the manifest and the masks")
+    for patient, row in by_patient(rows).items():
+        if missing := missing_from_masks(row, in_masks.get(patient, ()), names):
+            shown = " and ".join(in_masks[patient])
+            message = f"{patient}: the diagnosis is {' and '.join(missing)}, but the masks show only {shown}"
+            yield Problem("class-differs", Severity.FLAG, message)
 
 
 def _check_splits(layout: ReleaseLayout, rows: Sequence[ManifestRow]) -> Iterator[Problem]:

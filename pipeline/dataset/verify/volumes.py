@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.core.errors import PipelineError
-from pipeline.core.labels import Label
+from pipeline.core.kinds import FIRST_KIND, Kind
+from pipeline.core.labels import Label, LabelScheme, Structure, structure_mask
 from pipeline.core.problems import TAKE_AGAIN
 from pipeline.core.records import HEALTHY, Problem, Severity
 from pipeline.core.volume import LabelMap, Volume
+from pipeline.dataset.layout import kind_mask_name
 from pipeline.dataset.manifest import ManifestRow, row_name
 from pipeline.dataset.release_inputs import Row
 from pipeline.dataset.tasks import lesion_boxes
@@ -40,12 +42,14 @@ class VolumeCheck:
         problems: everything noticed.
         voxels_sha256: of the image's voxels alone, wherever they lie; "" when it could not be read.
         boxes: around lesions, from the mask.
+        kind_paths: files of the masks of its lesion kinds.
     """
 
     row: ManifestRow
     problems: tuple[Problem, ...]
     voxels_sha256: str = ""
     boxes: tuple[Row, ...] = ()
+    kind_paths: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ class _Content:
     labels: LabelMap
 
 
-def check_volume(release: Path, row: ManifestRow) -> VolumeCheck:
+def check_volume(release: Path, scheme: LabelScheme, row: ManifestRow) -> VolumeCheck:
     """Everything that is wrong with one volume of a release; files that are missing are for the table's check."""
     paths = [release / path for path in row.paths]
     if not all(path.is_file() for path in paths):
@@ -70,7 +74,8 @@ def check_volume(release: Path, row: ManifestRow) -> VolumeCheck:
     faults = [
         *(fault for path in paths for fault in _header_faults(path)),
         *_grid_faults(row, content),
-        *_label_faults(content),
+        *_label_faults(content, scheme),
+        *_kind_faults(release, row, content, scheme),
         *_figure_faults(row, content),
         *_content_faults(row, content),
         *_second_reader_faults(paths[0], content.image),
@@ -79,7 +84,22 @@ def check_volume(release: Path, row: ManifestRow) -> VolumeCheck:
     faults += _worth_a_look(row, content)
     problems = [replace(fault, message=f"{row_name(row)}: {fault.message}") for fault in faults]
     voxels_sha256 = hashlib.sha256(content.image.voxels.tobytes()).hexdigest()
-    return VolumeCheck(row, tuple(problems), voxels_sha256, tuple(lesion_boxes(content.labels)))
+    kinds = kind_masks(content.labels, scheme)
+    return VolumeCheck(
+        row,
+        tuple(problems),
+        voxels_sha256,
+        tuple(lesion_boxes(content.labels)),
+        tuple(kind_mask_name(row.patient_id, row.phase, kind) for kind in kinds),
+    )
+
+
+def kind_masks(labels: LabelMap, scheme: LabelScheme) -> dict[Kind, LabelMap]:
+    """A binary mask of each lesion kind that a mask tells."""
+    if labels.voxels.max(initial=0) < FIRST_KIND:
+        return {}
+    masks = {kind: (labels.voxels == kind.value).astype(np.uint8) for kind in scheme.kinds}
+    return {kind: LabelMap(mask, labels.geometry) for kind, mask in masks.items() if mask.any()}
 
 
 def _second_reader_faults(path: Path, ours: Volume | LabelMap) -> Iterator[Problem]:
@@ -118,16 +138,30 @@ def _grid_faults(row: ManifestRow, content: _Content) -> Iterator[Problem]:
         yield refused("grid", "it has more slices than the scan")
 
 
-def _label_faults(content: _Content) -> Iterator[Problem]:
+def _label_faults(content: _Content, scheme: LabelScheme) -> Iterator[Problem]:
     labels = content.labels.voxels
-    if labels.max(initial=0) > max(Label):
-        yield refused("label-values", f"labels up to {labels.max()}, expected 0, 1 and 2")
-    if not np.array_equal(content.lesion.voxels, labels == Label.LESION):
-        yield refused("mask-differs", "the lesion mask is not label 2 of the label mask")
+    counts = sum(np.bincount(plane.ravel(), minlength=256) for plane in labels)  # all at once takes more memory
+    unknown = sorted(set(np.flatnonzero(counts).tolist()) - set(scheme.names))
+    if unknown:
+        expected = ", ".join(str(value) for value in scheme.names)
+        yield refused("label-values", f"labels {', '.join(map(str, unknown))}, expected only {expected}")
+    if not np.array_equal(content.lesion.voxels, structure_mask(labels, Structure.LESION)):
+        yield refused("mask-differs", "the lesion mask is not what the label mask marks as lesion, 2 and above")
     if not np.array_equal(content.liver.voxels, labels != Label.BACKGROUND):
-        yield refused("mask-differs", "the liver mask is not labels 1 and 2 of the label mask")
+        yield refused("mask-differs", "the liver mask is not what the label mask marks, 1 and above")
     if not labels.any():
         yield refused("no-liver", "no liver is labelled", TAKE_AGAIN)
+
+
+def _kind_faults(release: Path, row: ManifestRow, content: _Content, scheme: LabelScheme) -> Iterator[Problem]:
+    """The mask of each lesion kind against the label mask; a file that is missing is for the table's check."""
+    for kind, mask in kind_masks(content.labels, scheme).items():
+        path = release / kind_mask_name(row.patient_id, row.phase, kind)
+        if path.is_file():
+            yield from _header_faults(path)
+            found = read_labels(path)
+            if not (np.array_equal(found.voxels, mask.voxels) and found.geometry.same_space(mask.geometry)):
+                yield refused("mask-differs", f"the mask of {kind.name} is not label {kind.value} of the label mask")
 
 
 def _figure_faults(row: ManifestRow, content: _Content) -> Iterator[Problem]:
@@ -141,7 +175,7 @@ def _figure_faults(row: ManifestRow, content: _Content) -> Iterator[Problem]:
 
 def figures(labels: LabelMap) -> tuple[tuple[str, str, float], ...]:
     """What the manifest tells of a mask: kind of figure, column and value."""
-    liver, lesion = labels.voxels != Label.BACKGROUND, labels.voxels == Label.LESION
+    liver, lesion = labels.voxels != Label.BACKGROUND, structure_mask(labels.voxels, Structure.LESION)
     voxel_ml = labels.geometry.voxel_volume_ml
     return (
         ("count", "liver_slices", int(liver.any(axis=(1, 2)).sum())),
