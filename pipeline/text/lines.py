@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import cc3d
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
 MIN_STROKES = 6
 """Strokes that a row meets along a line, on average: four letters have six, anatomy hardly ever five."""
@@ -82,17 +81,30 @@ class TextLine:
 def find_text_line(
     strokes: NDArray[np.bool_], contrast: NDArray[np.integer], *, min_strokes: float = MIN_STROKES
 ) -> TextLine | None:
-    """Where strokes form a line of letters, about four and more; None where they do not.
+    """Where strokes form a line of letters, about four and more, along rows or columns; None where they do not.
 
     Args:
         strokes: (rows, columns), True where ink may be.
         contrast: how far each pixel stands out; letters of one line do alike.
         min_strokes: what makes a line; the default suits a search of every slice.
     """
+    if np.count_nonzero(strokes) < min_strokes * LETTER_HEIGHT_PIXELS[0]:
+        return None
+    connected = cc3d.connected_components(strokes.copy(), connectivity=8)  # it takes no read-only array
+    line = _line_along_rows(strokes, connected, contrast, min_strokes)
+    if line is not None:
+        return line
+    turned = _line_along_rows(np.ascontiguousarray(strokes.T), connected.T, contrast.T, min_strokes)
+    return turned and TextLine(turned.left, turned.right, turned.top, turned.bottom)
+
+
+def _line_along_rows(
+    strokes: NDArray[np.bool_], connected: NDArray[np.integer], contrast: NDArray[np.integer], min_strokes: float
+) -> TextLine | None:
     runs = _runs(strokes)
     if runs.start.size < min_strokes * LETTER_HEIGHT_PIXELS[0]:
         return None
-    marks = _marks(runs, contrast)
+    marks = _marks(runs, connected, contrast)
     met, before = _strokes_up_to(marks)
     for last in np.argsort(-met, kind="stable").tolist():
         if met[last] < min_strokes:
@@ -122,14 +134,14 @@ def _runs(strokes: NDArray[np.bool_]) -> _Runs:
     return _Runs(edges[::2], edges[1::2], strokes.shape[1])
 
 
-def _marks(runs: _Runs, contrast: NDArray[np.integer]) -> _Marks:
+def _marks(runs: _Runs, connected: NDArray[np.integer], contrast: NDArray[np.integer]) -> _Marks:
     """Marks of a letter's height that are strokes, not blots: they leave part of their box free."""
-    mark = _connected(runs)
+    mark = connected[np.divmod(runs.start, runs.columns)]
     order = np.argsort(mark, kind="stable")
-    begins = np.flatnonzero(np.diff(mark[order], prepend=-1))
+    begins = np.flatnonzero(np.diff(mark[order].astype(np.int64), prepend=-1))
     row, column = np.divmod(runs.start[order], runs.columns)
     length = (runs.stop - runs.start)[order]
-    ink = contrast.ravel()[((runs.start + runs.stop) // 2)[order]]
+    ink = contrast[np.divmod(((runs.start + runs.stop) // 2)[order], runs.columns)]
     top, bottom = np.minimum.reduceat(row, begins), np.maximum.reduceat(row, begins) + 1
     left, right = np.minimum.reduceat(column, begins), np.maximum.reduceat(column + length, begins)
     met = np.diff(begins, append=mark.size) / (bottom - top)
@@ -143,17 +155,6 @@ def _marks(runs: _Runs, contrast: NDArray[np.integer]) -> _Marks:
         met[fits],
         np.maximum.reduceat(ink, begins)[fits].astype(np.intp),
     )
-
-
-def _connected(runs: _Runs) -> NDArray[np.integer]:
-    """The number of the mark each run belongs to; runs that touch by a corner belong together."""
-    first = np.searchsorted(runs.stop, runs.start + runs.columns)
-    found = np.searchsorted(runs.start, runs.stop + runs.columns, side="right") - first
-    _, below = _pairs(first, found)
-    ends = np.concatenate([[0], np.cumsum(found)]).astype(np.int32)
-    links = csr_array((np.ones(below.size), below.astype(np.int32), ends), shape=(first.size, first.size))
-    mark: NDArray[np.integer] = connected_components(links, directed=False)[1]
-    return mark
 
 
 def _pairs(first: NDArray[np.intp], found: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

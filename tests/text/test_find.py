@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
 
+from benchmarks.lettering import LETTERINGS, cover_of
 from pipeline.dicom.deid.admission import admit
 from pipeline.dicom.read.pixels import read_slice
 from pipeline.dicom.read.scan import scan
@@ -147,3 +151,46 @@ def test_real_series_raise_no_alarm():
                 groups.setdefault(instance.text("SeriesInstanceUID"), []).append(read_slice(instance))
     assert len(groups) >= 7
     assert [number for number, slices in enumerate(groups.values()) if find_text(slices).is_suspect] == []
+
+
+TYPES = {
+    "int16": lambda values: values,
+    "uint16": lambda values: (values + 1024).clip(0).astype(np.uint16),
+    "int32": lambda values: values.astype(np.int32) * 3,
+    "float32": lambda values: (values * 1.5346).astype(np.float32),
+    "uint8": lambda values: ((values + 1100.0) / 6).clip(0, 255).astype(np.uint8),
+    "colour": lambda values: np.stack([((values + 1100.0) / 6).clip(0, 255).astype(np.uint8)] * 3, axis=-1),
+}
+
+
+@pytest.mark.parametrize("pixels", TYPES)
+@pytest.mark.parametrize("lettering", LETTERINGS)
+@pytest.mark.parametrize("only", [EVERY, {6}], ids=["all slices", "one slice"])
+def test_every_kind_of_mark_is_found_in_every_type_of_pixel(lettering, pixels, only):
+    size = 2 if "code" in lettering else 14
+    cover = cover_of(lettering, (SIZE, SIZE), size, "corner", random.Random(2), smooth=False)
+    marked = drawn(phantom(), cover, 300, only)
+    assert find_text([TYPES[pixels](values) for values in marked]).is_suspect
+    assert not find_text([TYPES[pixels](values) for values in phantom()]).is_suspect
+
+
+def test_text_in_one_colour_alone_is_found():
+    cover = letters("KOWALSKA 1954", (5, 5), 12) > 0
+    slices = [TYPES["colour"](values) for values in phantom()]
+    for values in slices:
+        values[cover, 2] = 255
+    assert find_text(slices).is_suspect
+
+
+def test_phases_of_one_slice_are_not_taken_for_static_text():
+    rng = np.random.default_rng(4)
+    fine = ndimage.gaussian_filter(rng.normal(0, 1, (SIZE, SIZE)), 2)
+    anatomy = np.where(np.hypot(*(np.mgrid[:SIZE, :SIZE] - SIZE // 2)) < 80, 300 + 900 * fine / fine.std() / 4, 0)
+    phases = [(anatomy * rng.uniform(0.8, 1.2) + rng.normal(0, 20, (SIZE, SIZE))).astype(np.int16) for _ in range(12)]
+    assert not find_text(phases).is_suspect
+
+
+def test_a_small_mark_at_the_highest_value_is_ink_when_many_slices_have_it():
+    cover = letters("R", (5, 5), 14)
+    assert find_text(drawn(phantom(), cover, 3071, EVERY)).static is not None
+    assert not find_text(drawn(phantom(), cover, 3071, {6})).is_suspect

@@ -40,8 +40,12 @@ def test_two_letters_are_no_line(size):
     assert not is_line(written("RL", size))
 
 
-def test_words_running_downwards_are_no_line():
-    assert not is_line(np.rot90(written("KOWALSKA", 14)).copy())
+@pytest.mark.parametrize("quarters", [1, 3])
+def test_words_that_run_upwards_or_downwards_are_lines_where_they_stand(quarters):
+    strokes = np.rot90(written("HEIM 11", 14), quarters).copy()
+    rows, columns = np.flatnonzero(strokes.any(1)), np.flatnonzero(strokes.any(0))
+    inked = TextLine(int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)
+    assert find_text_line(strokes, np.where(strokes, 300, 0).astype(np.int16)) == inked
 
 
 def test_letters_of_different_ink_are_no_line():

@@ -1,0 +1,228 @@
+"""Drawn ink: marks of exactly one value with hard edges all around, where anatomy has noise and soft edges.
+
+Neither script nor direction matters: letters, few or many, turned or stacked, and the modules of codes are alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
+
+from pipeline.text.lines import MAX_FILL, TextLine
+from pipeline.text.shades import LARGEST
+
+HARD_EDGE = 60
+"""Shades by which ink differs from the pixel beside it; HU of a usual CT."""
+
+EDGE_STEPS = 16
+"""Steps of the stored picture that a hard edge has at least: in few shades of gray neighbours are equal by chance."""
+
+MIN_PIXELS_OF_MARK = 6
+MIN_HARD_SHARE = 0.8
+LARGEST_MARK_PIXELS = 100
+"""Height and width of a mark; what is larger is padding, a table or a frame."""
+
+MIN_PIXELS = 10
+"""Of the edges of all marks that belong together: about one small letter."""
+
+MIN_SHARE_NEARBY = 0.4
+"""Of the edges of its value in its box, that are ink: the noise of anatomy has the value elsewhere."""
+
+MIN_SHARE_OF_FLAT = 0.2
+"""Of all pixels of its value that lie three in a row or column: of padding and of air cut off hardly any are edges."""
+
+MIN_SHARE_BELOW, MIN_SHARE_OF_ALL = 0.005, 0.5
+"""A value below which hardly anything lies may be where air is cut off; of all its edges ink has the most then."""
+
+REACH_PIXELS = 24
+"""Between two marks that belong together."""
+
+MIN_SIDE_PIXELS = 4
+MOST_MARKS = 400
+MOST_VALUES = 4
+
+MOST_ABOVE = 2e-4
+"""Share of a slice that is brighter than the value at which metal, or what lies next to a coil, is cut off."""
+
+SATURATED_EDGE = 400
+MIN_SATURATED_PIXELS = 40
+MIN_SATURATED_MARKS = 3
+"""What ink at such a value has: edges far harder than those of metal, and several marks."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InkMarks:
+    """Marks of one value, one entry each.
+
+    Attributes:
+        top, bottom, left, right: their boxes; bottom and right lie one beyond.
+        value: of all their pixels.
+        pixels: how many there are.
+        edge: by how much they differ from what is beside them, on average.
+        flat: how many pixels of the slice have the value and lie three in a row or column.
+    """
+
+    top: NDArray[np.intp]
+    bottom: NDArray[np.intp]
+    left: NDArray[np.intp]
+    right: NDArray[np.intp]
+    value: NDArray[np.intp]
+    pixels: NDArray[np.intp]
+    edge: NDArray[np.float64]
+    flat: NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Ink:
+    """Marks of one value that lie together.
+
+    Attributes:
+        box: where.
+        pixels: how many there are at their edges.
+        is_sure: False where there is so little that only the same in many slices is ink.
+    """
+
+    box: TextLine
+    pixels: int
+    is_sure: bool
+
+
+def find_ink(values: NDArray[np.int16], step: int) -> Ink | None:
+    """What is drawn with one value; None where nothing is.
+
+    Args:
+        values: (rows, columns), shades of one slice.
+        step: between two neighbouring values of the stored picture.
+    """
+    marks = ink_marks(values, max(HARD_EDGE, EDGE_STEPS * step))
+    if marks is None or marks.value.size > MOST_MARKS:
+        return None
+    distinct, which = np.unique(marks.value, return_inverse=True)
+    totals = np.bincount(which, weights=marks.pixels)
+    ranked = distinct[np.argsort(-totals, kind="stable")[:MOST_VALUES]].tolist()
+    found = [ink for value in ranked for ink in _drawn_together(values, marks, value)]
+    return max(found, key=lambda ink: (ink.is_sure, ink.pixels), default=None)
+
+
+def _drawn_together(values: NDArray[np.int16], marks: InkMarks, value: int) -> Iterator[Ink]:
+    """Groups of marks of one value that are nearly all there is of it where they lie."""
+    own = np.flatnonzero(marks.value == value)
+    if marks.pixels[own].sum() < MIN_SHARE_OF_FLAT * marks.flat[own[0]]:
+        return
+    if _is_where_air_ends(values, value) and marks.pixels[own].sum() < MIN_SHARE_OF_ALL * np.count_nonzero(
+        _rim(values == value)
+    ):
+        return
+    is_highest = value >= LARGEST or np.count_nonzero(values > value) <= MOST_ABOVE * values.size
+    for some in _groups(marks, own):
+        lines = (marks.top[some].min(), marks.bottom[some].max(), marks.left[some].min(), marks.right[some].max())
+        box, pixels = TextLine(*map(int, lines)), int(marks.pixels[some].sum())
+        rows, columns = box.bottom - box.top, box.right - box.left
+        around = values[box.top - 1 : box.bottom + 1, box.left - 1 : box.right + 1] == value
+        if min(rows, columns) < MIN_SIDE_PIXELS or pixels < MIN_SHARE_NEARBY * np.count_nonzero(_rim(around)):
+            continue
+        is_solid = np.count_nonzero(around) > MAX_FILL * rows * columns
+        if is_highest and (is_solid or np.median(marks.edge[some]) < SATURATED_EDGE):
+            continue
+        is_much = pixels >= MIN_SATURATED_PIXELS and some.size >= MIN_SATURATED_MARKS
+        yield Ink(box, pixels, is_sure=is_much if is_highest else pixels >= MIN_PIXELS)
+
+
+def _is_where_air_ends(values: NDArray[np.int16], value: int) -> bool:
+    between = np.count_nonzero((values < value) & (values > values.min()))
+    return bool(between <= MIN_SHARE_BELOW * values.size)
+
+
+def _groups(marks: InkMarks, own: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+    """Which of some marks lie together."""
+    if own.size == 1:
+        yield own
+        return
+    top, bottom, left, right = (line[own] for line in (marks.top, marks.bottom, marks.left, marks.right))
+    across = np.maximum(left[:, None] - right, left - right[:, None])
+    down = np.maximum(top[:, None] - bottom, top - bottom[:, None])
+    count, group = connected_components(np.maximum(across, down) <= REACH_PIXELS, directed=False)
+    yield from (own[group == number] for number in range(count))
+
+
+def _rim(inked: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Pixels of an area without its outermost line that have one beside them which is not of the area."""
+    inner = inked[1:-1, 1:-1]
+    rim: NDArray[np.bool_] = inner & ~(inked[:-2, 1:-1] & inked[2:, 1:-1] & inked[1:-1, :-2] & inked[1:-1, 2:])
+    return rim
+
+
+def ink_marks(values: NDArray[np.int16], hard: int) -> InkMarks | None:
+    """Marks of exactly one value with hard edges; None where there is none."""
+    flat, line = _flat(values), values.ravel()
+    place = flat[_has_hard_edge(line, flat, values.shape[1], hard)]
+    if place.size < MIN_PIXELS_OF_MARK:
+        return None
+    lowest = int(values.min())
+    shade = line[place].astype(np.int32) - lowest
+    marked = np.zeros(values.size, np.uint16)
+    marked[place] = shade + 1
+    labels = cc3d.connected_components(marked.reshape(values.shape), connectivity=8).ravel()[place].astype(np.intp) - 1
+    pixels = np.bincount(labels)
+    is_hard, edge = _edges(values, place, labels, hard)
+    order, begins = np.argsort(labels, kind="stable"), np.concatenate([[0], np.cumsum(pixels)[:-1]])
+    row, column = np.divmod(place[order], values.shape[1])
+    top, left = (np.minimum.reduceat(lines, begins) for lines in (row, column))
+    bottom, right = (np.maximum.reduceat(lines, begins) + 1 for lines in (row, column))
+    is_small = np.maximum(bottom - top, right - left) <= LARGEST_MARK_PIXELS
+    fits = np.flatnonzero((pixels >= MIN_PIXELS_OF_MARK) & is_hard & is_small)
+    shade = shade[order][begins].astype(np.intp)
+    flats = np.bincount(line[flat].astype(np.int32) - lowest)[shade]
+    return (
+        InkMarks(
+            top[fits],
+            bottom[fits],
+            left[fits],
+            right[fits],
+            shade[fits] + lowest,
+            pixels[fits],
+            edge[fits],
+            flats[fits],
+        )
+        if fits.size
+        else None
+    )
+
+
+def _flat(values: NDArray[np.int16]) -> NDArray[np.intp]:
+    """Places of pixels that are one of three equal ones in a row or column, off the outermost line."""
+    flat = np.zeros(values.shape, dtype=np.bool_)
+    for lines, runs in ((values, flat), (values.T, flat.T)):
+        equal = lines[1:] == lines[:-1]
+        three = equal[1:] & equal[:-1]
+        for start in range(3):
+            runs[start : lines.shape[0] - 2 + start] |= three
+    flat[0] = flat[-1] = flat[:, 0] = flat[:, -1] = False
+    place: NDArray[np.intp] = np.flatnonzero(flat)
+    return place
+
+
+def _has_hard_edge(line: NDArray[np.int16], place: NDArray[np.intp], columns: int, hard: int) -> NDArray[np.bool_]:
+    own, found = line[place], np.zeros(place.size, dtype=np.bool_)
+    for step in (-columns, -1, 1, columns):
+        found |= np.abs(line[place + step] - own) >= hard
+    return found
+
+
+def _edges(
+    values: NDArray[np.int16], place: NDArray[np.intp], labels: NDArray[np.intp], hard: int
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Which marks have hard edges nearly all around, and by how much they differ from what is beside them."""
+    line, own, count = values.ravel(), values.ravel()[place].astype(np.int32), int(labels.max()) + 1
+    found, edges, total = np.zeros(count), np.zeros(count), np.zeros(count)
+    for step in (-values.shape[1], -1, 1, values.shape[1]):
+        difference = np.abs(line[place + step] - own)
+        edges += np.bincount(labels[difference > 0], minlength=count)
+        found += np.bincount(labels[difference >= hard], minlength=count)
+        total += np.bincount(labels, weights=difference, minlength=count)
+    return found >= MIN_HARD_SHARE * edges, total / edges
