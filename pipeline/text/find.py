@@ -36,7 +36,7 @@ NOISE_BITS = 3
 """Of a projection of many slices that are left out, so that what is left of noise beneath ink does not count."""
 
 MIN_STATIC_PIXELS = 32
-"""Of ink in such a projection; the best of 87 clean series had 13."""
+"""Of ink in such a projection, which shows smooth edges of anatomy too."""
 
 MIN_LASTING = 4
 """Slices, and at least half of all, in which the same small mark is ink."""

@@ -100,7 +100,7 @@ def find_ink(values: NDArray[np.int16], step: int) -> Ink | None:
         step: between two neighbouring values of the stored picture.
     """
     marks = ink_marks(values, max(HARD_EDGE, EDGE_STEPS * step))
-    if marks is None or marks.value.size > MOST_MARKS:
+    if marks is None:
         return None
     distinct, which = np.unique(marks.value, return_inverse=True)
     totals = np.bincount(which, weights=marks.pixels)
@@ -112,11 +112,7 @@ def find_ink(values: NDArray[np.int16], step: int) -> Ink | None:
 def _drawn_together(values: NDArray[np.int16], marks: InkMarks, value: int) -> Iterator[Ink]:
     """Groups of marks of one value that are nearly all there is of it where they lie."""
     own = np.flatnonzero(marks.value == value)
-    if marks.pixels[own].sum() < MIN_SHARE_OF_FLAT * marks.flat[own[0]]:
-        return
-    if _is_where_air_ends(values, value) and marks.pixels[own].sum() < MIN_SHARE_OF_ALL * np.count_nonzero(
-        _rim(values == value)
-    ):
+    if _is_cut_off(values, value, marks.pixels[own].sum(), marks.flat[own[0]]):
         return
     is_highest = value >= LARGEST or np.count_nonzero(values > value) <= MOST_ABOVE * values.size
     for some in _groups(marks, own):
@@ -133,14 +129,19 @@ def _drawn_together(values: NDArray[np.int16], marks: InkMarks, value: int) -> I
         yield Ink(box, pixels, is_sure=is_much if is_highest else pixels >= MIN_PIXELS)
 
 
-def _is_where_air_ends(values: NDArray[np.int16], value: int) -> bool:
-    between = np.count_nonzero((values < value) & (values > values.min()))
-    return bool(between <= MIN_SHARE_BELOW * values.size)
+def _is_cut_off(values: NDArray[np.int16], value: int, pixels: int, flat: int) -> bool:
+    """True for a value of padding, or at which air is cut off: most pixels that have it lie apart from the marks."""
+    if pixels < MIN_SHARE_OF_FLAT * flat:
+        return True
+    below = np.count_nonzero((values < value) & (values > values.min()))
+    return bool(
+        below <= MIN_SHARE_BELOW * values.size and pixels < MIN_SHARE_OF_ALL * np.count_nonzero(_rim(values == value))
+    )
 
 
 def _groups(marks: InkMarks, own: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
-    """Which of some marks lie together."""
-    if own.size == 1:
+    """Which of some marks lie together; a page full of them is one group."""
+    if own.size == 1 or own.size > MOST_MARKS:
         yield own
         return
     top, bottom, left, right = (line[own] for line in (marks.top, marks.bottom, marks.left, marks.right))

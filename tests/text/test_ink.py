@@ -132,3 +132,16 @@ def test_at_the_highest_value_only_several_marks_are_surely_ink():
     assert many is not None
     assert many.pixels >= MIN_SATURATED_PIXELS
     assert many.is_sure
+
+
+def test_a_page_full_of_letters_is_ink():
+    place = np.zeros((640, 640), dtype=np.bool_)
+    for top in range(20, 600, 14):
+        for left in range(20, 600, 9):
+            place[top : top + 8, [left, left + 4]] = place[top, left : left + 5] = True
+    values = np.kron(tissue(), np.ones((4, 4), np.int16))
+    values = (values + np.random.default_rng(2).normal(0, 12, values.shape)).astype(np.int16)
+    values[place] = INK
+    found = find_ink(values, 1)
+    assert found is not None
+    assert found.is_sure
