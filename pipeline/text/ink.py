@@ -43,6 +43,8 @@ REACH_PIXELS = 24
 """Between two marks that belong together."""
 
 MIN_SIDE_PIXELS = 4
+"""Of the box of ink; and at least one mark in it is wider than one pixel, as straight lines of equal values are not."""
+
 MOST_MARKS = 400
 MOST_VALUES = 4
 
@@ -120,7 +122,10 @@ def _drawn_together(values: NDArray[np.int16], marks: InkMarks, value: int) -> I
         box, pixels = TextLine(*map(int, lines)), int(marks.pixels[some].sum())
         rows, columns = box.bottom - box.top, box.right - box.left
         around = values[box.top - 1 : box.bottom + 1, box.left - 1 : box.right + 1] == value
-        if min(rows, columns) < MIN_SIDE_PIXELS or pixels < MIN_SHARE_NEARBY * np.count_nonzero(_rim(around)):
+        widest = np.minimum(marks.bottom[some] - marks.top[some], marks.right[some] - marks.left[some]).max()
+        if min(rows, columns) < MIN_SIDE_PIXELS or widest == 1:
+            continue
+        if pixels < MIN_SHARE_NEARBY * np.count_nonzero(_rim(around)):
             continue
         is_solid = np.count_nonzero(around) > MAX_FILL * rows * columns
         if is_highest and (is_solid or np.median(marks.edge[some]) < SATURATED_EDGE):

@@ -134,6 +134,14 @@ def test_at_the_highest_value_only_several_marks_are_surely_ink():
     assert many.is_sure
 
 
+@pytest.mark.parametrize(("width", "is_ink"), [(1, False), (2, True)])
+def test_lines_one_pixel_wide_alone_are_no_ink(width, is_ink):
+    place = np.zeros(SHAPE, dtype=np.bool_)
+    for top in (60, 66, 72):
+        place[top : top + width, 60:75] = True
+    assert (find_ink(inked(place), 1) is not None) == is_ink
+
+
 def test_a_page_full_of_letters_is_ink():
     place = np.zeros((640, 640), dtype=np.bool_)
     for top in range(20, 600, 14):
