@@ -200,7 +200,7 @@ def print_found(series: list[Real], cases: int, seed: int) -> None:
     hits: dict[str, list[bool]] = defaultdict(list)
     for case, one, inked in drawn_cases(series, cases, rng):
         found = find_text(inked).is_suspect
-        words = (case.lettering, case.edges, case.extent, case.place, case.level, case.type, one.modality)
+        words = (case.lettering, case.edges, case.extent, case.place, case.level, case.type, one.modality, one.source)
         for word in ("all", *words, f"{case.lettering}, {case.edges}, {case.extent}"):
             hits[word].append(found)
     for word, found_there in sorted(hits.items()):

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
-from pipeline.text.lines import MAX_FILL, TextLine
+from pipeline.text.lines import TextLine
 from pipeline.text.shades import LARGEST
 
 HARD_EDGE = 60
@@ -36,20 +36,26 @@ MIN_SHARE_NEARBY = 0.4
 MIN_SHARE_OF_FLAT = 0.2
 """Of all pixels of its value that lie three in a row or column: of padding and of air cut off hardly any are edges."""
 
-MIN_SHARE_BELOW, MIN_SHARE_OF_ALL = 0.005, 0.5
-"""A value below which hardly anything lies may be where air is cut off; of all its edges ink has the most then."""
+MIN_SHARE_BELOW, MIN_SHARE_OF_LOWEST = 0.005, 0.5
+"""A value below which hardly anything lies may be where air is cut off; ink is most of what has it then."""
 
 REACH_PIXELS = 24
 """Between two marks that belong together."""
 
 MIN_SIDE_PIXELS = 4
-"""Of the box of ink; and at least one mark in it is wider than one pixel, as straight lines of equal values are not."""
+"""Of the box of ink."""
+
+MIN_SHARE_WIDE = 0.75
+"""Of the pixels of ink, that belong to marks wider than one pixel, as straight lines of equal values do not."""
 
 MOST_MARKS = 400
 MOST_VALUES = 4
 
 MOST_ABOVE = 2e-4
 """Share of a slice that is brighter than the value at which metal, or what lies next to a coil, is cut off."""
+
+MAX_FILL = 0.75
+"""Ink at such a value leaves at least a quarter of its box free."""
 
 SATURATED_EDGE = 400
 MIN_SATURATED_PIXELS = 40
@@ -122,8 +128,8 @@ def _drawn_together(values: NDArray[np.int16], marks: InkMarks, value: int) -> I
         box, pixels = TextLine(*map(int, lines)), int(marks.pixels[some].sum())
         rows, columns = box.bottom - box.top, box.right - box.left
         around = values[box.top - 1 : box.bottom + 1, box.left - 1 : box.right + 1] == value
-        widest = np.minimum(marks.bottom[some] - marks.top[some], marks.right[some] - marks.left[some]).max()
-        if min(rows, columns) < MIN_SIDE_PIXELS or widest == 1:
+        is_wide = np.minimum(marks.bottom[some] - marks.top[some], marks.right[some] - marks.left[some]) > 1
+        if min(rows, columns) < MIN_SIDE_PIXELS or marks.pixels[some][is_wide].sum() < MIN_SHARE_WIDE * pixels:
             continue
         if pixels < MIN_SHARE_NEARBY * np.count_nonzero(_rim(around)):
             continue
@@ -136,12 +142,8 @@ def _drawn_together(values: NDArray[np.int16], marks: InkMarks, value: int) -> I
 
 def _is_cut_off(values: NDArray[np.int16], value: int, pixels: int, flat: int) -> bool:
     """True for a value of padding, or at which air is cut off: most pixels that have it lie apart from the marks."""
-    if pixels < MIN_SHARE_OF_FLAT * flat:
-        return True
     below = np.count_nonzero((values < value) & (values > values.min()))
-    return bool(
-        below <= MIN_SHARE_BELOW * values.size and pixels < MIN_SHARE_OF_ALL * np.count_nonzero(_rim(values == value))
-    )
+    return pixels < (MIN_SHARE_OF_FLAT if below > MIN_SHARE_BELOW * values.size else MIN_SHARE_OF_LOWEST) * flat
 
 
 def _groups(marks: InkMarks, own: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
@@ -164,9 +166,9 @@ def _rim(inked: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def ink_marks(values: NDArray[np.int16], hard: int) -> InkMarks | None:
-    """Marks of exactly one value with hard edges; None where there is none."""
+    """Marks of exactly one value with hard edges; None where there is none. What reaches the border is padding."""
     flat, line = _flat(values), values.ravel()
-    place = flat[_has_hard_edge(line, flat, values.shape[1], hard)]
+    place = np.flatnonzero(flat & _has_hard_edge(values, hard))
     if place.size < MIN_PIXELS_OF_MARK:
         return None
     lowest = int(values.min())
@@ -181,27 +183,18 @@ def ink_marks(values: NDArray[np.int16], hard: int) -> InkMarks | None:
     top, left = (np.minimum.reduceat(lines, begins) for lines in (row, column))
     bottom, right = (np.maximum.reduceat(lines, begins) + 1 for lines in (row, column))
     is_small = np.maximum(bottom - top, right - left) <= LARGEST_MARK_PIXELS
-    fits = np.flatnonzero((pixels >= MIN_PIXELS_OF_MARK) & is_hard & is_small)
-    shade = shade[order][begins].astype(np.intp)
-    flats = np.bincount(line[flat].astype(np.int32) - lowest)[shade]
-    return (
-        InkMarks(
-            top[fits],
-            bottom[fits],
-            left[fits],
-            right[fits],
-            shade[fits] + lowest,
-            pixels[fits],
-            edge[fits],
-            flats[fits],
-        )
-        if fits.size
-        else None
-    )
+    is_inside = (np.minimum(top, left) > 1) & (bottom < values.shape[0] - 1) & (right < values.shape[1] - 1)
+    fits = np.flatnonzero((pixels >= MIN_PIXELS_OF_MARK) & is_hard & is_small & is_inside)
+    if not fits.size:
+        return None
+    shade = shade[order][begins].astype(np.intp)[fits]
+    flats = np.bincount(values[flat].astype(np.int32) - lowest)[shade]
+    boxes = (lines[fits] for lines in (top, bottom, left, right))
+    return InkMarks(*boxes, shade + lowest, pixels[fits], edge[fits], flats)
 
 
-def _flat(values: NDArray[np.int16]) -> NDArray[np.intp]:
-    """Places of pixels that are one of three equal ones in a row or column, off the outermost line."""
+def _flat(values: NDArray[np.int16]) -> NDArray[np.bool_]:
+    """Pixels that are one of three equal ones in a row or column, off the outermost line."""
     flat = np.zeros(values.shape, dtype=np.bool_)
     for lines, runs in ((values, flat), (values.T, flat.T)):
         equal = lines[1:] == lines[:-1]
@@ -209,14 +202,16 @@ def _flat(values: NDArray[np.int16]) -> NDArray[np.intp]:
         for start in range(3):
             runs[start : lines.shape[0] - 2 + start] |= three
     flat[0] = flat[-1] = flat[:, 0] = flat[:, -1] = False
-    place: NDArray[np.intp] = np.flatnonzero(flat)
-    return place
+    return flat
 
 
-def _has_hard_edge(line: NDArray[np.int16], place: NDArray[np.intp], columns: int, hard: int) -> NDArray[np.bool_]:
-    own, found = line[place], np.zeros(place.size, dtype=np.bool_)
-    for step in (-columns, -1, 1, columns):
-        found |= np.abs(line[place + step] - own) >= hard
+def _has_hard_edge(values: NDArray[np.int16], hard: int) -> NDArray[np.bool_]:
+    """Pixels that differ by so much from one beside, above or below them."""
+    found = np.zeros(values.shape, dtype=np.bool_)
+    for lines, edges in ((values, found), (values.T, found.T)):
+        differs = np.abs(lines[1:] - lines[:-1]) >= hard
+        edges[1:] |= differs
+        edges[:-1] |= differs
     return found
 
 

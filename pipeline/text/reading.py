@@ -1,0 +1,96 @@
+"""The door to the text reader: where letters stand in a picture, in lines, turned or one above the other.
+
+PP-OCR finds what looks like letters, turns what is upside down, and reads it; rapidocr brings it and its weights. It
+runs on the CPU and on one thread, so that equal pictures give equal readings, and asks the network for nothing. What is
+read is not kept, only where.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.text.lines import TextLine
+
+READABLE_PIXELS = 512
+"""Shorter side to which a smaller picture is enlarged: letters of eight pixels are read at their own size."""
+
+MIN_CONFIDENCE = {1: 0.985, 2: 0.7, 3: 0.5}
+"""With which a text is read, by how many different characters it has, three and more being one."""
+
+MOST_ENLARGED = 8
+
+HIGHEST_LETTERS_PIXELS, HIGHEST_LETTERS_SHARE = 48, 1 / 8
+"""The higher of both, of the shorter side; what is read higher still is a row of small pictures in a mosaic."""
+
+LIKE_RINGS = frozenset("0123OQCDGU4689BES@●◎○①②③④Φ〇回")
+"""Characters as which rings and spots are read, in rows too; they count as one."""
+
+NOT_ALONE = LIKE_RINGS | frozenset("1IiLlTtJjVvrnmuwWM—一三二日口ⅢQeosc中品电")
+"""Characters as which edges and rings are read; one of them alone is no text."""
+
+DETECTOR = {"box_thresh": 0.4, "limit_side_len": 32}
+"""How sure it is of a box at least; and it enlarges nothing by itself."""
+
+RECOGNISER = {"rec_img_shape": [3, 48, 96], "rec_batch_num": 1}
+"""Height and least width of what is read at once: short texts are not padded, and none waits for a longer one."""
+
+MODELS = {
+    "Det": "PP-OCRv6_det_small.onnx",
+    "Cls": "ch_ppocr_mobile_v2.0_cls_mobile.onnx",
+    "Rec": "PP-OCRv6_rec_small.onnx",
+}
+"""Weights inside the package; others it would fetch."""
+
+
+def read(picture: NDArray[np.uint8]) -> list[TextLine]:
+    """Where letters are read.
+
+    Args:
+        picture: (rows, columns), letters brighter or darker than what is around them.
+    """
+    import cv2
+
+    zoom = float(np.clip(READABLE_PIXELS / min(picture.shape), 1, MOST_ENLARGED))
+    readable = cv2.resize(picture, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC) if zoom > 1 else picture
+    found = _reader()(readable)
+    if found.boxes is None:
+        return []
+    read_there = zip(found.boxes, found.txts, found.scores, strict=True)
+    lines = [_line(corners / zoom) for corners, text, confidence in read_there if _is_text(text, confidence)]
+    highest = max(HIGHEST_LETTERS_PIXELS, HIGHEST_LETTERS_SHARE * min(picture.shape))
+    return [line for line in lines if min(line.bottom - line.top, line.right - line.left) <= highest]
+
+
+@functools.cache
+def _reader() -> Callable[[NDArray[np.uint8]], Any]:
+    import cv2
+    import rapidocr
+
+    cv2.setNumThreads(1)
+    models = Path(rapidocr.__file__).parent / "models"
+    threads = {f"EngineConfig.onnxruntime.{kind}_op_num_threads": 1 for kind in ("intra", "inter")}
+    paths = {f"{part}.model_path": str(models / name) for part, name in MODELS.items()}
+    settings = {f"Det.{name}": value for name, value in DETECTOR.items()}
+    settings |= {f"Rec.{name}": value for name, value in RECOGNISER.items()} | {"Cls.cls_thresh": 0.6}
+    quiet = {"Global.log_level": "critical", "Global.text_score": 0.0, "Global.max_side_len": 1 << 14}
+    reader: Callable[[NDArray[np.uint8]], Any] = rapidocr.RapidOCR(params=quiet | threads | paths | settings)
+    return reader
+
+
+def _is_text(text: str, confidence: float) -> bool:
+    characters = [one for one in text.upper() if one.isalnum() or one in LIKE_RINGS]
+    different = len({"0" if one in LIKE_RINGS else one for one in characters})
+    is_alone = different == 1 and set(text) <= NOT_ALONE
+    return different > 0 and not is_alone and confidence >= MIN_CONFIDENCE[min(different, 3)]
+
+
+def _line(corners: NDArray[np.floating[Any]]) -> TextLine:
+    left, top = np.floor(corners.min(axis=0)).astype(int)
+    right, bottom = np.ceil(corners.max(axis=0)).astype(int)
+    return TextLine(int(top), int(bottom), int(left), int(right))
