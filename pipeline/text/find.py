@@ -85,7 +85,7 @@ def _drawn(layer: Shades) -> Iterator[Place]:
 
 
 def _readable(layers: Sequence[Sequence[Shade]]) -> Iterator[Place]:
-    """Letters in the mean of all slices, and those that a slice has alone; of colours, in the channel that shows most."""
+    """Letters in the mean of all slices, and those that a slice has alone, in whichever channel shows most."""
     if not layers:
         return
     for box in read(_over(layers, lasting)):

@@ -189,8 +189,8 @@ def ink_marks(values: NDArray[np.int16], hard: int) -> InkMarks | None:
         return None
     shade = shade[order][begins].astype(np.intp)[fits]
     flats = np.bincount(values[flat].astype(np.int32) - lowest)[shade]
-    boxes = (lines[fits] for lines in (top, bottom, left, right))
-    return InkMarks(*boxes, shade + lowest, pixels[fits], edge[fits], flats)
+    top, bottom, left, right = (lines[fits] for lines in (top, bottom, left, right))
+    return InkMarks(top, bottom, left, right, shade + lowest, pixels[fits], edge[fits], flats)
 
 
 def _flat(values: NDArray[np.int16]) -> NDArray[np.bool_]:

@@ -12,8 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from pipeline.text.lines import TextLine
-
 Picture = NDArray[np.uint8]
 Shade = NDArray[np.int16]
 
@@ -47,7 +45,7 @@ def lasting(slices: Sequence[Shade]) -> Picture:
 
 
 def passing(slices: Sequence[Shade]) -> Picture:
-    """What one slice has alone: how far each pixel differs at most from the slices beside its own, less the next most."""
+    """What one slice has alone: how far a pixel differs at most from the slices beside it, less the next most."""
     most, next_most = np.zeros_like(slices[0]), np.zeros_like(slices[0])
     for number in range(len(slices)):
         differing = differs(slices, number)
@@ -59,7 +57,7 @@ def passing(slices: Sequence[Shade]) -> Picture:
 
 
 def differs(slices: Sequence[Shade], number: int) -> Shade:
-    """How far each pixel of a slice is brighter, or darker, than in both of the nearest two; below 0 where it is neither."""
+    """How far each pixel of a slice is brighter, or darker, than in both of the nearest two; below 0 for neither."""
     first = min(max(number - 1, 0), len(slices) - FEWEST_COMPARED)
     one, other = (slices[near] for near in range(first, first + FEWEST_COMPARED) if near != number)
     brighter, darker = np.maximum(one, other), np.minimum(one, other)

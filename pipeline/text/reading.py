@@ -8,7 +8,7 @@ read is not kept, only where.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,23 +29,31 @@ HIGHEST_LETTERS_PIXELS, HIGHEST_LETTERS_SHARE = 48, 1 / 8
 """The higher of both, of the shorter side; what is read higher still is a row of small pictures in a mosaic."""
 
 LIKE_RINGS = frozenset("0123OQCDGU4689BES@●◎○①②③④Φ〇回")
-"""Characters as which rings and spots are read, in rows too; they count as one."""
+"""Characters as which rings and spots are read, in rows too; they count as one character."""
 
-NOT_ALONE = LIKE_RINGS | frozenset("1IiLlTtJjVvrnmuwWM—一三二日口ⅢQeosc中品电")
+NOT_ALONE = LIKE_RINGS | frozenset("IiLlTtJjVvrnmuwWMeosc—一三二日口Ⅲ中品电")
 """Characters as which edges and rings are read; one of them alone is no text."""
 
-DETECTOR = {"box_thresh": 0.4, "limit_side_len": 32}
-"""How sure it is of a box at least; and it enlarges nothing by itself."""
-
-RECOGNISER = {"rec_img_shape": [3, 48, 96], "rec_batch_num": 1}
-"""Height and least width of what is read at once: short texts are not padded, and none waits for a longer one."""
-
-MODELS = {
-    "Det": "PP-OCRv6_det_small.onnx",
-    "Cls": "ch_ppocr_mobile_v2.0_cls_mobile.onnx",
-    "Rec": "PP-OCRv6_rec_small.onnx",
+WEIGHTS = {
+    "Det.model_path": "PP-OCRv6_det_small.onnx",
+    "Cls.model_path": "ch_ppocr_mobile_v2.0_cls_mobile.onnx",
+    "Rec.model_path": "PP-OCRv6_rec_small.onnx",
 }
-"""Weights inside the package; others it would fetch."""
+"""Files in the package; without their paths it might fetch others."""
+
+SETTINGS: Mapping[str, Any] = {
+    "Global.log_level": "critical",
+    "Global.text_score": 0.0,
+    "Global.max_side_len": 1 << 14,
+    "EngineConfig.onnxruntime.intra_op_num_threads": 1,
+    "EngineConfig.onnxruntime.inter_op_num_threads": 1,
+    "Det.limit_side_len": 32,
+    "Det.box_thresh": 0.4,
+    "Cls.cls_thresh": 0.6,
+    "Rec.rec_img_shape": [3, 48, 96],
+    "Rec.rec_batch_num": 1,
+}
+"""Silent, on one thread, pictures as large as they come; short texts are not padded and wait for no longer ones."""
 
 
 def read(picture: NDArray[np.uint8]) -> list[TextLine]:
@@ -62,7 +70,7 @@ def read(picture: NDArray[np.uint8]) -> list[TextLine]:
     if found.boxes is None:
         return []
     read_there = zip(found.boxes, found.txts, found.scores, strict=True)
-    lines = [_line(corners / zoom) for corners, text, confidence in read_there if _is_text(text, confidence)]
+    lines = [_line(corners / zoom) for corners, text, confidence in read_there if is_text(text, confidence)]
     highest = max(HIGHEST_LETTERS_PIXELS, HIGHEST_LETTERS_SHARE * min(picture.shape))
     return [line for line in lines if min(line.bottom - line.top, line.right - line.left) <= highest]
 
@@ -73,17 +81,14 @@ def _reader() -> Callable[[NDArray[np.uint8]], Any]:
     import rapidocr
 
     cv2.setNumThreads(1)
-    models = Path(rapidocr.__file__).parent / "models"
-    threads = {f"EngineConfig.onnxruntime.{kind}_op_num_threads": 1 for kind in ("intra", "inter")}
-    paths = {f"{part}.model_path": str(models / name) for part, name in MODELS.items()}
-    settings = {f"Det.{name}": value for name, value in DETECTOR.items()}
-    settings |= {f"Rec.{name}": value for name, value in RECOGNISER.items()} | {"Cls.cls_thresh": 0.6}
-    quiet = {"Global.log_level": "critical", "Global.text_score": 0.0, "Global.max_side_len": 1 << 14}
-    reader: Callable[[NDArray[np.uint8]], Any] = rapidocr.RapidOCR(params=quiet | threads | paths | settings)
+    folder = Path(rapidocr.__file__).parent / "models"
+    weights = {name: str(folder / file) for name, file in WEIGHTS.items()}
+    reader: Callable[[NDArray[np.uint8]], Any] = rapidocr.RapidOCR(params={**SETTINGS, **weights})
     return reader
 
 
-def _is_text(text: str, confidence: float) -> bool:
+def is_text(text: str, confidence: float) -> bool:
+    """Whether what was read stands in the picture, and no ring, edge or row of spots was taken for it."""
     characters = [one for one in text.upper() if one.isalnum() or one in LIKE_RINGS]
     different = len({"0" if one in LIKE_RINGS else one for one in characters})
     is_alone = different == 1 and set(text) <= NOT_ALONE

@@ -14,7 +14,7 @@ from benchmarks.lettering import LETTERINGS, cover_of
 from pipeline.dicom.deid.admission import admit
 from pipeline.dicom.read.pixels import read_slice
 from pipeline.dicom.read.scan import scan
-from pipeline.text.find import TextFinding, find_text
+from pipeline.text.find import MOST_COMPARED, TextFinding, find_text
 from tests.places import SHARED
 
 SIZE = 192
@@ -172,6 +172,35 @@ def test_every_kind_of_mark_is_found_in_every_type_of_pixel(lettering, pixels, o
     marked = drawn(phantom(), cover, 300, only)
     assert find_text([TYPES[pixels](values) for values in marked]).is_suspect
     assert not find_text([TYPES[pixels](values) for values in phantom()]).is_suspect
+
+
+@pytest.mark.parametrize("place", ["corner", "middle"])
+@pytest.mark.parametrize("lettering", [lettering for lettering in LETTERINGS if lettering != "short"])
+def test_smooth_marks_are_found_and_the_only_slice_that_has_them_is_named(lettering, place):
+    size = 2 if "code" in lettering else 14
+    cover = cover_of(lettering, (SIZE, SIZE), size, place, random.Random(2), smooth=True)
+    assert find_text(drawn(phantom(), cover, 300, EVERY)).is_suspect
+    assert [number for number, _ in find_text(drawn(phantom(), cover, 300, {6})).lines] == [6]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_smooth_text_in_a_short_series_is_found(count):
+    cover = letters("KOWALSKA 1954", (5, 90), 12, smooth=True)
+    assert find_text(drawn(phantom(count), cover, 300, EVERY)).is_suspect
+    assert not find_text(phantom(count)).is_suspect
+
+
+def test_a_slice_with_text_is_named_in_a_series_of_several_pictures():
+    count = 2 * MOST_COMPARED + 5
+    rng = np.random.default_rng(3)
+    slices = [rng.normal(50, 12, (128, 128)).astype(np.int16) for _ in range(count)]
+    cover = letters("KOWALSKA 1954", (5, 60), 12, smooth=True)[:128, :128]
+    assert [number for number, _ in find_text(drawn(slices, cover, 300, {count - 2})).lines] == [count - 2]
+
+
+def test_the_same_series_gives_the_same_finding():
+    slices = drawn(phantom(), letters("KOWALSKA 1954", (60, 90), 12, smooth=True), 300, {6})
+    assert find_text(slices) == find_text([values.copy() for values in slices]) != TextFinding()
 
 
 def test_text_in_one_colour_alone_is_found():

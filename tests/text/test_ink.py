@@ -142,6 +142,11 @@ def test_lines_one_pixel_wide_alone_are_no_ink(width, is_ink):
     assert (find_ink(inked(place), 1) is not None) == is_ink
 
 
+@pytest.mark.parametrize(("first", "is_ink"), [(1, False), (2, True)])
+def test_what_reaches_the_border_is_padding(first, is_ink):
+    assert (find_ink(inked(bar(12, top=first)), 1) is not None) == is_ink
+
+
 def test_a_page_full_of_letters_is_ink():
     place = np.zeros((640, 640), dtype=np.bool_)
     for top in range(20, 600, 14):
