@@ -1,14 +1,17 @@
 """Text burned into a series: marks of one value where anatomy has noise, and whatever a reader of text can read.
 
 Marks of exactly one value with hard edges are drawn, in any script, direction and number, and codes too. Smooth letters
-have no one value: a reader of text looks for them in a few pictures of the whole series. Each makes a series suspect; a
-person looks, nothing is blanked.
+have no one value: a reader of text looks for them in a few pictures of the whole series, and lines of strokes as dense
+as print are found where the letters are too faint to be read. Each makes a series suspect; a person looks, nothing is
+blanked.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +19,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.text.ink import find_ink
-from pipeline.text.lines import TextLine
-from pipeline.text.overlays import FEWEST_COMPARED, Picture, Shade, differs, lasting, passing
+from pipeline.text.lines import TextLine, find_text_line
+from pipeline.text.overlays import FEWEST_COMPARED, Shade, differs, lasting, passing, shown
 from pipeline.text.reading import read
 from pipeline.text.shades import Shades, shades
+from pipeline.text.strokes import TILE_PIXELS, bright_strokes, standing_out
 
 MIN_LASTING = 4
 """Slices, and at least half of all, in which the same small mark is ink."""
+
+MIN_STATIC_SLICES = 8
+"""Over fewer slices anatomy stays in place too."""
+
+MAX_STATIC_SLICES = 12
+"""As many, spread over the series, tell whether something stays in place."""
+
+MIN_STATIC_STROKES, MIN_ODD_STROKES = 5, 8
+"""Of a line over all slices, which is asked for once, and of one slice: anatomy has six of these by chance."""
+
+MIN_STATIC_CONTRAST = 30
+MIN_ODD_CONTRAST = 40
+
+AIR_PERCENTILE = 2
+"""What is darker is air or padding, between which scanners change back and forth."""
+
+OCTAVE = 64
+STILLER = 48
+"""Of an octave, by which a stroke changes less than what is around it: half covering ink leaves half of the change."""
 
 MOST_COMPARED = 64
 """Slices in one picture of what a slice has alone."""
@@ -69,7 +92,7 @@ def find_text(slices: Sequence[NDArray[Any]]) -> TextFinding:
             shape; an empty series has no text.
     """
     layers = shades(slices)
-    found = [place for layer in layers for place in _drawn(layer)]
+    found = [place for layer in layers for place in (*_drawn(layer), *_printed(layer.slices))]
     found += _readable([layer.slices for layer in layers])
     lines = {number: line for number, line in reversed(found) if number is not None}
     static = next((line for number, line in found if number is None), None)
@@ -84,25 +107,66 @@ def _drawn(layer: Shades) -> Iterator[Place]:
     yield from ((None, box) for box, times in often if times >= max(MIN_LASTING, len(inks) // 2))
 
 
+def _printed(slices: Sequence[Shade]) -> Iterator[Place]:
+    """Lines of strokes as print has them, along rows: bright ones over all slices, and those of one slice."""
+    stack = [_padded(values) for values in slices]
+    if len(stack) >= MIN_STATIC_SLICES and (static := _printed_on_all(stack)):
+        yield None, static
+    for number in range(len(stack) if len(stack) >= FEWEST_COMPARED else 0):
+        contrast = differs(stack, number)
+        line = find_text_line(standing_out(contrast, MIN_ODD_CONTRAST), contrast, min_strokes=MIN_ODD_STROKES)
+        if line:
+            yield number, line
+
+
+def _printed_on_all(slices: Sequence[Shade]) -> TextLine | None:
+    """A line of bright letters over all slices, where less changes beneath the strokes than between them."""
+    air = _air(slices[len(slices) // 2])
+    some = [np.maximum(values, air) for values in slices[:: -(-len(slices) // MAX_STATIC_SLICES)]]
+    contrast = bright_strokes(functools.reduce(np.minimum, some))
+    strokes = standing_out(contrast, MIN_STATIC_CONTRAST)
+    line = find_text_line(strokes, contrast, min_strokes=MIN_STATIC_STROKES)
+    if line is None:
+        return None
+    box = np.s_[line.top : line.bottom, line.left : line.right]
+    change = _octaves_of_change([values[box] for values in some])
+    beneath, between = change[strokes[box]], change[~strokes[box]]
+    return line if change.any() and np.median(beneath) <= max(np.median(between) - STILLER, 0) else None
+
+
+def _air(values: Shade) -> np.int16:
+    """A value that nearly all of the body exceeds."""
+    sample = values[::4, ::4]
+    above_padding = sample[sample > sample.min()]
+    return np.int16(np.percentile(above_padding, AIR_PERCENTILE) if above_padding.size else sample.min())
+
+
+def _padded(values: Shade) -> Shade:
+    missing = [(0, -size % TILE_PIXELS) for size in values.shape]
+    return np.pad(values, missing, mode="symmetric") if any(after for _, after in missing) else values
+
+
+def _octaves_of_change(slices: Sequence[Shade]) -> Shade:
+    """How much each pixel changes from slice to slice, on a scale on which ink that covers alike has one contrast."""
+    change = np.add.reduce([np.abs(after - before) for before, after in itertools.pairwise(slices)], dtype=np.float32)
+    octaves: Shade = np.rint(OCTAVE * np.log2(change / (len(slices) - 1) + 1)).astype(np.int16)
+    return octaves
+
+
 def _readable(layers: Sequence[Sequence[Shade]]) -> Iterator[Place]:
     """Letters in the mean of all slices, and those that a slice has alone, in whichever channel shows most."""
     if not layers:
         return
-    for box in read(_over(layers, lasting)):
+    for box in read(np.maximum.reduce([lasting(slices) for slices in layers])):
         yield _only_slice_with(box, layers), box
     count = len(layers[0])
     parts = -(-count // MOST_COMPARED)
     for part in range(parts):
         first, last = part * count // parts, (part + 1) * count // parts
-        some = [slices[first:last] for slices in layers]
         if last - first >= FEWEST_COMPARED:
-            for box in read(_over(some, passing)):
+            some = [slices[first:last] for slices in layers]
+            for box in read(np.maximum.reduce([shown(passing(slices)) for slices in some])):
                 yield first + int(np.argmax(_differing(box, some))), box
-
-
-def _over(layers: Sequence[Sequence[Shade]], picture: Callable[[Sequence[Shade]], Picture]) -> Picture:
-    shown: Picture = np.maximum.reduce([picture(slices) for slices in layers])
-    return shown
 
 
 def _only_slice_with(box: TextLine, layers: Sequence[Sequence[Shade]]) -> int | None:

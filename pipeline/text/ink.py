@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
-from pipeline.text.lines import TextLine
+from pipeline.text.lines import MAX_FILL, TextLine
 from pipeline.text.shades import LARGEST
 
 HARD_EDGE = 60
@@ -53,9 +53,6 @@ MOST_VALUES = 4
 
 MOST_ABOVE = 2e-4
 """Share of a slice that is brighter than the value at which metal, or what lies next to a coil, is cut off."""
-
-MAX_FILL = 0.75
-"""Ink at such a value leaves at least a quarter of its box free."""
 
 SATURATED_EDGE = 400
 MIN_SATURATED_PIXELS = 40

@@ -30,7 +30,7 @@ FEWEST_COMPARED = 3
 """A slice differs from two others."""
 
 DARKEST_PERCENT, BRIGHTEST_PERCENT = 50, 99.9
-"""Of a picture of what one slice has alone, which are shown black and white."""
+"""Of a contrast, which are shown black and white."""
 
 SAMPLE_STEP = 2
 
@@ -44,16 +44,20 @@ def lasting(slices: Sequence[Shade]) -> Picture:
     return _picture(MIDDLE_GRAY + GRAY_OF_SPREAD * above / np.sqrt(squares))
 
 
-def passing(slices: Sequence[Shade]) -> Picture:
+def passing(slices: Sequence[Shade]) -> Shade:
     """What one slice has alone: how far a pixel differs at most from the slices beside it, less the next most."""
     most, next_most = np.zeros_like(slices[0]), np.zeros_like(slices[0])
     for number in range(len(slices)):
         differing = differs(slices, number)
         np.maximum(next_most, np.minimum(most, differing), out=next_most)
         np.maximum(most, differing, out=most)
-    alone = (most - next_most).astype(np.float32)
-    low, high = np.percentile(alone[::SAMPLE_STEP, ::SAMPLE_STEP], (DARKEST_PERCENT, BRIGHTEST_PERCENT))
-    return _picture(255 * (alone - low) / max(high - low, 1))
+    return most - next_most
+
+
+def shown(contrast: Shade) -> Picture:
+    """A contrast from its median, which is shown black, to nearly its highest."""
+    low, high = np.percentile(contrast[::SAMPLE_STEP, ::SAMPLE_STEP], (DARKEST_PERCENT, BRIGHTEST_PERCENT))
+    return _picture(255 * (contrast.astype(np.float32) - low) / max(high - low, 1))
 
 
 def differs(slices: Sequence[Shade], number: int) -> Shade:

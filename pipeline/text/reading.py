@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pipeline.text.lines import TextLine
 
 READABLE_PIXELS = 512
-"""Shorter side to which a smaller picture is enlarged: letters of eight pixels are read at their own size."""
+"""Shorter side to which a smaller picture is enlarged; in one as large, print of 10 pixels and more is read."""
 
 MIN_CONFIDENCE = {1: 0.985, 2: 0.7, 3: 0.5}
 """With which a text is read, by how many different characters it has, three and more being one."""
@@ -89,9 +89,9 @@ def _reader() -> Callable[[NDArray[np.uint8]], Any]:
 
 def is_text(text: str, confidence: float) -> bool:
     """Whether what was read stands in the picture, and no ring, edge or row of spots was taken for it."""
-    characters = [one for one in text.upper() if one.isalnum() or one in LIKE_RINGS]
-    different = len({"0" if one in LIKE_RINGS else one for one in characters})
-    is_alone = different == 1 and set(text) <= NOT_ALONE
+    characters = {one for one in text if one.isalnum() or one in LIKE_RINGS}
+    different = len({"0" if one in LIKE_RINGS else one for one in "".join(characters).upper()})
+    is_alone = different == 1 and characters <= NOT_ALONE
     return different > 0 and not is_alone and confidence >= MIN_CONFIDENCE[min(different, 3)]
 
 
