@@ -45,7 +45,7 @@ REACH_PIXELS = 24
 MIN_SIDE_PIXELS = 4
 """Of the box of ink."""
 
-MIN_SHARE_WIDE = 0.75
+MIN_SHARE_WIDE = 0.5
 """Of the pixels of ink, that belong to marks wider than one pixel, as straight lines of equal values do not."""
 
 MOST_MARKS = 400

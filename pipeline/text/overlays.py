@@ -32,7 +32,7 @@ FEWEST_COMPARED = 3
 DARKEST_PERCENT, BRIGHTEST_PERCENT = 50, 99.9
 """Of a contrast, which are shown black and white."""
 
-SAMPLE_STEP = 2
+PIXEL_STEP = 2
 
 
 def lasting(slices: Sequence[Shade]) -> Picture:
@@ -56,7 +56,7 @@ def passing(slices: Sequence[Shade]) -> Shade:
 
 def shown(contrast: Shade) -> Picture:
     """A contrast from its median, which is shown black, to nearly its highest."""
-    low, high = np.percentile(contrast[::SAMPLE_STEP, ::SAMPLE_STEP], (DARKEST_PERCENT, BRIGHTEST_PERCENT))
+    low, high = np.percentile(contrast[::PIXEL_STEP, ::PIXEL_STEP], (DARKEST_PERCENT, BRIGHTEST_PERCENT))
     return _picture(255 * (contrast.astype(np.float32) - low) / max(high - low, 1))
 
 

@@ -20,7 +20,7 @@ from pipeline.text.lines import TextLine
 READABLE_PIXELS = 512
 """Shorter side to which a smaller picture is enlarged; in one as large, print of 10 pixels and more is read."""
 
-MIN_CONFIDENCE = {1: 0.985, 2: 0.7, 3: 0.5}
+LEAST_CONFIDENCE = {1: 0.985, 2: 0.7, 3: 0.5}
 """With which a text is read, by how many different characters it has, three and more being one."""
 
 MOST_ENLARGED = 8
@@ -92,7 +92,7 @@ def is_text(text: str, confidence: float) -> bool:
     characters = {one for one in text if one.isalnum() or one in LIKE_RINGS}
     different = len({"0" if one in LIKE_RINGS else one for one in "".join(characters).upper()})
     is_alone = different == 1 and characters <= NOT_ALONE
-    return different > 0 and not is_alone and confidence >= MIN_CONFIDENCE[min(different, 3)]
+    return different > 0 and not is_alone and confidence >= LEAST_CONFIDENCE[min(different, 3)]
 
 
 def _line(corners: NDArray[np.floating[Any]]) -> TextLine:

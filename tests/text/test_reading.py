@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks.lettering import cover_of
-from pipeline.text.reading import HIGHEST_LETTERS_PIXELS, MIN_CONFIDENCE, is_text, read
+from pipeline.text.reading import HIGHEST_LETTERS_PIXELS, LEAST_CONFIDENCE, is_text, read
 from tests.places import ROOT
 
 SHAPE = (256, 256)
@@ -57,7 +57,7 @@ def test_a_row_of_large_pictures_is_no_line():
     ("text", "different"), [("R", 1), ("K7", 2), ("AP.", 2), ("王伟", 2), ("ID 77", 3), ("KOW", 3)]
 )
 def test_the_fewer_characters_the_surer_a_reading_must_be(text, different):
-    least = MIN_CONFIDENCE[different]
+    least = LEAST_CONFIDENCE[different]
     assert is_text(text, least)
     assert not is_text(text, least - 0.001)
 
