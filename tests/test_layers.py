@@ -60,6 +60,8 @@ DOORS = {
     "dynamic_network_architectures": {"segment"},
     "pandas": {"frames", "cohort", "dataset", "dataset.verify"},
     "matplotlib": set(),
+    "rapidocr": {"text"},
+    "cv2": {"text"},
     "jinja2": {"report", "review"},
     "cryptography": {"dataset"},
     "click": {"cli"},

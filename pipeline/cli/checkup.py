@@ -16,7 +16,7 @@ MIN_FREE_GB = 5.0
 UPPER_BOUNDS = {"fastapi": (0, 155), "sqlalchemy": (2, 1)}
 """From these versions on Prefect 3.8 breaks: at import, and in the scheduler."""
 
-NEEDED = ("pydicom", "simpleitk", "numpy", "nnunetv2", "torch", "prefect", "pandas", "scikit-image")
+NEEDED = ("pydicom", "simpleitk", "numpy", "nnunetv2", "torch", "prefect", "pandas", "scikit-image", "rapidocr")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""Text burned into pixels: strokes, lines of print, and what a person is shown of a suspect."""
+"""Text burned into pixels: ink, readable letters, and what a person is shown of a suspect."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
 
+from benchmarks.lettering import LETTERINGS, cover_of
 from pipeline.dicom.deid.admission import admit
 from pipeline.dicom.read.pixels import read_slice
 from pipeline.dicom.read.scan import scan
-from pipeline.text.find import TextFinding, find_text
+from pipeline.text.find import MOST_COMPARED, TextFinding, find_text
 from tests.places import SHARED
 
 SIZE = 192
@@ -147,3 +151,75 @@ def test_real_series_raise_no_alarm():
                 groups.setdefault(instance.text("SeriesInstanceUID"), []).append(read_slice(instance))
     assert len(groups) >= 7
     assert [number for number, slices in enumerate(groups.values()) if find_text(slices).is_suspect] == []
+
+
+TYPES = {
+    "int16": lambda values: values,
+    "uint16": lambda values: (values + 1024).clip(0).astype(np.uint16),
+    "int32": lambda values: values.astype(np.int32) * 3,
+    "float32": lambda values: (values * 1.5346).astype(np.float32),
+    "uint8": lambda values: ((values + 1100.0) / 6).clip(0, 255).astype(np.uint8),
+    "colour": lambda values: np.stack([((values + 1100.0) / 6).clip(0, 255).astype(np.uint8)] * 3, axis=-1),
+}
+
+
+@pytest.mark.parametrize("pixels", TYPES)
+@pytest.mark.parametrize("lettering", LETTERINGS)
+@pytest.mark.parametrize("only", [EVERY, {6}], ids=["all slices", "one slice"])
+def test_every_kind_of_mark_is_found_in_every_type_of_pixel(lettering, pixels, only):
+    size = 2 if "code" in lettering else 14
+    cover = cover_of(lettering, (SIZE, SIZE), size, "corner", random.Random(2), smooth=False)
+    marked = drawn(phantom(), cover, 300, only)
+    assert find_text([TYPES[pixels](values) for values in marked]).is_suspect
+    assert not find_text([TYPES[pixels](values) for values in phantom()]).is_suspect
+
+
+@pytest.mark.parametrize("place", ["corner", "middle"])
+@pytest.mark.parametrize("lettering", [lettering for lettering in LETTERINGS if lettering != "short"])
+def test_smooth_marks_are_found_and_the_only_slice_that_has_them_is_named(lettering, place):
+    size = 2 if "code" in lettering else 14
+    cover = cover_of(lettering, (SIZE, SIZE), size, place, random.Random(2), smooth=True)
+    assert find_text(drawn(phantom(), cover, 300, EVERY)).is_suspect
+    assert [number for number, _ in find_text(drawn(phantom(), cover, 300, {6})).lines] == [6]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_smooth_text_in_a_short_series_is_found(count):
+    cover = letters("KOWALSKA 1954", (5, 90), 12, smooth=True)
+    assert find_text(drawn(phantom(count), cover, 300, EVERY)).is_suspect
+    assert not find_text(phantom(count)).is_suspect
+
+
+def test_a_slice_with_text_is_named_in_a_series_of_several_pictures():
+    count = 2 * MOST_COMPARED + 5
+    rng = np.random.default_rng(3)
+    slices = [rng.normal(50, 12, (128, 128)).astype(np.int16) for _ in range(count)]
+    cover = letters("KOWALSKA 1954", (5, 60), 12, smooth=True)[:128, :128]
+    assert [number for number, _ in find_text(drawn(slices, cover, 300, {count - 2})).lines] == [count - 2]
+
+
+def test_the_same_series_gives_the_same_finding():
+    slices = drawn(phantom(), letters("KOWALSKA 1954", (60, 90), 12, smooth=True), 300, {6})
+    assert find_text(slices) == find_text([values.copy() for values in slices]) != TextFinding()
+
+
+def test_text_in_one_colour_alone_is_found():
+    cover = letters("KOWALSKA 1954", (5, 5), 12) > 0
+    slices = [TYPES["colour"](values) for values in phantom()]
+    for values in slices:
+        values[cover, 2] = 255
+    assert find_text(slices).is_suspect
+
+
+def test_phases_of_one_slice_are_not_taken_for_static_text():
+    rng = np.random.default_rng(4)
+    fine = ndimage.gaussian_filter(rng.normal(0, 1, (SIZE, SIZE)), 2)
+    anatomy = np.where(np.hypot(*(np.mgrid[:SIZE, :SIZE] - SIZE // 2)) < 80, 300 + 900 * fine / fine.std() / 4, 0)
+    phases = [(anatomy * rng.uniform(0.8, 1.2) + rng.normal(0, 20, (SIZE, SIZE))).astype(np.int16) for _ in range(12)]
+    assert not find_text(phases).is_suspect
+
+
+def test_a_small_mark_at_the_highest_value_is_ink_when_many_slices_have_it():
+    cover = letters("R", (5, 5), 14)
+    assert find_text(drawn(phantom(), cover, 3071, EVERY)).static is not None
+    assert [number for number, _ in find_text(drawn(phantom(), cover, 3071, {6})).lines] == [6]
