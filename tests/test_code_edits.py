@@ -18,8 +18,8 @@ from pipeline.workspace import LIMITS
 from tests.places import ROOT
 
 ALL = {stage.name for stage in STAGES}
-NAMES_CASES = ALL - {"scan", "collect"}
-"""Stages that ask which cases there are, SCREEN for those of a patient who waits."""
+NAMES_CASES = ALL - {"scan"}
+"""Stages that ask which cases there are, SCREEN for those of a patient who waits, COLLECT for those who withdrew."""
 ASKS_FOR_CONSENSUS = {"vote", "collect", "measure", "prepare", "adjudicate", "report"}
 """VOTE asks for `[consensus]`, the others for the file of that name: the price of going by names."""
 

@@ -94,9 +94,9 @@ def find_text(slices: Sequence[NDArray[Any]]) -> TextFinding:
     layers = shades(slices)
     found = [place for layer in layers for place in (*_drawn(layer), *_printed(layer.slices))]
     found += _readable([layer.slices for layer in layers])
-    lines = {number: line for number, line in reversed(found) if number is not None}
-    static = next((line for number, line in found if number is None), None)
-    return TextFinding(tuple(sorted(lines.items())), static)
+    largest = dict(sorted(found, key=lambda place: place[1].area))
+    static = largest.pop(None, None)
+    return TextFinding(tuple(sorted((number, line) for number, line in largest.items() if number is not None)), static)
 
 
 def _drawn(layer: Shades) -> Iterator[Place]:

@@ -78,6 +78,11 @@ class TextLine:
     left: int
     right: int
 
+    @property
+    def area(self) -> int:
+        """Pixels that it covers."""
+        return (self.bottom - self.top) * (self.right - self.left)
+
 
 def find_text_line(
     strokes: NDArray[np.bool_], contrast: NDArray[np.integer], *, min_strokes: float = MIN_STROKES

@@ -12,11 +12,11 @@ from pipeline.core.boxes import Box, blanked
 from pipeline.text.find import TextFinding, find_text
 from pipeline.text.lines import TextLine
 
-MARGIN_ROWS = 0.5
-"""Of a line's height, above and below it: tails, accents and smooth edges."""
+MARGIN_ACROSS = 0.5
+"""Of the letters' height, on both sides of a line: tails, accents and smooth edges."""
 
-MARGIN_COLUMNS = 3.0
-"""Of a line's height, before and behind it: three letters, which the search does not find when they stand alone."""
+MARGIN_ALONG = 3.0
+"""Of the letters' height, before and behind it: three letters, which the search may not find when they stand alone."""
 
 MARGIN_PIXELS = 2
 
@@ -75,8 +75,9 @@ def _around(finding: TextFinding, shape: tuple[int, ...]) -> Iterator[Box]:
 
 
 def _grown(line: TextLine, shape: tuple[int, ...], slices: tuple[int, int] | None) -> Box:
-    height = line.bottom - line.top
-    above, beside = (int(share * height) + MARGIN_PIXELS for share in (MARGIN_ROWS, MARGIN_COLUMNS))
+    height, width = line.bottom - line.top, line.right - line.left
+    across, along = (int(share * min(height, width)) + MARGIN_PIXELS for share in (MARGIN_ACROSS, MARGIN_ALONG))
+    above, beside = (across, along) if height <= width else (along, across)
     rows = max(line.top - above, 0), min(line.bottom + above, shape[0])
     columns = max(line.left - beside, 0), min(line.right + beside, shape[1])
     return Box(rows, columns, slices)

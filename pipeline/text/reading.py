@@ -65,8 +65,8 @@ def read(picture: NDArray[np.uint8]) -> list[TextLine]:
     import cv2
 
     zoom = float(np.clip(READABLE_PIXELS / min(picture.shape), 1, MOST_ENLARGED))
-    readable = cv2.resize(picture, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC) if zoom > 1 else picture
-    found = _reader()(readable)
+    larger = cv2.resize(picture, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC) if zoom > 1 else picture
+    found = _reader()(np.asarray(larger, dtype=np.uint8))
     if found.boxes is None:
         return []
     read_there = zip(found.boxes, found.txts, found.scores, strict=True)
