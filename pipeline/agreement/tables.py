@@ -81,10 +81,10 @@ LESION_SIZES_MM = (10.0, 20.0, 50.0)
 """Largest diameters that part volumes: measurable (RECIST 1.1), very early HCC ends, Milan's single tumour ends."""
 
 
-def coarse_groups(
+def volume_groups(
     vendor: str | None, kernel: str | None, slice_thickness_mm: float | None, largest_lesion_mm: float | None
 ) -> dict[str, str]:
-    """What coarse labels are grouped by besides the phase, each a name and this volume's value.
+    """What labels of networks are grouped by besides the phase, each a name and this volume's value.
 
     Args:
         vendor: of the scanner.

@@ -6,11 +6,22 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.console import as_json_option, folder_argument, show, table_lines, version_option
+from pipeline.cli.console import (
+    EXIT_PROBLEMS,
+    as_json_option,
+    folder_argument,
+    show,
+    table_lines,
+    version_option,
+)
 from pipeline.core.files import remove
+
+if TYPE_CHECKING:
+    from pipeline.evaluate.evaluation import Evaluation
 
 device_option = click.option("--device", default="cpu", show_default=True, help="Device: cpu or cuda.")
 EVALUATION_COLUMNS = ("group", "value", "structure", "measure", "volumes", "mean", "sd")
@@ -66,17 +77,59 @@ def _work_folder(out: Path, *, is_kept: bool) -> Iterator[Path]:
             yield Path(folder)
 
 
-@click.command(epilog="Example: `liverset evaluate my-dataset --version 1.0.0 --model models/round-2`")
-@folder_argument
-@version_option
-@click.option("--model", default="demo", show_default=True, help="Registered name or folder of a model.")
+@click.command(
+    epilog="Examples: `liverset evaluate releases/1.0.0 predictions -o results`, "
+    "`liverset evaluate my-dataset --version 1.0.0 --model models/round-2`."
+)
+@click.argument(
+    "places", type=click.Path(path_type=Path, exists=True), nargs=-1, metavar="RELEASE PREDICTIONS|[FOLDER]"
+)
+@click.option("--version", help="Version of the dataset in FOLDER whose test patients a network is measured on.")
+@click.option("--model", help="Network to measure: a registered name or a folder. By default that of [coarse].")
+@click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for the tables.")
 @device_option
 @as_json_option
-def evaluate(folder: Path, version: str, model: str, device: str, *, as_json: bool) -> None:
-    """Measure a network on the test patients of a version.
+def evaluate(
+    places: tuple[Path, ...], version: str | None, model: str | None, out: Path | None, device: str, *, as_json: bool
+) -> None:
+    """Measure predictions against a release, or a network on its test patients.
 
-    Compares its labels with the settled masks: Dice, Jaccard, ASSD and HD95, by phase, vendor and slice thickness.
+    With RELEASE and PREDICTIONS: masks, boxes and class scores in a file or folder, by split, fold, site, vendor and
+    more. What is missing counts as failed, is named, and gives exit code 1. With FOLDER and --version: the network's
+    labels of whole scans, after the dataset's own post-processing, by phase, vendor and slice thickness.
     """
+    if len(places) > 2 or (len(places) == 2) == (version is not None):
+        raise click.UsageError("expected RELEASE and PREDICTIONS, or a dataset FOLDER with --version")
+    if len(places) == 2:
+        _evaluate_predictions(*places, out, as_json=as_json)
+    elif version is not None:
+        _evaluate_network(places[0] if places else Path(), version, model, device, as_json=as_json)
+
+
+def _evaluate_predictions(release: Path, predictions: Path, out: Path | None, *, as_json: bool) -> None:
+    from pipeline.evaluate.evaluation import evaluate as measure
+    from pipeline.evaluate.tables import write_evaluation
+
+    evaluation = measure(release, predictions)
+    written = write_evaluation(evaluation, out) if out else ()
+    lines = [*_evaluation_lines(evaluation), *(f"{file} written" for file in written)]
+    show(evaluation.to_json(), lines, as_json=as_json)
+    if evaluation.missing:
+        click.get_current_context().exit(EXIT_PROBLEMS)
+
+
+def _evaluation_lines(evaluation: Evaluation) -> list[str]:
+    """The tables as papers print them, and what to know before believing them."""
+    from pipeline.evaluate.tables import printed_rows, tasks_of, warnings_of
+
+    lines: list[str] = []
+    for task in tasks_of(evaluation):
+        rows = printed_rows(evaluation, task)
+        lines += [task.capitalize(), *table_lines(list(rows[0]), [list(row.values()) for row in rows]), ""]
+    return [*lines, *warnings_of(evaluation)]
+
+
+def _evaluate_network(folder: Path, version: str, model: str | None, device: str, *, as_json: bool) -> None:
     from pipeline.stages.learn import evaluate_model
     from pipeline.workspace import Workspace
 

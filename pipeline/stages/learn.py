@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.core.config import CoarseConfig
+from pipeline.core.config import CoarseConfig, NetworkConfig
 from pipeline.core.errors import ModelError, ReleaseError
 from pipeline.core.files import read_json
 from pipeline.core.records import Phase
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 DATASET_NUMBER = 501
 """nnU-Net's own datasets stay below 500."""
-
-REPORTED = ("dice", "jaccard", "assd_mm", "hd95_max_mm")
-"""What LiMT's Tables VIII and IX report."""
 
 
 def train_model(
@@ -78,25 +75,41 @@ def train_model(
     return find_model(CoarseConfig(model=str(out.resolve())), ws.root, allow_unpinned=True)
 
 
-def evaluate_model(ws: Workspace, version: str, name: str, *, device: str) -> list[dict[str, Any]]:
+def evaluate_model(ws: Workspace, version: str, name: str | None, *, device: str) -> list[dict[str, Any]]:
     """How near a model comes to the settled masks of a release's test patients, as LiMT's Tables VIII and IX tell it.
 
     One row a group (all, phase, vendor, slice thickness), structure and measure, with mean and standard deviation.
+
+    Args:
+        ws: the dataset, whose `[coarse]` says how a network's output is read and cleaned.
+        version: whose test patients.
+        name: registered name or folder of a model that takes the place of all networks of `[coarse]`; None for these.
+        device: "cpu" or "cuda".
 
     Raises:
         ModelError: when the model cannot be used.
         ReleaseError: when there is no such version, or it has no test patient.
     """
     from pipeline.agreement.summary import summarise
+    from pipeline.agreement.tables import COARSE_MEASURES
 
-    config = CoarseConfig(model=name, device=device)
+    config = coarse_of(ws, name, device)
     rated = [_against_model(ws, config, case_id, phase) for case_id, phase in _volumes(ws, version, is_test=True)]
     if not rated:
         raise ReleaseError(
             f"version {version} has no test patients; set test_fraction in [splits] and cut a new version"
         )
     rows = (row.to_json() for row in summarise(rated))
-    return [row for row in rows if row["measure"] in REPORTED]
+    return [row for row in rows if row["measure"] in COARSE_MEASURES]
+
+
+def coarse_of(ws: Workspace, name: str | None, device: str) -> CoarseConfig:
+    """The dataset's `[coarse]` on a device; for another model its limits and post-processing alone."""
+    own = {"device": device}
+    if name is None or name == ws.config.coarse.model:
+        return ws.config.coarse.model_copy(update=own)
+    of_networks = {*NetworkConfig.model_fields, "lesions"}
+    return CoarseConfig(**ws.config.coarse.model_dump(exclude=of_networks) | own | {"model": name})
 
 
 def _release(ws: Workspace, version: str) -> Any:

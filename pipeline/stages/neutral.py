@@ -255,7 +255,7 @@ def _release_inputs(config: Config, volumes: Sequence[_Boxes]) -> ReleaseInputs:
 def _summaries(volumes: Sequence[_Boxes]) -> Summaries:
     """Every table of agreement, hidden repeats included."""
     from pipeline.agreement.summary import RatedVolume, grouped_by
-    from pipeline.agreement.tables import coarse_groups, coarse_table, dataset_tables, repeat_table
+    from pipeline.agreement.tables import coarse_table, dataset_tables, repeat_table, volume_groups
     from pipeline.dicom.deid.allowlist import MAKERS
 
     rated = [
@@ -272,7 +272,7 @@ def _summaries(volumes: Sequence[_Boxes]) -> Summaries:
         RatedVolume(volume.case_id, volume.phase, volume.agreement, {"rater": next(iter(volume.ratings))})
         for volume in volumes
     ]
-    coarse = [replace(volume, groups=coarse_groups(MAKERS[0], None, 5.0, 10.0)) for volume in rated]
+    coarse = [replace(volume, groups=volume_groups(MAKERS[0], None, 5.0, 10.0)) for volume in rated]
     tables = {**dataset_tables(rated), "repeats": repeat_table(repeats), "coarse": coarse_table(coarse)}
     return {name: table for name, table in tables.items() if isinstance(table, list) and table}
 

@@ -115,9 +115,9 @@ def _rated(volume: SettledVolume, row: ManifestRow) -> RatedVolume:
 
 
 def _coarse(volume: SettledVolume, row: ManifestRow) -> RatedVolume:
-    from pipeline.agreement.tables import coarse_groups
+    from pipeline.agreement.tables import volume_groups
 
-    groups = coarse_groups(row.manufacturer, row.kernel, row.slice_thickness_mm, row.largest_lesion_mm)
+    groups = volume_groups(row.manufacturer, row.kernel, row.slice_thickness_mm, row.largest_lesion_mm)
     return RatedVolume(volume.case_id, str(volume.phase), volume.coarse_agreement, groups)
 
 

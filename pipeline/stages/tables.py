@@ -24,11 +24,11 @@ def rated_volume(
 
 def coarse_volume(converted: ConvertedVolume, coarse: Agreement, lesions: Sequence[Lesion]) -> RatedVolume:
     """The coarse label of a volume against its final mask, with what LiMT's Table VIII and ours group it by."""
-    from pipeline.agreement.tables import coarse_groups
+    from pipeline.agreement.tables import volume_groups
 
     kernel, thickness = converted.text("ConvolutionKernel"), converted.number("SliceThickness")
     largest_mm = max((lesion.max_diameter_mm for lesion in lesions), default=None)
-    groups = coarse_groups(converted.text("Manufacturer"), kernel, thickness, largest_mm)
+    groups = volume_groups(converted.text("Manufacturer"), kernel, thickness, largest_mm)
     return RatedVolume(converted.case_id, str(converted.phase), coarse, groups)
 
 

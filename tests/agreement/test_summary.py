@@ -12,7 +12,6 @@ from scipy import stats
 from pipeline.agreement.agree import against_final, agree, coarse_against_final
 from pipeline.agreement.summary import RatedVolume, bootstrap_interval, summarise
 from pipeline.agreement.tables import (
-    coarse_groups,
     coarse_table,
     dataset_tables,
     group_table,
@@ -22,6 +21,7 @@ from pipeline.agreement.tables import (
     plc_table,
     rater_table,
     repeat_table,
+    volume_groups,
 )
 from pipeline.agreement.volumes import icc_2_1
 from pipeline.core.geometry import Geometry
@@ -282,7 +282,7 @@ def test_tables_for_a_page_are_short_texts_under_headings():
 def coarse_of(case_id, coarse_columns, final_columns, **groups):
     """A volume whose lesions are stripes of the image, as the network and as the raters have them."""
     agreement = coarse_against_final(mask_of(coarse_columns), mask_of(final_columns))
-    return RatedVolume(case_id, "C1", agreement, coarse_groups(**groups))
+    return RatedVolume(case_id, "C1", agreement, volume_groups(**groups))
 
 
 def test_coarse_labels_are_told_by_group_as_on_paper():
@@ -323,4 +323,4 @@ def test_without_a_final_mask_there_is_no_table_of_coarse_labels():
     [(None, "no lesion"), (0.0, "0 to 10 mm"), (9.99, "0 to 10 mm"), (10.0, "10 to 20 mm"), (50.0, "50 mm or more")],
 )
 def test_lesion_sizes_part_at_their_bounds(diameter_mm, said):
-    assert coarse_groups("GE", "B30f", 1.0, diameter_mm)["largest lesion"] == said
+    assert volume_groups("GE", "B30f", 1.0, diameter_mm)["largest lesion"] == said
