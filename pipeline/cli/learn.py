@@ -22,6 +22,7 @@ from pipeline.core.files import remove
 
 if TYPE_CHECKING:
     from pipeline.evaluate.evaluation import Evaluation
+    from pipeline.workspace import Workspace
 
 device_option = click.option("--device", default="cpu", show_default=True, help="Device: cpu or cuda.")
 EVALUATION_COLUMNS = ("group", "value", "structure", "measure", "volumes", "mean", "sd")
@@ -37,19 +38,36 @@ EVALUATION_COLUMNS = ("group", "value", "structure", "measure", "volumes", "mean
     is_flag=True,
     help="Use nnU-Net's full plans, one network per fold. Takes days on a GPU; resumes after an interruption.",
 )
+@click.option("--folds", is_flag=True, help="Train one network per fold of the version, and measure each on its fold.")
 @click.option("--with-coarse", is_flag=True, help="Also train on coarse labels of cases that are not in the version.")
 @device_option
 def train(
-    folder: Path, version: str, out: Path, pretrained: str | None, *, full: bool, with_coarse: bool, device: str
+    folder: Path,
+    version: str,
+    out: Path,
+    pretrained: str | None,
+    *,
+    full: bool,
+    folds: bool,
+    with_coarse: bool,
+    device: str,
 ) -> None:
     """Train a network on the training patients of a version.
 
     Writes a model folder with its checksum, ready to be named in dataset.toml. Test patients are never used. The small
     network takes minutes on one CPU core and is for trying out.
+
+    With --folds the networks learn from the version's own images and masks, without the patients of their fold, and are
+    measured on these: OUT holds the models, the predicted masks and the tables of `liverset evaluate`.
     """
     from pipeline.stages.learn import train_model
     from pipeline.workspace import Workspace
 
+    if folds and with_coarse:
+        raise click.UsageError("--folds trains from a version alone; remove --with-coarse")
+    if folds:
+        _train_folds(Workspace.open(folder), version, out, pretrained, full=full, device=device)
+        return
     with _work_folder(out, is_kept=full) as work:
         model = train_model(
             Workspace.open(folder),
@@ -63,6 +81,14 @@ def train(
         )
     lines = [f"{out} written.", "Next: name the model in dataset.toml:", "[coarse]", f'model = "{out.resolve()}"']
     click.echo("\n".join([*lines, f'sha256 = "{model.sha256}"']))
+
+
+def _train_folds(ws: Workspace, version: str, out: Path, pretrained: str | None, *, full: bool, device: str) -> None:
+    from pipeline.stages.learn import train_folds
+
+    with _work_folder(out, is_kept=full) as work:
+        evaluation = train_folds(ws, version, out, work, device=device, pretrained=pretrained, full=full)
+    click.echo("\n".join([*_evaluation_lines(evaluation), f"{out} written."]))
 
 
 @contextmanager
