@@ -104,12 +104,10 @@ def _work_folder(out: Path, *, is_kept: bool) -> Iterator[Path]:
 
 
 @click.command(
-    epilog="Examples: `liverset evaluate releases/1.0.0 predictions -o results`, "
-    "`liverset evaluate my-dataset --version 1.0.0 --model models/round-2`."
+    epilog="Example: `liverset evaluate releases/1.0.0/ predictions/ -o results`, or "
+    "`liverset evaluate my-dataset --version 1.0.0 --model models/round-2`"
 )
-@click.argument(
-    "places", type=click.Path(path_type=Path, exists=True), nargs=-1, metavar="RELEASE PREDICTIONS|[FOLDER]"
-)
+@click.argument("places", type=click.Path(path_type=Path), nargs=-1, metavar="RELEASE PREDICTIONS|[FOLDER]")
 @click.option("--version", help="Version of the dataset in FOLDER whose test patients a network is measured on.")
 @click.option("--model", help="Network to measure: a registered name or a folder. By default that of [coarse].")
 @click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for the tables.")
@@ -118,7 +116,7 @@ def _work_folder(out: Path, *, is_kept: bool) -> Iterator[Path]:
 def evaluate(
     places: tuple[Path, ...], version: str | None, model: str | None, out: Path | None, device: str, *, as_json: bool
 ) -> None:
-    """Measure predictions against a release, or a network on its test patients.
+    """Measure predictions, or a network, against a release.
 
     With RELEASE and PREDICTIONS: masks, boxes and class scores in a file or folder, by split, fold, site, vendor and
     more. What is missing counts as failed, is named, and gives exit code 1. With FOLDER and --version: the network's
@@ -127,6 +125,8 @@ def evaluate(
     if len(places) > 2 or (len(places) == 2) == (version is not None):
         raise click.UsageError("expected RELEASE and PREDICTIONS, or a dataset FOLDER with --version")
     if len(places) == 2:
+        if not places[1].exists():
+            raise click.UsageError("PREDICTIONS does not exist; check the path")
         _evaluate_predictions(*places, out, as_json=as_json)
     elif version is not None:
         _evaluate_network(places[0] if places else Path(), version, model, device, as_json=as_json)

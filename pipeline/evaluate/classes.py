@@ -26,7 +26,7 @@ from pipeline.evaluate.estimates import Draws, Figure, ratio
 THRESHOLD = 0.5
 """From this score on a class is said to apply."""
 
-STAGES = ("S1", "S2", "S3", "S4")
+FIBROSIS_STAGES = ("S1", "S2", "S3", "S4")
 STAGING_TASKS = {"cirrhosis (S4 / S1-3)": ("S4",), "substantial fibrosis (S2-4 / S1)": ("S2", "S3", "S4")}
 
 CLASS_MEASURES = ("accuracy", "precision", "recall", "f1", "auc")
@@ -72,9 +72,10 @@ class ClassSample:
         self.patients = tuple(sorted(set(patients)))
         self._truth, self._scores = truth, scores
         self._questions = {name: self._asked({name}, (name,)) for name in classes}
-        tasks = STAGING_TASKS if set(STAGES) <= set(classes) else {}
-        self._staging = {task: self._asked(set(stages), STAGES) for task, stages in tasks.items()}
-        self._is_staged = np.array([bool(truth[patient] & set(STAGES)) for patient in self.patients], dtype=bool)
+        tasks = STAGING_TASKS if set(FIBROSIS_STAGES) <= set(classes) else {}
+        self._staging = {task: self._asked(set(stages), FIBROSIS_STAGES) for task, stages in tasks.items()}
+        staged = [bool(truth[patient] & set(FIBROSIS_STAGES)) for patient in self.patients]
+        self._is_staged = np.array(staged, dtype=bool)
 
     def figures(self, draws: Draws) -> dict[Figure, NDArray[np.float64]]:
         """The measures of each class, over all classes, and of the stages where the classes are stages."""

@@ -23,12 +23,12 @@ SEGMENTATION, DETECTION, CLASSIFICATION = "segmentation", "detection", "classifi
 
 _MakeSample: TypeAlias = Callable[[Sequence[VolumeName]], Sample]
 
-DEFINITIONS = {
+EVALUATION_DEFINITIONS = {
     "value": "over all patients of the group; of masks the mean over volumes",
     "ci_low, ci_high": "95 % percentile interval from a bootstrap over patients, all volumes of a patient together",
     "fold_mean, fold_sd": "mean and sample standard deviation over the folds that held the patients out",
     "missing": "volumes or patients without a prediction: scored as an empty mask, as no box, as wrong in every class",
-    "dice, jaccard": "0 where one mask is empty; where both are, the volume is left out",
+    "dice, jaccard": "0 where one mask is empty; where both are, the volume is in no mean",
     "asd_mm": "mean of all surface distances, both ways together; the volume's diagonal where one mask is empty",
     "hd95_mm": "the larger of the two directed 95th percentiles of surface distances; as asd_mm where one is empty",
     "lesion_precision, lesion_recall, lesion_f1": "lesions of masks, all volumes counted together; found from an "
@@ -67,7 +67,7 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """Everything, with the definitions; undefined is null."""
-        return dict(finite({**asdict(self), "definitions": DEFINITIONS}))
+        return dict(finite({**asdict(self), "definitions": EVALUATION_DEFINITIONS}))
 
 
 @dataclass(frozen=True, slots=True)

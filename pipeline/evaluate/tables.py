@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.core.files import write_text
 from pipeline.dataset.tables import markdown_table, rows_text
 from pipeline.evaluate.classes import CLASS_MEASURES
-from pipeline.evaluate.evaluation import CLASSIFICATION, DEFINITIONS, DETECTION, SEGMENTATION, Evaluation
+from pipeline.evaluate.evaluation import CLASSIFICATION, DETECTION, EVALUATION_DEFINITIONS, SEGMENTATION, Evaluation
 from pipeline.evaluate.masks import LESION_MEASURES, MASK_MEASURES
 
 PRINTED = {
@@ -41,7 +41,7 @@ TITLES = {
     "auc": "AUC (%)",
 }
 IN_MM = frozenset({"asd_mm", "hd95_mm"})
-COLUMNS = ("task", "group", "value_of_group", "of", "measure", "patients", "volumes", "missing", "value")
+FIGURE_COLUMNS = ("task", "group", "value_of_group", "of", "measure", "patients", "volumes", "missing", "value")
 
 
 def printed_rows(evaluation: Evaluation, task: str) -> list[dict[str, str]]:
@@ -75,7 +75,7 @@ def markdown(evaluation: Evaluation) -> str:
     parts = [f"# Evaluation on version {evaluation.version}", *warnings_of(evaluation)]
     for task in tasks_of(evaluation):
         parts += [f"## {task.capitalize()}", markdown_table(printed_rows(evaluation, task))]
-    meanings = [{"number": name, "meaning": meaning} for name, meaning in DEFINITIONS.items()]
+    meanings = [{"number": name, "meaning": meaning} for name, meaning in EVALUATION_DEFINITIONS.items()]
     return "\n\n".join([*parts, "## What the numbers mean", markdown_table(meanings)]) + "\n"
 
 
@@ -104,7 +104,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> tuple[Path, ...]:
     """
     of_masks = {"evaluation_volumes.csv": rows_text((), evaluation.volumes)} if evaluation.volumes else {}
     texts = {
-        "evaluation.csv": rows_text(COLUMNS, evaluation.rows),
+        "evaluation.csv": rows_text(FIGURE_COLUMNS, evaluation.rows),
         **of_masks,
         "evaluation.md": markdown(evaluation),
         "evaluation.tex": latex(evaluation),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.evaluate.classes import CLASS_MEASURES, MACRO, MICRO, STAGES, STAGING_TASKS, ClassSample, auc
+from pipeline.evaluate.classes import CLASS_MEASURES, FIBROSIS_STAGES, MACRO, MICRO, STAGING_TASKS, ClassSample, auc
 from pipeline.evaluate.estimates import estimates
 
 metrics = pytest.importorskip("sklearn.metrics", reason="scikit-learn is not installed")
@@ -103,7 +103,7 @@ def test_no_score_at_all_is_as_bad_as_can_be():
 
 def stage_sample(stages, scores):
     truth = {f"P{n:04d}": {stage} if stage else set() for n, stage in enumerate(stages)}
-    return figures(sample(truth, dict(zip(truth, scores, strict=True)), classes=STAGES))
+    return figures(sample(truth, dict(zip(truth, scores, strict=True)), classes=FIBROSIS_STAGES))
 
 
 def test_liqa_tasks_add_the_scores_of_each_side():
