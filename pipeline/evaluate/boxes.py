@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluate.estimates import Draws, Figure, ratio
+from pipeline.evaluate.curves import average_precision, best_f1, ranked, sensitivities
+from pipeline.evaluate.estimates import Draws, Figure, mean_of_defined
 from pipeline.evaluate.predictions import ScoredBox
 from pipeline.evaluate.reference import Corners, LesionBox, Reference, VolumeName
 
@@ -29,11 +29,8 @@ MATCH_IOU = 0.5
 MOST_BOXES = 100
 """Of a kind on a slice, the surest first: COCO's largest `maxDets`."""
 
-RECALLS = np.linspace(0.0, 1.0, 101)
-"""Where COCO reads precision off; average precision is the mean of these."""
-
-FROC_RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-"""False positives a volume at which LUNA16 reads sensitivity off."""
+DRAWN_AT_ONCE = 1_000_000
+"""Draws times boxes that are counted in one go: some ten MB each array."""
 
 _Box = TypeVar("_Box", LesionBox, ScoredBox)
 
@@ -65,18 +62,6 @@ def matched(overlap: NDArray[np.float64]) -> NDArray[np.int64]:
     return lesions
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Boxes:
-    """Boxes from the surest to the least sure, and whose they are."""
-
-    patients: NDArray[np.int64]
-    scores: NDArray[np.float64]
-    is_right: NDArray[np.bool_]
-
-    def __getitem__(self, chosen: NDArray[np.bool_]) -> _Boxes:
-        return _Boxes(self.patients[chosen], self.scores[chosen], self.is_right[chosen])
-
-
 class BoxSample:
     """Boxes of some volumes, matched once, ready to be counted in any mixture of patients.
 
@@ -97,9 +82,19 @@ class BoxSample:
 
     def figures(self, draws: Draws) -> dict[Figure, NDArray[np.float64]]:
         """mAP50 over kinds, precision and recall at the best F1, FROC, and average precision of each kind."""
-        rows = [self._of_draw(draw) for draw in draws]
-        names = self._of_draw(np.zeros(len(self.patients), dtype=np.int64))
-        return {figure: np.array([row[figure] for row in rows], dtype=np.float64) for figure in names}
+        parts = max(1, len(draws) * len(self._all.scores) // DRAWN_AT_ONCE)
+        found = [self._figures(some) for some in np.array_split(draws, parts)]
+        return {figure: np.concatenate([one[figure] for one in found]) for figure in found[0]}
+
+    def _figures(self, draws: Draws) -> dict[Figure, NDArray[np.float64]]:
+        truths = {kind: draws[:, owners].sum(axis=1).astype(np.float64) for kind, owners in self._truths.items()}
+        each = {kind: average_precision(boxes, draws, truths[kind]) for kind, boxes in self._boxes.items()}
+        there = np.sum(list(truths.values()), axis=0) if truths else np.zeros(len(draws))
+        volumes = draws[:, self._volumes].sum(axis=1).astype(np.float64)
+        overall = {"map50": mean_of_defined(list(each.values()), len(draws)), **best_f1(self._all, draws, there)}
+        overall |= sensitivities(self._lesions, self._wrong, draws, volumes)
+        figures = {(ALL_KINDS, measure): value for measure, value in overall.items()}
+        return figures | {(kind, "map50"): value for kind, value in each.items()}
 
     def _count(self, lesions: Sequence[LesionBox], predicted: Sequence[ScoredBox], reference: Reference) -> None:
         """Match every slice and kind; remember right and wrong boxes, and how sure the surest of each lesion was."""
@@ -107,7 +102,7 @@ class BoxSample:
         of_predicted = _grouped(predicted)
         best = {(reference.slices[box.image].volume, box.kind, box.lesion): -np.inf for box in lesions}
         found: dict[str, list[tuple[int, float, bool]]] = defaultdict(list)
-        wrong: list[tuple[int, float]] = []
+        wrong: list[tuple[int, float, bool]] = []
         for image, kind in sorted(of_predicted):
             volume = reference.slices[image].volume
             patient, truths = self._place[volume[0]], of_lesions.get((image, kind), [])
@@ -118,116 +113,17 @@ class BoxSample:
                 touched = [truths[place].lesion for place in np.flatnonzero(row >= MATCH_IOU)]
                 for number in touched:
                     best[volume, kind, number] = max(best[volume, kind, number], box.score)
-                wrong += [] if touched else [(patient, box.score)]
-        self._boxes = {kind: _sorted(found[kind]) for kind in sorted({box.kind for box in lesions} | set(found))}
+                wrong += [] if touched else [(patient, box.score, False)]
+        self._boxes = {kind: ranked(found[kind]) for kind in sorted({box.kind for box in lesions} | set(found))}
         self._truths = {kind: self._owners(lesions, kind, reference) for kind in self._boxes}
-        self._all = _joined(list(self._boxes.values()))
-        self._lesions = _sorted([(self._place[key[0][0]], score, True) for key, score in sorted(best.items())])
-        self._wrong = _sorted([(patient, score, False) for patient, score in wrong])
+        self._all = ranked(box for kind in sorted(found) for box in found[kind])
+        self._lesions = ranked((self._place[volume[0]], score, True) for (volume, *_), score in sorted(best.items()))
+        self._wrong = ranked(wrong)
 
     def _owners(self, lesions: Sequence[LesionBox], kind: str, reference: Reference) -> NDArray[np.int64]:
         """(boxes) the patient of each released box of a kind."""
         owners = [self._place[reference.slices[box.image].volume[0]] for box in lesions if box.kind == kind]
         return np.array(owners, dtype=np.int64)
-
-    def _of_draw(self, draw: NDArray[np.int64]) -> dict[Figure, float]:
-        each = {
-            kind: average_precision(draw[boxes.patients], boxes.is_right, int(draw[self._truths[kind]].sum()))
-            for kind, boxes in self._boxes.items()
-        }
-        defined = [value for value in each.values() if not np.isnan(value)]
-        overall = {"map50": float(np.mean(defined)) if defined else np.nan, **self._best_f1(draw), **self._froc(draw)}
-        figures = {(ALL_KINDS, measure): value for measure, value in overall.items()}
-        return figures | {(kind, "ap50"): value for kind, value in each.items()}
-
-    def _best_f1(self, draw: NDArray[np.int64]) -> dict[str, float]:
-        """Precision, recall and F1 over all kinds at the score where F1 is largest, the highest of equal ones."""
-        boxes = self._all
-        truths = float(sum(draw[owners].sum() for owners in self._truths.values()))
-        weights = draw[boxes.patients]
-        right, all_boxes = np.cumsum(weights * boxes.is_right), np.cumsum(weights)
-        ends = np.append(boxes.scores[1:] < boxes.scores[:-1], True)[: len(weights)]  # equal scores count together
-        right, all_boxes, scores = right[ends], all_boxes[ends], boxes.scores[ends]
-        f1 = ratio(2 * right.astype(np.float64), all_boxes + truths)
-        if not truths or not len(f1) or not right[-1]:
-            nothing = np.nan if not truths else 0.0
-            return {"precision": nothing, "recall": nothing, "f1": nothing, "score": np.nan}
-        best = int(np.nanargmax(f1))
-        precision, recall = right[best] / all_boxes[best], right[best] / truths
-        return {"precision": float(precision), "recall": recall, "f1": float(f1[best]), "score": float(scores[best])}
-
-    def _froc(self, draw: NDArray[np.int64]) -> dict[str, float]:
-        """Share of lesions found at each rate of false positives a volume, and the mean of these shares."""
-        volumes, lesions = float(draw[self._volumes].sum()), float(draw[self._lesions.patients].sum())
-        if not volumes or not lesions:
-            return {_froc_name(rate): np.nan for rate in FROC_RATES} | {"froc": np.nan}
-        rates, shares = froc_curve(
-            (self._lesions.scores, draw[self._lesions.patients] / lesions),
-            (self._wrong.scores, draw[self._wrong.patients] / volumes),
-        )
-        read = np.interp(FROC_RATES, rates, shares)
-        return {_froc_name(rate): float(share) for rate, share in zip(FROC_RATES, read, strict=True)} | {
-            "froc": float(read.mean())
-        }
-
-
-def average_precision(weights: NDArray[np.int64], is_right: NDArray[np.bool_], truths: int) -> float:
-    """COCO's average precision at one intersection over union: 101 recalls, precision made to fall; NaN without truths.
-
-    Args:
-        weights: how often each box counts, from the surest to the least sure.
-        is_right: whether it matched.
-        truths: how many boxes there are to find.
-    """
-    if not truths:
-        return np.nan
-    counted = weights > 0
-    right, all_boxes = np.cumsum(weights * is_right)[counted], np.cumsum(weights)[counted]
-    falling = np.maximum.accumulate((right / all_boxes)[::-1])[::-1]
-    places = np.searchsorted(right / truths, RECALLS, side="left")
-    return float(np.append(falling, 0.0)[places].mean())
-
-
-def froc_curve(
-    lesions: tuple[NDArray[np.float64], NDArray[np.float64]], wrong: tuple[NDArray[np.float64], NDArray[np.float64]]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """False positives a volume and share of lesions found, at every score from none on, neither ever falling.
-
-    Args:
-        lesions: how sure the surest box of each lesion was (-inf for one not found), and its share of all lesions.
-        wrong: how sure each false positive was, and its share of a volume.
-    """
-    scores = np.unique(np.concatenate([lesions[0], wrong[0]]))[::-1]
-    scores = scores[np.isfinite(scores)]
-    shares, rates = (_reached(*of, scores) for of in (lesions, wrong))
-    return rates, shares
-
-
-def _reached(
-    own: NDArray[np.float64], weights: NDArray[np.float64], scores: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """How much weight is at or above each score, after nothing at all."""
-    order = np.argsort(-own, kind="stable")
-    summed = np.append(0.0, np.cumsum(weights[order]))
-    reached: NDArray[np.float64] = summed[np.searchsorted(-own[order], -scores, side="right")]
-    return np.append(0.0, reached)
-
-
-def _froc_name(rate: float) -> str:
-    return f"sensitivity_at_{rate:g}"
-
-
-def _sorted(found: Sequence[tuple[int, float, bool]]) -> _Boxes:
-    """From the surest on; equal ones keep their order, as in COCO."""
-    patients = np.array([patient for patient, _, _ in found], dtype=np.int64)
-    scores = np.array([score for _, score, _ in found], dtype=np.float64)
-    is_right = np.array([right for _, _, right in found], dtype=bool)
-    order = np.argsort(-scores, kind="stable")
-    return _Boxes(patients[order], scores[order], is_right[order])
-
-
-def _joined(parts: Sequence[_Boxes]) -> _Boxes:
-    return _sorted([row for part in parts for row in zip(part.patients, part.scores, part.is_right, strict=True)])
 
 
 def _grouped(boxes: Iterable[_Box]) -> Mapping[tuple[int, str], list[_Box]]:

@@ -21,7 +21,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluate.estimates import Draws, Figure, ratio
+from pipeline.evaluate.estimates import Draws, Figure, mean_of_defined, ratio
 
 THRESHOLD = 0.5
 """From this score on a class is said to apply."""
@@ -106,7 +106,7 @@ class ClassSample:
         if not questions:
             return {}
         macro = {
-            (MACRO, measure): _mean_of_defined([of_class[name, measure] for name in self._questions])
+            (MACRO, measure): mean_of_defined([of_class[name, measure] for name in self._questions], len(weights))
             for measure in CLASS_MEASURES[1:]
         }
         both, said, there = np.sum([question.counts(weights) for question in questions], axis=0)
@@ -162,10 +162,3 @@ def auc(truth: NDArray[np.bool_], scores: NDArray[np.float64], weights: NDArray[
 def _ranked(ordered: NDArray[np.float64]) -> NDArray[np.int64]:
     """Ranks of scores in order, equal ones alike; finite where scores are not."""
     return np.unique(ordered, return_inverse=True)[1].astype(np.int64)
-
-
-def _mean_of_defined(values: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """(draws) the mean of what is not NaN; NaN where all are."""
-    stacked = np.stack(values)
-    defined = ~np.isnan(stacked)
-    return ratio(np.where(defined, stacked, 0.0).sum(axis=0), defined.sum(axis=0).astype(np.float64))

@@ -40,7 +40,7 @@ class Estimate:
         value: over all patients.
         ci_low: lower end of the 95 % interval.
         ci_high: upper end.
-        folds: in how many folds it is defined.
+        folds: in how many folds it is defined; 0 unless each patient was held out by one.
         fold_mean: mean over folds.
         fold_sd: sample standard deviation over folds; NaN below two.
     """
@@ -79,8 +79,8 @@ def _drawn(count: int, seed: int) -> Draws:
 
 
 def _fold_draws(folds: Sequence[int | None]) -> Draws:
-    """One draw a fold: its patients once, all others never."""
-    known = sorted({fold for fold in folds if fold is not None})
+    """One draw a fold: its patients once, all others never; none where a patient has no fold."""
+    known = sorted({fold for fold in folds if fold is not None}) if None not in folds else []
     return np.array([[own == fold for own in folds] for fold in known], dtype=np.int64).reshape(-1, len(folds))
 
 
@@ -96,3 +96,15 @@ def ratio(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np.
     shares = np.full(np.broadcast(above, below).shape, np.nan)
     np.divide(above, below, out=shares, where=below != 0)
     return shares
+
+
+def mean_of_defined(values: Sequence[NDArray[np.float64]], draws: int) -> NDArray[np.float64]:
+    """(draws) the mean of what is not NaN; NaN where all are, or there is nothing.
+
+    Args:
+        values: (draws) each.
+        draws: how many.
+    """
+    stacked = np.reshape(values, (len(values), draws))
+    defined = ~np.isnan(stacked)
+    return ratio(np.where(defined, stacked, 0.0).sum(axis=0), defined.sum(axis=0).astype(np.float64))

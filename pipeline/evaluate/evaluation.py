@@ -26,14 +26,14 @@ _MakeSample: TypeAlias = Callable[[Sequence[VolumeName]], Sample]
 EVALUATION_DEFINITIONS = {
     "value": "over all patients of the group; of masks the mean over volumes",
     "ci_low, ci_high": "95 % percentile interval from a bootstrap over patients, all volumes of a patient together",
-    "fold_mean, fold_sd": "mean and sample standard deviation over the folds that held the patients out",
+    "fold_mean, fold_sd": "mean and sample standard deviation over the folds, where they held all patients out",
     "missing": "volumes or patients without a prediction: scored as an empty mask, as no box, as wrong in every class",
     "dice, jaccard": "0 where one mask is empty; where both are, the volume is in no mean",
     "asd_mm": "mean of all surface distances, both ways together; the volume's diagonal where one mask is empty",
     "hd95_mm": "the larger of the two directed 95th percentiles of surface distances; as asd_mm where one is empty",
     "lesion_precision, lesion_recall, lesion_f1": "lesions of masks, all volumes counted together; found from an "
     "intersection over union above one half, in three dimensions",
-    "ap50, map50": "average precision of boxes at an intersection over union of one half, COCO's 101 recalls; mean "
+    "map50": "average precision of boxes at an intersection over union of one half, COCO's 101 recalls; mean "
     "over kinds of lesions",
     "precision, recall, f1, score": "of boxes: at the score where F1 over all kinds is largest",
     "sensitivity_at_*, froc": "share of lesions found at 1/8 to 8 false positives a volume, and their mean, as LUNA16",
@@ -179,13 +179,17 @@ def _rows(task: _Task, reference: Reference, seed: int) -> list[dict[str, Any]]:
 
 
 def _groups(task: _Task, reference: Reference) -> dict[tuple[str, str], list[VolumeName]]:
-    """All volumes that are asked for, and those of each group; of classes only what all volumes of a patient share."""
+    """All volumes that are asked for, and those of each group; of classes only what all volumes of a patient share.
+
+    What does not part the volumes, such as a single vendor, is no group; the split always is.
+    """
     groups: dict[tuple[str, str], list[VolumeName]] = {("all", "all"): list(task.asked)}
     told = groups_of(reference.rows[volume] for volume in task.asked)
     of_patients = ("split", "fold", "site")
     for name in dict.fromkeys(name for own in told for name in own):
         if task.name != CLASSIFICATION or name in of_patients:
-            for value in sorted({own[name] for own in told if name in own}):
+            values = sorted({own.get(name, "") for own in told})
+            for value in filter(None, values if len(values) > 1 or name == "split" else ()):
                 members = [volume for volume, own in zip(task.asked, told, strict=True) if own.get(name) == value]
                 groups[name, value] = members
     return groups

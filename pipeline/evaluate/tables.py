@@ -1,7 +1,7 @@
 """An evaluation as papers print it: one line a group, one column a measure, in Markdown and LaTeX, and as plain CSV.
 
-A cell is mean ± standard deviation over folds where there are two or more, else the value over all patients; the 95 %
-interval over patients follows in brackets.
+A cell is mean ± standard deviation over folds where two or more held all patients out, else the value over all
+patients; the 95 % interval over patients follows in brackets.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pipeline.evaluate.masks import LESION_MEASURES, MASK_MEASURES
 
 PRINTED = {
     SEGMENTATION: (*MASK_MEASURES, *LESION_MEASURES),
-    DETECTION: ("map50", "precision", "recall", "f1", "froc", "ap50"),
+    DETECTION: ("map50", "precision", "recall", "f1", "froc"),
     CLASSIFICATION: CLASS_MEASURES,
 }
 """Measures of each task that a paper has room for; the CSV has all."""
@@ -32,7 +32,6 @@ TITLES = {
     "lesion_recall": "Lesion recall (%)",
     "lesion_f1": "Lesion F1 (%)",
     "map50": "mAP50 (%)",
-    "ap50": "AP50 (%)",
     "precision": "Precision (%)",
     "recall": "Recall (%)",
     "f1": "F1 (%)",

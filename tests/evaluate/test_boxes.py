@@ -13,7 +13,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.labels import LabelScheme
-from pipeline.evaluate.boxes import ALL_KINDS, FROC_RATES, BoxSample, average_precision, froc_curve, iou
+from pipeline.evaluate.boxes import ALL_KINDS, BoxSample, iou
+from pipeline.evaluate.curves import FROC_RATES, ranked, sensitivities
 from pipeline.evaluate.predictions import ScoredBox
 from pipeline.evaluate.reference import LesionBox, Reference, Slice
 
@@ -87,7 +88,7 @@ def by_coco(boxes, predicted, draw=None):
 def test_average_precision_is_that_of_pycocotools(boxes, predicted):
     found, wanted = figures(boxes, predicted), by_coco(boxes, predicted)
     for kind, value in wanted.items():
-        assert found.get((kind, "ap50"), math.nan) == pytest.approx(value, nan_ok=True)
+        assert found.get((kind, "map50"), math.nan) == pytest.approx(value, nan_ok=True)
     defined = [value for value in wanted.values() if not math.isnan(value)]
     assert found[ALL_KINDS, "map50"] == pytest.approx(np.mean(defined) if defined else math.nan, nan_ok=True)
 
@@ -104,16 +105,16 @@ def test_a_patient_drawn_twice_counts_as_two_patients(boxes, predicted, draw):
     drawn = dict(zip(sample.patients, draw, strict=True))
     assume(any(drawn[SLICES[box.image].volume[0]] for box in predicted))  # pycocotools takes no empty list of results
     for kind, value in by_coco(boxes, predicted, drawn).items():
-        if (kind, "ap50") in found:
-            assert found[kind, "ap50"] == pytest.approx(value, nan_ok=True)
+        if (kind, "map50") in found:
+            assert found[kind, "map50"] == pytest.approx(value, nan_ok=True)
 
 
 def test_more_than_a_hundred_boxes_of_a_slice_do_not_count():
     lesion = LesionBox(0, "HCC", 1, (0.0, 0.0, 4.0, 4.0))
     crowd = [ScoredBox(0, "HCC", 0.9, (20.0 + n, 20.0, 2.0, 2.0)) for n in range(100)]
     hit = ScoredBox(0, "HCC", 0.1, lesion.corners)
-    assert figures([lesion], [*crowd, hit])["HCC", "ap50"] == by_coco([lesion], [*crowd, hit])["HCC"] == 0.0
-    assert figures([lesion], [*crowd[1:], hit])["HCC", "ap50"] == pytest.approx(1 / 100)
+    assert figures([lesion], [*crowd, hit])["HCC", "map50"] == by_coco([lesion], [*crowd, hit])["HCC"] == 0.0
+    assert figures([lesion], [*crowd[1:], hit])["HCC", "map50"] == pytest.approx(1 / 100)
 
 
 @given(CORNERS, CORNERS)
@@ -129,10 +130,10 @@ def test_intersection_over_union_counts_pixels(one, other):
 def test_half_an_overlap_is_enough():
     lesion = LesionBox(0, "HCC", 1, (0.0, 0.0, 4.0, 4.0))
     just, less = (0.0, 0.0, 4.0, 2.0), (0.0, 0.0, 4.0, 1.9)
-    assert figures([lesion], [ScoredBox(0, "HCC", 0.9, just)])["HCC", "ap50"] == 1.0
-    assert figures([lesion], [ScoredBox(0, "HCC", 0.9, less)])["HCC", "ap50"] == 0.0
-    assert figures([lesion], [ScoredBox(0, "ICC", 0.9, just)])["HCC", "ap50"] == 0.0
-    assert figures([lesion], [ScoredBox(1, "HCC", 0.9, just)])["HCC", "ap50"] == 0.0
+    assert figures([lesion], [ScoredBox(0, "HCC", 0.9, just)])["HCC", "map50"] == 1.0
+    assert figures([lesion], [ScoredBox(0, "HCC", 0.9, less)])["HCC", "map50"] == 0.0
+    assert figures([lesion], [ScoredBox(0, "ICC", 0.9, just)])["HCC", "map50"] == 0.0
+    assert figures([lesion], [ScoredBox(1, "HCC", 0.9, just)])["HCC", "map50"] == 0.0
 
 
 @given(st.lists(LESION, max_size=6), st.lists(PREDICTED, max_size=12))
@@ -187,16 +188,21 @@ def test_a_lesion_is_found_once_on_any_of_its_slices():
 def test_sensitivity_at_each_rate_is_that_of_monai(lesions, wrong):
     monai = pytest.importorskip("monai.metrics", reason="MONAI is not installed")
     volumes = 2
-    sure = np.array([-math.inf if score == math.inf else score for score in lesions])
-    rates, shares = froc_curve(
-        (sure, np.full(len(sure), 1 / len(sure))), (np.array(wrong), np.full(len(wrong), 1 / volumes))
+    sure = [-math.inf if score == math.inf else score for score in lesions]
+    found = sensitivities(
+        ranked((0, score, True) for score in sure),
+        ranked((0, score, False) for score in wrong),
+        np.ones((1, 1), int),
+        np.array([float(volumes)]),
     )
     # MONAI leaves out the lowest score; -1 stands for a lesion that no box is on, and is that lowest
     told = monai.compute_froc_curve_data(
-        np.array(wrong), np.array([-1.0, *np.where(np.isfinite(sure), sure, -1.0)]), len(sure), volumes
+        np.array(wrong), np.array([-1.0, *(max(score, -1.0) for score in sure)]), len(sure), volumes
     )
-    read = monai.compute_froc_score(*told, eval_thresholds=FROC_RATES)
-    assert np.interp(FROC_RATES, rates, shares).mean() == pytest.approx(read)
+    assert found["froc"][0] == pytest.approx(monai.compute_froc_score(*told, eval_thresholds=FROC_RATES))
+    for rate in FROC_RATES:
+        one = monai.compute_froc_score(*told, eval_thresholds=(rate,))
+        assert found[f"sensitivity_at_{rate:g}"][0] == pytest.approx(one)
 
 
 @given(st.lists(PREDICTED, max_size=12), st.lists(LESION, max_size=6))
@@ -206,9 +212,25 @@ def test_every_figure_is_a_share(predicted, boxes):
             assert 0.0 <= value <= 1.0
 
 
+def test_many_draws_at_once_are_those_one_by_one():
+    rng = np.random.default_rng(5)
+    corners = rng.integers(0, 12, (200, 4)) + np.array([0, 0, 1, 1])
+    places = [
+        (int(rng.integers(12)), "HCC" if rng.random() < 0.5 else "ICC", tuple(map(float, one))) for one in corners
+    ]
+    boxes = [LesionBox(image, kind, n, one) for n, (image, kind, one) in enumerate(places[:60])]
+    predicted = [ScoredBox(image, kind, round(float(rng.random()), 1), one) for image, kind, one in places[40:]]
+    sample = BoxSample(VOLUMES, predicted, reference_of(boxes))
+    draws = rng.integers(0, 3, (40, 3))
+    together = sample.figures(draws)
+    for number, draw in enumerate(draws):
+        for name, value in sample.figures(draw[None]).items():
+            assert together[name][number] == pytest.approx(value[0], nan_ok=True)
+
+
 def test_nothing_predicted_finds_nothing_and_nothing_to_find_is_undefined():
     lesion = LesionBox(0, "HCC", 1, (0.0, 0.0, 4.0, 4.0))
     found = figures([lesion], [])
     assert [found[ALL_KINDS, measure] for measure in ("map50", "precision", "recall", "f1", "froc")] == [0.0] * 5
     assert math.isnan(figures([], [])[ALL_KINDS, "map50"])
-    assert math.isnan(average_precision(np.array([1]), np.array([True]), 0))
+    assert math.isnan(figures([], [ScoredBox(0, "HCC", 0.9, (0.0, 0.0, 4.0, 4.0))])["HCC", "map50"])

@@ -146,12 +146,14 @@ def test_intervals_do_not_hang_on_the_order_of_patients(cohort, folds):
 def test_folds_are_averaged_as_on_paper():
     truth = {f"P{n:04d}": {"HCC"} for n in range(6)}
     scores = {patient: (float(n < 3), 0, 0) for n, patient in enumerate(truth)}
-    folds = dict(zip(truth, (0, 0, 1, 1, 2, None), strict=True))
+    folds = dict(zip(truth, (0, 0, 1, 1, 2, 2), strict=True))
     found = estimates(sample(truth, scores), folds, seed=1)["HCC", "recall"]
     assert found.value == 0.5
     assert found.folds == 3
     assert found.fold_mean == pytest.approx(np.mean([1.0, 0.5, 0.0]))
     assert found.fold_sd == pytest.approx(np.std([1.0, 0.5, 0.0], ddof=1))
+    with_test_patient = estimates(sample(truth, scores), folds | {"P0005": None}, seed=1)["HCC", "recall"]
+    assert (with_test_patient.value, with_test_patient.folds) == (0.5, 0)
 
 
 def test_a_single_patient_has_no_interval():

@@ -415,13 +415,16 @@ def test_tables_print_what_was_measured(release, everything):
         *("Group", "Of", "Patients", "Dice (%)", "Jaccard (%)", "ASD (mm)", "HD95 (mm)"),
         *("Lesion precision (%)", "Lesion recall (%)", "Lesion F1 (%)"),
     ]
-    (liver,) = [line for line in lines if (line["Group"], line["Of"]) == ("all", "whole_liver")]
-    row = figure(evaluation, "dice", "whole_liver")
-    assert liver["Dice (%)"] == (
-        f"{100 * row['fold_mean']:.2f} ± {100 * row['fold_sd']:.2f} "
-        f"[{100 * row['ci_low']:.2f}, {100 * row['ci_high']:.2f}]"
-    )
-    assert liver["Lesion recall (%)"] == "-"
+    shown = {(line["Group"], line["Of"]): line for line in lines}
+    held_out = figure(evaluation, "dice", "whole_liver", "split", "train")
+    interval = f"[{100 * held_out['ci_low']:.2f}, {100 * held_out['ci_high']:.2f}]"
+    spread = f"{100 * held_out['fold_mean']:.2f} ± {100 * held_out['fold_sd']:.2f}"
+    assert shown["split: train", "whole_liver"]["Dice (%)"] == f"{spread} {interval}"
+    over_all = figure(evaluation, "dice", "whole_liver")  # test patients have no fold, so there is no mean over folds
+    assert over_all["folds"] == 0
+    assert shown["all", "whole_liver"]["Dice (%)"].startswith(f"{100 * over_all['value']:.2f} [")
+    assert shown["all", "whole_liver"]["Lesion recall (%)"] == "-"
+    assert "vendor: GE" not in {group for group, _ in shown}  # all are of one vendor
     text = markdown(evaluation)
     assert "Missing, and counted as failed (segmentation): P0001 P." in text
     assert latex(evaluation).count(r"\begin{tabular}") == 3
