@@ -20,6 +20,7 @@ from pipeline.agreement.summary import (
     VOTE_MEASURES,
     RatedVolume,
     SummaryRow,
+    grouped_by,
     summarise,
 )
 from pipeline.agreement.volumes import bland_altman, icc_2_1
@@ -92,12 +93,9 @@ def volume_groups(
         slice_thickness_mm: SliceThickness.
         largest_lesion_mm: largest diameter of the largest lesion; None without lesions.
     """
-    return {
-        "slice thickness": "unknown" if slice_thickness_mm is None else f"{slice_thickness_mm:g} mm",
-        "vendor": vendor or "unknown",
-        "kernel": kernel or "unknown",
-        "largest lesion": lesion_size(largest_lesion_mm),
-    }
+    thickness = None if slice_thickness_mm is None else f"{slice_thickness_mm:g}"
+    own = {"kernel": kernel or "unknown", "largest lesion": lesion_size(largest_lesion_mm)}
+    return {**grouped_by(vendor, thickness), **own}
 
 
 def lesion_size(diameter_mm: float | None) -> str:
