@@ -26,6 +26,9 @@ MOST_FAULTS = 20
 """Named one by one; of more only how many there are."""
 
 
+_TOO_MANY = "more cells than columns"
+
+
 @dataclass(frozen=True, slots=True)
 class ScoredBox:
     """A predicted lesion on one slice."""
@@ -55,6 +58,7 @@ class Predictions:
 
 @dataclass(slots=True)
 class _Found:
+    names: Mapping[str, tuple[VolumeName, Meaning]]
     masks: dict[VolumeName, dict[Meaning, Path]] = field(default_factory=dict)
     boxes: list[ScoredBox] | None = None
     scores: dict[str, dict[str, list[float]]] | None = None
@@ -75,7 +79,7 @@ def read_predictions(path: Path, reference: Reference) -> Predictions:
         EvaluationError: when there is no prediction, or a name, a number or a column is wrong; all are named.
         StorageError: when a file cannot be read.
     """
-    found = _Found()
+    found = _Found(reference.mask_names)
     for file in _files(path):
         _read_file(file, reference, found)
     if found.faults:
@@ -83,7 +87,7 @@ def read_predictions(path: Path, reference: Reference) -> Predictions:
     if not found.masks and found.boxes is None and found.scores is None:
         raise EvaluationError(
             "no prediction was found; expected masks named as in the release, such as "
-            f"{next(iter(reference.mask_names))}.nii.gz, or a .csv or .json of boxes or class scores"
+            f"{next(iter(found.names))}.nii.gz, or a .csv or .json of boxes or class scores"
         )
     boxes = None if found.boxes is None else tuple(found.boxes)
     scores = None if found.scores is None else {patient: _means(own) for patient, own in found.scores.items()}
@@ -114,7 +118,7 @@ def _read_file(file: Path, reference: Reference, found: _Found) -> None:
 
 
 def _read_mask_name(file: Path, reference: Reference, found: _Found) -> None:
-    known = reference.mask_names.get(stem_of(file.name))
+    known = found.names.get(stem_of(file.name))
     if known is None:
         found.faults.append(f"{file.name} is no name of version {reference.version}; name masks as the release does")
         return
@@ -132,11 +136,13 @@ def _first(own: Mapping[Meaning, Path]) -> Path:
 def _read_table(file: Path, reference: Reference, found: _Found) -> None:
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, restkey="more cells than columns", restval="")
+            reader = csv.DictReader(stream, restkey=_TOO_MANY, restval="")
             columns, rows = tuple(reader.fieldnames or ()), list(reader)
     except (UnicodeDecodeError, csv.Error):
         found.faults.append(f"{file.name} is no table in UTF-8; save it as CSV UTF-8")
         return
+    long_lines = [line for line, row in enumerate(rows, start=2) if _TOO_MANY in row]
+    found.faults += [f"{file.name}, line {line}: {_TOO_MANY}" for line in long_lines]
     if {"x", "width"} <= set(columns):
         _read_boxes(file.name, columns, rows, reference, found)
     else:
@@ -156,7 +162,7 @@ def _read_boxes(
         where = f"{name}, line {line}"
         numbers = [_number(row[column]) for column in BOX_COLUMNS[2:]]
         image = images.get((row["patient_id"], row["phase"], int(numbers[0]) if numbers[0].is_integer() else -1))
-        kind = row.get("kind") or kinds[0]
+        kind = row.get("kind") or next(iter(kinds), "")
         box = _scored_box(where, image, kind if kind in kinds else None, numbers[1:5], numbers[5], found.faults)
         found.boxes += box
 

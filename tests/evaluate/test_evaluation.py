@@ -368,6 +368,10 @@ def test_patients_without_scores_are_named_and_wrong(release, tmp_path):
         (lambda text: text.replace("P0002", "P0001", 1), "line 3: P0001 has a row before"),
         (lambda text: text + "P0001,0.1\n", "P0001 has a row before"),
         (lambda text: "", "scores.csv lacks patient_id, HCC, ICC"),
+        (
+            lambda text: text.replace("\n", ",0.5\n").replace("ICC,0.5", "ICC"),
+            "scores.csv, line 2: more cells than columns",
+        ),
     ],
 )
 def test_tables_of_scores_that_do_not_fit_are_refused(release, tmp_path, change, message):

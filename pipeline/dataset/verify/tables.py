@@ -137,7 +137,7 @@ def _check_agreement(layout: ReleaseLayout, rows: Sequence[ManifestRow]) -> Iter
 def _check_coarse(layout: ReleaseLayout, rows: Sequence[ManifestRow]) -> Iterator[Problem]:
     """The table of coarse labels tells of each volume what the manifest tells, and nothing more exactly."""
     records = _records(layout.coarse_agreement)
-    if _text(layout.coarse_agreement) != rows_text(COARSE_COLUMNS, coarse_rows(records, rows)):
+    if records and _text(layout.coarse_agreement) != rows_text(COARSE_COLUMNS, coarse_rows(records, rows)):
         yield _differs(layout.coarse_agreement, layout.manifest.name)
 
 
