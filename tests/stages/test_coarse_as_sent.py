@@ -54,3 +54,20 @@ def test_without_the_package_the_last_label_counts(packed: Workspace):
         package.unlink()
     sent = coarse_as_sent(packed, "P0001", Phase.ARTERIAL)
     np.testing.assert_array_equal(sent.voxels, outlined(4).voxels)
+
+
+def test_the_last_round_counts(packed: Workspace):
+    volume = "P0001", Phase.ARTERIAL
+    write_nifti(packed.layout.coarse(*volume), outlined(6))
+    item = PackageItem("P0001_C1", *volume, packed.layout.image(*volume), packed.layout.coarse(*volume))
+    build_package(packed.layout.outbox(2), "R1", [item], LabelScheme(), round_number=2, dataset="box-livers")
+    again = Assignment({"R1": (AssignedItem("P0001_C1", *volume),)})
+    RoundAssignment(assignment=again).save(packed.layout.assignment(2))
+    write_nifti(packed.layout.coarse(*volume), outlined(4))
+    np.testing.assert_array_equal(coarse_as_sent(packed, *volume).voxels, outlined(6).voxels)
+
+
+def test_a_raters_own_earlier_work_is_no_label_of_the_network(packed: Workspace):
+    write_nifti(packed.layout.carried_over(1, "R2", "P0001_C1"), outlined(8))
+    sent = coarse_as_sent(packed, "P0001", Phase.ARTERIAL)
+    np.testing.assert_array_equal(sent.voxels, outlined(4).voxels)
