@@ -179,6 +179,15 @@ def test_a_mask_in_another_order_of_axes_lies_where_it_should(release, tmp_path)
     assert figure(evaluate(release, write_masks(release, tmp_path, turned)), "dice", "lesion")["value"] == 1.0
 
 
+def test_a_lesion_of_any_kind_is_a_lesion(release, tmp_path):
+    def as_kind(row: ManifestRow, labels: LabelMap) -> LabelMap:
+        return LabelMap(np.where(labels.voxels == 2, 3, labels.voxels).astype(np.uint8), labels.geometry)
+
+    evaluation = evaluate(release, write_masks(release, tmp_path, as_kind))
+    assert {row["of"] for row in evaluation.rows} == {"whole_liver", "lesion"}
+    assert figure(evaluation, "dice", "lesion")["value"] == figure(evaluation, "dice", "whole_liver")["value"] == 1.0
+
+
 def refused(release: Path, predictions: Path) -> list[str]:
     with pytest.raises(EvaluationError) as error:
         evaluate(release, predictions)
@@ -208,12 +217,12 @@ def test_masks_on_other_grids_and_with_other_labels_are_all_named(release, tmp_p
     def wrong(row: ManifestRow, labels: LabelMap) -> LabelMap:
         if (row.patient_id, row.phase) == ("P0001", "C1"):
             return LabelMap(labels.voxels, Geometry.from_axes(SHAPE, spacing_mm=(5.0, 2.5, 2.0)))
-        return LabelMap(labels.voxels * 4, labels.geometry) if row.patient_id == "P0002" else labels
+        return LabelMap(labels.voxels * 5, labels.geometry) if row.patient_id == "P0002" else labels
 
     faults = refused(release, write_masks(release, tmp_path, wrong))
     assert len(faults) == 3
     assert "P0001_C1.nii.gz has spacing" in faults[0]
-    assert faults[1].startswith("P0002_P.nii.gz has the values [4, 8]")
+    assert faults[1].startswith("P0002_P.nii.gz has the values [5, 10]")
 
 
 def test_a_damaged_mask_is_named(release, tmp_path):
