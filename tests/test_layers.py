@@ -34,6 +34,7 @@ ALLOWED = {
     "synth": {"core", "image"},
     "dataset": {"core", "frames", "image", "cohort", "dataset.verify"},
     "dataset.verify": {"core", "image", "dataset"},
+    "evaluate": {"core", "image", "agreement", "dataset"},
     "report": {"core", "image", "cohort", "dataset", "pictures"},
 }
 """What each room may import besides itself."""

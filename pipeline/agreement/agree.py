@@ -114,6 +114,17 @@ def _kind_parts(maps: LesionMaps, marked: NDArray[np.uint8] | None, names: KindN
     return [(joint, names.get(value, str(value)), (value,)) for value in values if value]
 
 
+def coarse_against_final(coarse: LabelMap, final: LabelMap, *, scheme: LabelScheme | None = None) -> Agreement:
+    """How far the label that raters started from agrees with the mask that counts, as LiMT's Table VIII has it.
+
+    The coarse label is the first of the pair, so that a volume difference above 0 is too much of it.
+
+    Raises:
+        GeometryError: when the two lie on different grids.
+    """
+    return agree({"coarse": coarse, "final": final}, scheme=scheme)
+
+
 def _pairs(joint: Joint, name: str, values: Sequence[int], tolerance_mm: float) -> list[PairScores]:
     common = overlaps(joint, joint.members(values))
     distances = surface_distances(joint, values)

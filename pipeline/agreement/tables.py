@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
@@ -19,6 +20,7 @@ from pipeline.agreement.summary import (
     VOTE_MEASURES,
     RatedVolume,
     SummaryRow,
+    grouped_by,
     summarise,
 )
 from pipeline.agreement.volumes import bland_altman, icc_2_1
@@ -73,6 +75,60 @@ KIND_TABLE_DEFINITIONS = {
     "fleiss_kappa of kinds": "agreement of all raters beyond chance on the lesions to which all give a kind",
 }
 
+COARSE_MEASURES = ("dice", "jaccard", "assd_mm", "hd95_max_mm")
+"""What LiMT's Tables VIII and IX report."""
+
+LESION_SIZES_MM = (10.0, 20.0, 50.0)
+"""Largest diameters that part volumes: measurable (RECIST 1.1), very early HCC ends, Milan's single tumour ends."""
+
+
+def volume_groups(
+    vendor: str | None, kernel: str | None, slice_thickness_mm: float | None, largest_lesion_mm: float | None
+) -> dict[str, str]:
+    """What labels of networks are grouped by besides the phase, each a name and this volume's value.
+
+    Args:
+        vendor: of the scanner.
+        kernel: of the reconstruction.
+        slice_thickness_mm: SliceThickness.
+        largest_lesion_mm: largest diameter of the largest lesion; None without lesions.
+    """
+    thickness = None if slice_thickness_mm is None else f"{slice_thickness_mm:g}"
+    own = {"kernel": kernel or "unknown", "largest lesion": lesion_size(largest_lesion_mm)}
+    return {**grouped_by(vendor, thickness), **own}
+
+
+def lesion_size(diameter_mm: float | None) -> str:
+    """The class of a largest diameter in words; a lesion of exactly a bound belongs above it."""
+    if diameter_mm is None:
+        return "no lesion"
+    bounds = (0.0, *LESION_SIZES_MM, math.inf)
+    low, high = next((low, high) for low, high in pairwise(bounds) if diameter_mm < high)
+    return f"{low:g} mm or more" if high == math.inf else f"{low:g} to {high:g} mm"
+
+
+def coarse_table(volumes: Sequence[RatedVolume], *, seed: int = 7) -> list[dict[str, Any]]:
+    """The coarse labels against the final masks as LiMT's Table VIII prints them, one row a group and structure.
+
+    Args:
+        volumes: each the pair of coarse label and final mask; none gives no row.
+        seed: of the bootstrap.
+    """
+    table: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for row in summarise(volumes, seed=seed):
+        if row.measure in COARSE_MEASURES:
+            line = table.setdefault((row.group, row.value, row.structure), _coarse_line(row))
+            line |= {row.measure: row.mean, f"{row.measure}_sd": row.sd}
+            if row.measure == "dice":
+                line |= {"volumes": row.volumes, "dice_ci_low": row.ci_low, "dice_ci_high": row.ci_high}
+    return [dict(finite(line)) for line in table.values()]
+
+
+def _coarse_line(row: SummaryRow) -> dict[str, Any]:
+    named = {"group": row.group, "value": row.value, "structure": row.structure}
+    return {**named, "volumes": 0, "both_empty": row.both_empty, "one_empty": row.one_empty}
+
+
 OVERALL_MEASURES = ("dice", "jaccard", "hd95_max_mm", "assd_mm", "nsd", "f1")
 
 PAGE_HEADINGS = {
@@ -85,6 +141,7 @@ PAGE_HEADINGS = {
     "kinds": "Kinds that two raters give one lesion, over all pairs of raters",
     "kind_pairs": "Each pair of raters: how far they agree on the kind of lesions that both marked",
     "kind_groups": "All raters who read the same cases: how far they agree on the kind of lesions that all marked",
+    "coarse": "Coarse labels, as sent to the raters, against the final masks (LiMT, Table VIII)",
     "repeats": "Each rater against their own first mask, on hidden repeats",
 }
 

@@ -11,6 +11,7 @@
     ├── ReviewError               a package or a returned mask cannot be used
     ├── PrivacyError              going on could reveal a patient; always fails closed
     │   └── LeakError             a source identifier was found in something that leaves the house
+    ├── EvaluationError           predictions do not fit the release they are measured against
     └── ReleaseError              a release is incomplete, changed, or would break its own rules
 
 A message says what was found, what was expected, where, and the fix. It never holds a patient's name, number,
@@ -66,6 +67,10 @@ class PrivacyError(PipelineError):
 
 class LeakError(PrivacyError):
     """A source identifier was found in something that leaves the house."""
+
+
+class EvaluationError(PipelineError):
+    """Predictions do not fit the release they are measured against; nothing was measured."""
 
 
 class ReleaseError(PipelineError):

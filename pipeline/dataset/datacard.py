@@ -80,6 +80,7 @@ def _files(scheme: LabelScheme) -> str:
 | `classification.csv`, `detection/coco.json` | class of each patient, bounding boxes of lesions on each slice |
 | `splits.json`, `splits_final.json` | training patients, test patients and folds; the second file is for nnU-Net |
 | `agreement.csv`, `agreement_*.csv` | agreement of the radiologists, for each pair and in the form that papers report |
+| `coarse.csv`, `agreement_coarse.csv` | the network's masks before review against the final ones |
 | `table1.csv`, `statistics.csv` | the cohort in figures |
 | `SHA256SUMS`, `PROVENANCE.json`, `CHANGES.md` | checksums, inputs and packages, changes since the version before |"""
 

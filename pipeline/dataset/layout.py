@@ -348,6 +348,10 @@ class Layout:
         """How far each rater agrees with the mask that counts."""
         return self.case(case_id) / phase / "final.json"
 
+    def coarse_agreement(self, case_id: str, phase: Phase) -> Path:
+        """How far the network's label, as sent to the raters, agrees with the mask that counts."""
+        return self.case(case_id) / phase / "coarse_final.json"
+
     def lesions(self, case_id: str, phase: Phase) -> Path:
         """Measures of each lesion of the voted mask."""
         return self.case(case_id) / phase / "lesions.json"
@@ -451,6 +455,11 @@ class ReleaseLayout:
     def agreement(self) -> Path:
         """Every pair of raters on every volume."""
         return self.root / "agreement.csv"
+
+    @property
+    def coarse_agreement(self) -> Path:
+        """The network's label against the final mask, every volume."""
+        return self.root / "coarse.csv"
 
     @property
     def statistics(self) -> Path:

@@ -38,7 +38,16 @@ def open_release(folder: str | PathLike[str]) -> Release:
     Raises:
         ReleaseError: when the folder holds no release, or its table is damaged.
     """
-    layout = ReleaseLayout(Path(folder).resolve())
+    root = Path(folder).resolve()
+    return Release(root, read_rows(root))
+
+
+def read_rows(folder: Path) -> tuple[ManifestRow, ...]:
+    """The manifest of the release in a folder, at least one row.
+
+    Raises: as `open_release`.
+    """
+    layout = ReleaseLayout(folder)
     if not layout.manifest.is_file():
         raise ReleaseError(
             f"there is no {layout.manifest.name} in this folder; open the folder of one version, such as releases/1.0.0"
@@ -46,7 +55,7 @@ def open_release(folder: str | PathLike[str]) -> Release:
     rows = read_manifest(layout.manifest)
     if not rows:
         raise ReleaseError(f"{layout.manifest.name} lists no volume; copy the release again")
-    return Release(layout.root, rows)
+    return rows
 
 
 class Release:

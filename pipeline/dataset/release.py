@@ -50,10 +50,12 @@ from pipeline.dataset.statistics import statistics_rows
 from pipeline.dataset.sums import read_sums, write_sums
 from pipeline.dataset.tables import (
     AGREEMENT_COLUMNS,
+    COARSE_COLUMNS,
     ENHANCEMENT_COLUMNS,
     LESION_COLUMNS,
     STATISTICS_COLUMNS,
     TABLE1_COLUMNS,
+    coarse_rows,
     label_names_text,
     lesion_kinds_text,
     rows_text,
@@ -208,6 +210,7 @@ def _fill(layout: ReleaseLayout, inputs: ReleaseInputs, previous: Path | None, j
     if in_masks:
         write_text(layout.lesion_kinds, lesion_kinds_text(scheme))
     write_text(layout.agreement, rows_text(AGREEMENT_COLUMNS, inputs.agreement))
+    write_text(layout.coarse_agreement, rows_text(COARSE_COLUMNS, coarse_rows(inputs.coarse, rows)))
     summaries = inputs.summaries(rows)
     for name, summary in summaries.items():
         write_text(layout.agreement_summary(name), rows_text((), summary))

@@ -125,6 +125,7 @@ class ReleaseInputs:
         flow: the CONSORT table.
         agreement: one row a volume, structure and pair of raters.
         enhancement: one row a lesion and phase.
+        coarse: the network's label against the final mask, one row a volume and structure.
         summaries: further tables of agreement by a short name, such as "plc" and "limt", from the manifest's rows:
             what they group by is told as there.
         accepted_leaks: how many matches of each kind a person accepted as no leak.
@@ -141,6 +142,7 @@ class ReleaseInputs:
     flow: tuple[FlowStep, ...] = ()
     agreement: Sequence[Row] = ()
     enhancement: Sequence[Row] = ()
+    coarse: Sequence[Row] = ()
     summaries: Callable[[Sequence[ManifestRow]], Summaries] = lambda rows: {}
     accepted_leaks: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     provenance: Row = field(default_factory=lambda: MappingProxyType({}))

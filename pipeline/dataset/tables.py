@@ -26,6 +26,20 @@ LESION_COLUMNS = (
     "short_axis_mm",
 )
 AGREEMENT_COLUMNS = ("patient_id", "phase", "structure", "raters", "dice")
+COARSE_GROUPS = ("slice_thickness_mm", "manufacturer", "kernel", "largest_lesion_mm")
+"""Columns of the manifest that agreement with the coarse label is told by; taken from there, never from a header."""
+
+COARSE_COLUMNS = (
+    "patient_id",
+    "phase",
+    *COARSE_GROUPS,
+    "structure",
+    "empty",
+    "dice",
+    "jaccard",
+    "assd_mm",
+    "hd95_max_mm",
+)
 TABLE1_COLUMNS = ("characteristic", "with_lesions", "without_lesions", "all")
 STATISTICS_COLUMNS = ("figure", "unit", "category", "group", "count")
 ENHANCEMENT_COLUMNS = ("patient_id", "lesion", "phase")
@@ -58,6 +72,23 @@ def by_patient(rows: Iterable[ManifestRow]) -> dict[str, ManifestRow]:
     for row in rows:
         patients.setdefault(row.patient_id, row)
     return patients
+
+
+def coarse_rows(measured: Iterable[Row], rows: Iterable[ManifestRow]) -> list[Row]:
+    """The coarse label of each volume against its final mask, in the order of the manifest, with what it tells of it.
+
+    Args:
+        measured: one row a volume and structure, with the columns of `COARSE_COLUMNS` that are no group.
+        rows: of the manifest.
+    """
+    own: dict[tuple[str, str], list[Row]] = {}
+    for row in measured:
+        own.setdefault((row["patient_id"], row["phase"]), []).append(row)
+    return [
+        {column: getattr(row, column) if column in COARSE_GROUPS else found.get(column) for column in COARSE_COLUMNS}
+        for row in rows
+        for found in own.get((row.patient_id, str(row.phase)), ())
+    ]
 
 
 def table1_rows(rows: Sequence[ManifestRow]) -> list[Row]:

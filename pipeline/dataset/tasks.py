@@ -21,6 +21,9 @@ from pipeline.image.components import bounding_box, label_components
 BOX_KIND = "kind"
 """Key of a box: value of the lesion's kind."""
 
+CLASSIFICATION_COLUMNS = ("patient_id", "cancer_type", "split", "fold")
+"""What always stands in `classification.csv` before one column a class."""
+
 NO_KINDS: Mapping[str, Sequence[str]] = MappingProxyType({})
 """Masks that tell no lesion kinds."""
 
@@ -43,7 +46,7 @@ def classification_text(
     patients = by_patient(rows)
     named = {patient: set(in_masks.get(patient, ())) or _kinds_of(row) for patient, row in patients.items()}
     columns = list(kinds) or sorted(set().union(*named.values()))
-    first = ["patient_id", "cancer_type", "split", "fold", *([KINDS_IN_MASK] if in_masks else [])]
+    first = [*CLASSIFICATION_COLUMNS, *([KINDS_IN_MASK] if in_masks else [])]
     table = [
         {
             "patient_id": patient,

@@ -9,7 +9,7 @@ nnunetv2.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from zipfile import BadZipFile, ZipFile
 from pipeline.core.config import NetworkConfig
 from pipeline.core.errors import ModelError, StorageError
 from pipeline.core.file_names import NNUNET_CHECKPOINT, NNUNET_DATASET, NNUNET_PLANS
-from pipeline.core.files import digest, read_json, sha256_of, write_atomically
+from pipeline.core.files import digest, link_or_copy, read_json, sha256_of, write_atomically
 from pipeline.core.labels import Label
 
 SAFE_NETWORKS = ("dynamic_network_architectures.architectures.",)
@@ -101,6 +101,22 @@ def find_model(config: NetworkConfig, root: Path, *, allow_unpinned: bool = Fals
     pin = config.sha256 or (registered.sha256 if registered else None)
     _check_pin(model, pin, allow_unpinned=allow_unpinned)
     return model
+
+
+def single_folds(ensemble: Path, out: Path) -> Iterator[Path]:
+    """Each fold of an ensemble as a model of its own, in the order of the folds.
+
+    Args:
+        ensemble: folder of a model of several folds.
+        out: where `fold_0` and so on go, with links to the checkpoints.
+
+    Raises:
+        StorageError: when a file cannot be written.
+    """
+    for fold in sorted(ensemble.glob("fold_*"), key=lambda path: (len(path.name), path.name)):
+        for source in (ensemble / NNUNET_PLANS, ensemble / NNUNET_DATASET, fold / NNUNET_CHECKPOINT):
+            link_or_copy(source, out / fold.name / source.relative_to(ensemble))
+        yield out / fold.name
 
 
 def check_plans(plans: Any, *, name: str) -> None:

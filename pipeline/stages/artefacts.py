@@ -11,6 +11,7 @@
     VOTE        consensus.json                    what speaks for the voted mask
     MEASURE     lesions.json, enhancement.json    lesions of the mask that counts
                 final.json                        how far each rater agrees with it
+                coarse_final.json                 how far the network's label, as sent, agrees with it
     PREPARE     preparation.json                  which slices and which window a released image has
 
 Each says which version of its format it has; see `core.artefacts`.
@@ -297,6 +298,12 @@ class FinalAgreement(Artefact):
     """`final.json`: how far each rater of one volume agrees with the mask that counts."""
 
     scores: tuple[FinalScores, ...]
+
+
+class CoarseAgreement(Artefact):
+    """`coarse_final.json`: how far the network's label, as sent to the raters, agrees with the mask that counts."""
+
+    agreement: Agreement
 
 
 class MeasuredLesions(Artefact):

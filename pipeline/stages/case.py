@@ -15,6 +15,7 @@ from pipeline.core.pseudonyms import Pseudonyms
 from pipeline.core.records import Phase
 from pipeline.lesions.records import Enhancement, Lesion
 from pipeline.stages.artefacts import (
+    CoarseAgreement,
     CoarseLabel,
     ConvertedVolume,
     FinalAgreement,
@@ -69,6 +70,7 @@ class SettledVolume:
     coarse: CoarseLabel
     agreement: Agreement
     against_final: tuple[FinalScores, ...]
+    coarse_agreement: Agreement
     vote: StandingVote
     lesions: tuple[Lesion, ...]
     prepared: PreparedVolume
@@ -169,6 +171,7 @@ def _settled_volume(ws: Workspace, case_id: str, phase: Phase) -> SettledVolume:
         coarse=CoarseLabel.load(layout.coarse_provenance(case_id, phase)),
         agreement=RatedAgreement.load(layout.agreement(case_id, phase)).agreement,
         against_final=FinalAgreement.load(layout.final_agreement(case_id, phase)).scores,
+        coarse_agreement=CoarseAgreement.load(layout.coarse_agreement(case_id, phase)).agreement,
         vote=require_vote(ws, case_id, phase),
         lesions=MeasuredLesions.load(layout.lesions(case_id, phase)).lesions,
         prepared=PreparedVolume.load(layout.preparation(case_id, phase)),

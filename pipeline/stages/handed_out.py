@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pipeline.core.files import identity_of
 from pipeline.core.records import Phase
-from pipeline.review.assignment import Assignment
+from pipeline.core.volume import LabelMap
+from pipeline.review.assignment import Assignment, item_id_of
 from pipeline.stages.artefacts import CoarseLabel, ConvertedVolume, RoundAssignment, VolumeKey
 from pipeline.workspace import Workspace
 
@@ -60,6 +61,24 @@ def was_replaced(ws: Workspace, volume: VolumeKey, number: int | None = None) ->
         return False
     now = ConvertedVolume.load(ws.layout.header(*volume))
     return now.text_mask == sent.text_mask or now.scan_sha256 != sent.scan_sha256
+
+
+def coarse_as_sent(ws: Workspace, case_id: str, phase: Phase) -> LabelMap:
+    """The network's label that raters were last sent: out of a package that still lies there, else as it was last made.
+
+    A package that holds a rater's own earlier work in its place says nothing of the network.
+    """
+    from pipeline.image.nifti import read_labels
+    from pipeline.review.package import package_name, sent_mask
+    from pipeline.review.pages import PackageFacts
+
+    last, item_id = hand_outs(ws).get((case_id, phase), HandOut(0, ())), item_id_of(case_id, phase)
+    for rater in last.raters:
+        facts = PackageFacts(ws.config.dataset.name, last.round, rater)
+        package = ws.layout.outbox(last.round) / package_name(facts)
+        if package.is_file() and not ws.layout.carried_over(last.round, rater, item_id).is_file():
+            return sent_mask(package, item_id)
+    return read_labels(ws.layout.coarse(case_id, phase))
 
 
 def _rounds(ws: Workspace) -> Mapping[int, RoundAssignment]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.core.config import CoarseConfig
+from pipeline.core.config import CoarseConfig, NetworkConfig
 from pipeline.core.errors import ModelError, ReleaseError
+from pipeline.core.file_names import nnunet_labels
 from pipeline.core.files import read_json
 from pipeline.core.records import Phase
 from pipeline.core.volume import LabelMap, Volume
@@ -20,15 +22,15 @@ from pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
     from pipeline.agreement.summary import RatedVolume
+    from pipeline.dataset.reading import Release
     from pipeline.dataset.splits import Bin
+    from pipeline.evaluate.evaluation import Evaluation
     from pipeline.segment.models import Model
+    from pipeline.segment.training import Lesson
     from pipeline.segment.trainset import LabelledVolume
 
 DATASET_NUMBER = 501
 """nnU-Net's own datasets stay below 500."""
-
-REPORTED = ("dice", "jaccard", "assd_mm", "hd95_max_mm")
-"""What LiMT's Tables VIII and IX report."""
 
 
 def train_model(
@@ -64,11 +66,9 @@ def train_model(
     from pipeline.segment.training import train_full, train_small
     from pipeline.segment.trainset import write_raw_dataset
 
-    if full and (pretrained or with_coarse):
-        raise ModelError("--full trains from settled masks alone; remove --pretrained and --with-coarse")
-    name = "".join(part.capitalize() for part in ws.config.dataset.name.split("-"))
+    _require_alone(full=full, others=bool(pretrained) or with_coarse)
     training_volumes = chain(_reviewed_volumes(ws, version), _coarse_volumes(ws, version) if with_coarse else ())
-    raw = write_raw_dataset(work / "raw", f"Dataset{DATASET_NUMBER}_{name}", training_volumes)
+    raw = write_raw_dataset(work / "raw", _training_name(ws), training_volumes)
     if full:
         folds = read_json(_release(ws, version).nnunet_splits)
         train_full(raw, work, out, splits=folds, device=device)
@@ -78,25 +78,149 @@ def train_model(
     return find_model(CoarseConfig(model=str(out.resolve())), ws.root, allow_unpinned=True)
 
 
-def evaluate_model(ws: Workspace, version: str, name: str, *, device: str) -> list[dict[str, Any]]:
+def train_folds(
+    ws: Workspace,
+    version: str,
+    out: Path,
+    work: Path,
+    *,
+    device: str,
+    pretrained: str | None = None,
+    full: bool = False,
+    lessons: Sequence[Lesson] | None = None,
+) -> Evaluation:
+    """One network a fold of a release, each measured on the patients it never saw: the cross-validation of a paper.
+
+    Images and masks are those of the release, so that whoever has a copy can repeat it with any network. Networks go to
+    `out/models`, their masks to `out/predictions`, the tables beside them.
+
+    Args:
+        ws: the dataset; its `[coarse]` says how masks are cleaned.
+        version: whose folds; no test patient is used.
+        out: where everything goes.
+        work: as of `train_model`.
+        device: "cpu" or "cuda".
+        pretrained: name or folder of a model that each fold starts from; not with `full`.
+        full: nnU-Net's own full-size plans instead of a small network.
+        lessons: how long a small network learns; see `train_small`.
+
+    Raises:
+        ModelError: when the pretrained model cannot be used.
+        ReleaseError: when there is no such version, or no patient of it has a fold.
+    """
+    from pipeline.dataset.reading import open_release
+    from pipeline.evaluate.evaluation import evaluate
+    from pipeline.evaluate.tables import write_evaluation
+    from pipeline.image.nifti import write_nifti
+
+    _require_alone(full=full, others=bool(pretrained))
+    layout = _release(ws, version)
+    folds = _Folds(open_release(layout.root), read_json(layout.nnunet_splits), _training_name(ws), work, device)
+    folds.require_patients()
+    start = _named_model(ws, pretrained) if pretrained else None
+    models = folds.full(out / "models") if full else folds.small(out / "models", start, lessons)
+    for folder, split in zip(models, folds.splits, strict=True):
+        config = coarse_of(ws, str(folder.resolve()), device)
+        for name in split["val"]:
+            labels = _labelled_by(ws, config, folds.release.image(*name.split("_", 1)))
+            write_nifti(out / "predictions" / nnunet_labels(name), labels)
+    evaluation = evaluate(layout.root, out / "predictions")
+    write_evaluation(evaluation, out)
+    return evaluation
+
+
+@dataclass(frozen=True, slots=True)
+class _Folds:
+    """The folds of a release, by the names that nnU-Net gives volumes, and how networks are trained on them."""
+
+    release: Release
+    splits: Sequence[Mapping[str, Sequence[str]]]
+    name: str
+    work: Path
+    device: str
+
+    def require_patients(self) -> None:
+        """Raise a `ReleaseError` when a fold has nobody to train on or to be measured on."""
+        if not all(split["train"] and split["val"] for split in self.splits):
+            raise ReleaseError(
+                f"version {self.release.version} has fewer training patients than folds; cut a version with more cases"
+            )
+
+    def small(self, out: Path, pretrained: Model | None, lessons: Sequence[Lesson] | None) -> Iterator[Path]:
+        """The folder of each fold's small network, trained when it is asked for."""
+        from pipeline.segment.training import train_small
+
+        for number, split in enumerate(self.splits):
+            model, work = out / f"fold_{number}", self.work / f"fold_{number}"
+            raw = self._written(work, split["train"])
+            train_small(raw, work, model, pretrained=pretrained, device=self.device, lessons=lessons)
+            yield model
+
+    def full(self, out: Path) -> Iterator[Path]:
+        """The folder of each fold's full-size network, taken out of the ensemble that nnU-Net trains."""
+        from pipeline.segment.models import single_folds
+        from pipeline.segment.training import train_full
+
+        raw = self._written(self.work, sorted({name for split in self.splits for name in split["val"]}))
+        train_full(raw, self.work, out / "ensemble", splits=self.splits, device=self.device)
+        yield from single_folds(out / "ensemble", out)
+
+    def _written(self, folder: Path, names: Iterable[str]) -> Path:
+        from pipeline.segment.trainset import LabelledVolume, Origin, write_raw_dataset
+
+        volumes = ((name, name.split("_", 1)) for name in names)
+        cases = (
+            LabelledVolume(name, self.release.image(*volume), self.release.labels(*volume), Origin.REVIEWED)
+            for name, volume in volumes
+        )
+        return write_raw_dataset(folder / "raw", self.name, cases)
+
+
+def _training_name(ws: Workspace) -> str:
+    """What nnU-Net calls the dataset."""
+    return f"Dataset{DATASET_NUMBER}_{''.join(part.capitalize() for part in ws.config.dataset.name.split('-'))}"
+
+
+def _require_alone(*, full: bool, others: bool) -> None:
+    if full and others:
+        raise ModelError("--full trains from settled masks alone; remove --pretrained and --with-coarse")
+
+
+def evaluate_model(ws: Workspace, version: str, name: str | None, *, device: str) -> list[dict[str, Any]]:
     """How near a model comes to the settled masks of a release's test patients, as LiMT's Tables VIII and IX tell it.
 
     One row a group (all, phase, vendor, slice thickness), structure and measure, with mean and standard deviation.
+
+    Args:
+        ws: the dataset, whose `[coarse]` says how a network's output is read and cleaned.
+        version: whose test patients.
+        name: registered name or folder of a model that takes the place of all networks of `[coarse]`; None for these.
+        device: "cpu" or "cuda".
 
     Raises:
         ModelError: when the model cannot be used.
         ReleaseError: when there is no such version, or it has no test patient.
     """
     from pipeline.agreement.summary import summarise
+    from pipeline.agreement.tables import COARSE_MEASURES
 
-    config = CoarseConfig(model=name, device=device)
+    config = coarse_of(ws, name, device)
     rated = [_against_model(ws, config, case_id, phase) for case_id, phase in _volumes(ws, version, is_test=True)]
     if not rated:
         raise ReleaseError(
             f"version {version} has no test patients; set test_fraction in [splits] and cut a new version"
         )
     rows = (row.to_json() for row in summarise(rated))
-    return [row for row in rows if row["measure"] in REPORTED]
+    return [row for row in rows if row["measure"] in COARSE_MEASURES]
+
+
+def coarse_of(ws: Workspace, name: str | None, device: str) -> CoarseConfig:
+    """The dataset's `[coarse]` on a device; for another model its limits and post-processing alone."""
+    own = {"device": device}
+    if name is None or name == ws.config.coarse.model:
+        return ws.config.coarse.model_copy(update=own)
+    of_networks = {*NetworkConfig.model_fields, "lesions"}
+    return CoarseConfig(**ws.config.coarse.model_dump(exclude=of_networks) | own | {"model": name})
 
 
 def _release(ws: Workspace, version: str) -> Any:

@@ -232,6 +232,11 @@ def _release_inputs(config: Config, volumes: Sequence[_Boxes]) -> ReleaseInputs:
             for volume in volumes
             for pair in volume.agreement.pairs
         ],
+        coarse=[
+            {"patient_id": volume.case_id, "phase": volume.phase, **pair.to_json()}
+            for volume in volumes
+            for pair in volume.agreement.pairs
+        ],
         enhancement=[row for volume in volumes for row in _enhancement(volume)],
         summaries=lambda rows: _summaries(volumes),
         pages={
@@ -250,7 +255,8 @@ def _release_inputs(config: Config, volumes: Sequence[_Boxes]) -> ReleaseInputs:
 def _summaries(volumes: Sequence[_Boxes]) -> Summaries:
     """Every table of agreement, hidden repeats included."""
     from pipeline.agreement.summary import RatedVolume, grouped_by
-    from pipeline.agreement.tables import dataset_tables, repeat_table
+    from pipeline.agreement.tables import coarse_table, dataset_tables, repeat_table, volume_groups
+    from pipeline.dicom.deid.allowlist import MAKERS
 
     rated = [
         RatedVolume(
@@ -266,7 +272,8 @@ def _summaries(volumes: Sequence[_Boxes]) -> Summaries:
         RatedVolume(volume.case_id, volume.phase, volume.agreement, {"rater": next(iter(volume.ratings))})
         for volume in volumes
     ]
-    tables = {**dataset_tables(rated), "repeats": repeat_table(repeats)}
+    coarse = [replace(volume, groups=volume_groups(MAKERS[0], None, 5.0, 10.0)) for volume in rated]
+    tables = {**dataset_tables(rated), "repeats": repeat_table(repeats), "coarse": coarse_table(coarse)}
     return {name: table for name, table in tables.items() if isinstance(table, list) and table}
 
 

@@ -23,6 +23,7 @@ from pipeline.stages.way import DATASET_STAGES, HANDOUT_STAGES, TO_SETTLE
 from pipeline.workspace import Outcome, Status, Waiting, Workspace, accepted_changes
 
 if TYPE_CHECKING:
+    from pipeline.agreement.records import Agreement
     from pipeline.dataset.manifest import ManifestRow
     from pipeline.dataset.release_inputs import ReleaseInputs, ReleaseVolume, ReviewFacts, ScanFacts, Summaries
 
@@ -30,7 +31,7 @@ RELEASE_PACKAGES = ("numpy", "pandas", "pyarrow", "deflate", "nnunetv2", "torch"
 STAGES_BEFORE = (*DATASET_STAGES, *HANDOUT_STAGES, *TO_SETTLE)
 NOT_SETTLED = "not-settled"
 QC_PAGE = "qc/index.html"
-SUMMARIES = ("overall", "plc_cect", "limt", "raters", "rater_pairs", "rater_groups", *KIND_TABLES, "repeats")
+SUMMARIES = ("overall", "plc_cect", "limt", "raters", "rater_pairs", "rater_groups", *KIND_TABLES, "coarse", "repeats")
 
 
 def cut_release(ws: Workspace, version: str) -> Outcome:
@@ -82,8 +83,9 @@ def _inputs_of(ws: Workspace, cases: Sequence[SettledCase], version: str) -> Rel
         volumes=tuple(_volume(ws, case, volume) for case in cases for volume in case.volumes),
         min_raters=ws.config.review.per_case,
         flow=read_consort(ws),
-        agreement=[row for volume in volumes for row in agreement_rows(volume)],
+        agreement=[row for volume in volumes for row in pair_rows(volume, volume.agreement)],
         enhancement=[{"patient_id": case.case_id, **row.to_json()} for case in cases for row in case.enhancement],
+        coarse=[row for volume in volumes for row in pair_rows(volume, volume.coarse_agreement)],
         summaries=lambda rows: _summaries(ws, volumes, rows),
         pages={QC_PAGE: lambda rows, summaries: released_page(ws, cases, version, rows, summaries)},
         accepted_leaks=kinds_accepted(accepted_leaks(ws)),
@@ -97,9 +99,12 @@ def _inputs_of(ws: Workspace, cases: Sequence[SettledCase], version: str) -> Rel
 
 def _summaries(ws: Workspace, volumes: Sequence[SettledVolume], rows: Sequence[ManifestRow]) -> Summaries:
     """Tables of agreement by what the manifest tells of each volume."""
+    from pipeline.agreement.tables import coarse_table
+
     told = {(row.patient_id, row.phase): row for row in rows}
     rated = [_rated(volume, told[volume.case_id, volume.phase]) for volume in volumes]
     tables = agreement_tables(ws, rated, ((volume.case_id, volume.phase) for volume in volumes))
+    tables["coarse"] = coarse_table([_coarse(volume, told[volume.case_id, volume.phase]) for volume in volumes])
     return {name: tables[name] for name in SUMMARIES if tables.get(name)}
 
 
@@ -109,10 +114,17 @@ def _rated(volume: SettledVolume, row: ManifestRow) -> RatedVolume:
     return RatedVolume(volume.case_id, str(volume.phase), volume.agreement, groups, volume.against_final)
 
 
-def agreement_rows(volume: SettledVolume) -> list[dict[str, Any]]:
-    """One row a structure and pair of raters of a volume."""
+def _coarse(volume: SettledVolume, row: ManifestRow) -> RatedVolume:
+    from pipeline.agreement.tables import volume_groups
+
+    groups = volume_groups(row.manufacturer, row.kernel, row.slice_thickness_mm, row.largest_lesion_mm)
+    return RatedVolume(volume.case_id, str(volume.phase), volume.coarse_agreement, groups)
+
+
+def pair_rows(volume: SettledVolume, agreement: Agreement) -> list[dict[str, Any]]:
+    """One row a structure and pair of masks of a volume."""
     named = {"patient_id": volume.case_id, "phase": str(volume.phase)}
-    pairs = (pair.to_json() for pair in volume.agreement.pairs)
+    pairs = (pair.to_json() for pair in agreement.pairs)
     return [{**named, **pair, "raters": " ".join(pair["raters"])} for pair in pairs]
 
 

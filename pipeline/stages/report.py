@@ -14,10 +14,18 @@ from pipeline.core.receipts import read_receipt
 from pipeline.core.records import Phase, Problem, Severity
 from pipeline.core.volume import LabelMap, Volume
 from pipeline.stages.adjudicate import open_problems, open_votes
-from pipeline.stages.artefacts import ConsortFlow, ConvertedVolume, FinalAgreement, RatedAgreement, VolumeKey
-from pipeline.stages.case import SettledCase, StandingVote, read_vote, screened_cases
+from pipeline.stages.artefacts import (
+    CoarseAgreement,
+    ConsortFlow,
+    ConvertedVolume,
+    FinalAgreement,
+    MeasuredLesions,
+    RatedAgreement,
+    VolumeKey,
+)
+from pipeline.stages.case import SettledCase, StandingVote, read_vote, screened_cases, volumes
 from pipeline.stages.recall import RECALL_COLUMNS, recall_problems, recalls
-from pipeline.stages.tables import agreement_tables, rated_volume
+from pipeline.stages.tables import agreement_tables, coarse_volume, rated_volume
 from pipeline.stages.way import DATASET_STAGES, HANDOUT_STAGES, TO_SETTLE
 from pipeline.workspace import Stage, Work, Workspace
 
@@ -123,7 +131,24 @@ def _tables(ws: Workspace) -> dict[str, Any]:
         )
         for volume in rated
     ]
-    return agreement_tables(ws, found, rated)
+    return agreement_tables(ws, found, rated) | _coarse_tables(ws)
+
+
+def _coarse_tables(ws: Workspace) -> dict[str, Any]:
+    """The coarse labels against every final mask that was measured."""
+    from pipeline.agreement.tables import coarse_table
+
+    layout = ws.layout
+    found = [
+        coarse_volume(
+            ConvertedVolume.load(layout.header(*volume)),
+            CoarseAgreement.load(layout.coarse_agreement(*volume)).agreement,
+            MeasuredLesions.load(layout.lesions(*volume)).lesions,
+        )
+        for volume in volumes(ws)
+        if layout.coarse_agreement(*volume).is_file()
+    ]
+    return {"coarse": coarse_table(found)} if found else {}
 
 
 def _against_final(ws: Workspace, case_id: str, phase: Phase) -> tuple[FinalScores, ...]:

@@ -10,6 +10,7 @@ from pipeline.core.records import Phase, Problem, Severity
 from pipeline.core.volume import LabelMap, Volume
 from pipeline.core.words import counted
 from pipeline.stages.artefacts import (
+    CoarseAgreement,
     FinalAgreement,
     MeasuredEnhancement,
     MeasuredLesions,
@@ -18,7 +19,7 @@ from pipeline.stages.artefacts import (
     VotedMask,
 )
 from pipeline.stages.case import require_vote, screened
-from pipeline.stages.handed_out import assigned_raters, was_replaced
+from pipeline.stages.handed_out import assigned_raters, coarse_as_sent, was_replaced
 from pipeline.workspace import Stage, Waiting, Work, Workspace
 
 if TYPE_CHECKING:
@@ -97,11 +98,13 @@ def settled_volume(ws: Workspace, case_id: str, phase: Phase) -> tuple[LabelMap,
 
 
 def _measure_inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
-    return _ratings_inputs(ws, case_id) | _consensus_inputs(ws, case_id)
+    named, case = screened(ws, case_id)
+    coarse = ws.hashes([ws.layout.coarse(named, phase) for phase in case.series], named)
+    return _ratings_inputs(ws, case_id) | _consensus_inputs(ws, case_id) | coarse
 
 
 def _measure(ws: Workspace, case_id: str | None) -> Work:
-    from pipeline.agreement.agree import against_final
+    from pipeline.agreement.agree import against_final, coarse_against_final
     from pipeline.lesions.enhancement import PhaseReading, enhancement
     from pipeline.lesions.measure import measure_lesions
 
@@ -111,11 +114,13 @@ def _measure(ws: Workspace, case_id: str | None) -> Work:
     for phase, reading in readings.items():
         scores = against_final(_ratings(files_by_phase[phase]), reading.labels, scheme=scheme)
         FinalAgreement(scores=scores).save(ws.layout.final_agreement(case_id, phase))
+        coarse = coarse_against_final(coarse_as_sent(ws, case_id, phase), reading.labels, scheme=scheme)
+        CoarseAgreement(agreement=coarse).save(ws.layout.coarse_agreement(case_id, phase))
         lesions = measure_lesions(reading.labels, reading.image, scheme=scheme)
         MeasuredLesions(case_id=case_id, phase=phase, lesions=lesions).save(ws.layout.lesions(case_id, phase))
     rows = enhancement(readings, scheme=scheme)
     MeasuredEnhancement(rows=rows).save(ws.layout.enhancement(case_id))
-    of_volumes = (ws.layout.lesions, ws.layout.final_agreement)
+    of_volumes = (ws.layout.lesions, ws.layout.final_agreement, ws.layout.coarse_agreement)
     outputs = *(path(case_id, phase) for phase in readings for path in of_volumes), ws.layout.enhancement(case_id)
     return Work(outputs, _kinds_between_phases(case_id, rows))
 

@@ -8,6 +8,7 @@ from typing import Any
 from pipeline.agreement.records import Agreement, FinalScores
 from pipeline.agreement.summary import RatedVolume, grouped_by
 from pipeline.core.records import Phase
+from pipeline.lesions.records import Lesion
 from pipeline.stages.artefacts import ConvertedVolume, VolumeKey
 from pipeline.stages.handed_out import assigned_raters
 from pipeline.workspace import Workspace
@@ -19,6 +20,16 @@ def rated_volume(
     """A volume's agreement with what tables group it by, besides the phase."""
     groups = grouped_by(converted.text("Manufacturer"), converted.text("SliceThickness"))
     return RatedVolume(converted.case_id, str(converted.phase), agreement, groups, against_final)
+
+
+def coarse_volume(converted: ConvertedVolume, coarse: Agreement, lesions: Sequence[Lesion]) -> RatedVolume:
+    """The coarse label of a volume against its final mask, with what LiMT's Table VIII and ours group it by."""
+    from pipeline.agreement.tables import volume_groups
+
+    kernel, thickness = converted.text("ConvolutionKernel"), converted.number("SliceThickness")
+    largest_mm = max((lesion.max_diameter_mm for lesion in lesions), default=None)
+    groups = volume_groups(converted.text("Manufacturer"), kernel, thickness, largest_mm)
+    return RatedVolume(converted.case_id, str(converted.phase), coarse, groups)
 
 
 def agreement_tables(ws: Workspace, rated: Sequence[RatedVolume], volumes: Iterable[VolumeKey]) -> dict[str, Any]:

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline.agreement.agree import against_final, agree
+from pipeline.agreement.agree import against_final, agree, coarse_against_final
 from pipeline.agreement.summary import RatedVolume, bootstrap_interval, summarise
 from pipeline.agreement.tables import (
+    coarse_table,
     dataset_tables,
     group_table,
     limt_table,
@@ -20,6 +21,7 @@ from pipeline.agreement.tables import (
     plc_table,
     rater_table,
     repeat_table,
+    volume_groups,
 )
 from pipeline.agreement.volumes import icc_2_1
 from pipeline.core.geometry import Geometry
@@ -275,3 +277,50 @@ def test_tables_for_a_page_are_short_texts_under_headings():
         "after_final": "-",
     }
     assert page_tables(dataset_tables([])) == {heading: [] for heading in page}
+
+
+def coarse_of(case_id, coarse_columns, final_columns, **groups):
+    """A volume whose lesions are stripes of the image, as the network and as the raters have them."""
+    agreement = coarse_against_final(mask_of(coarse_columns), mask_of(final_columns))
+    return RatedVolume(case_id, "C1", agreement, volume_groups(**groups))
+
+
+def test_coarse_labels_are_told_by_group_as_on_paper():
+    thin = {"vendor": "GE", "kernel": None, "slice_thickness_mm": 1.25}
+    volumes = [
+        coarse_of("P0001", 4, 6, **thin, largest_lesion_mm=19.9),
+        coarse_of("P0002", 0, 5, **thin, largest_lesion_mm=20.0),
+        coarse_of("P0003", 0, 0, **{**thin, "slice_thickness_mm": 5.0}, largest_lesion_mm=None),
+    ]
+    lesion = {(row["group"], row["value"]): row for row in coarse_table(volumes) if row["structure"] == "lesion"}
+    assert set(lesion) == {
+        ("all", "all"),
+        ("phase", "C1"),
+        ("vendor", "GE"),
+        ("kernel", "unknown"),
+        ("slice thickness", "1.25 mm"),
+        ("slice thickness", "5 mm"),
+        ("largest lesion", "10 to 20 mm"),
+        ("largest lesion", "20 to 50 mm"),
+        ("largest lesion", "no lesion"),
+    }
+    both = lesion["slice thickness", "1.25 mm"]
+    assert both["dice"] == pytest.approx(statistics.mean([8 / 10, 0]))
+    assert both["dice_sd"] == pytest.approx(statistics.stdev([8 / 10, 0]))
+    assert both["jaccard"] == pytest.approx(statistics.mean([4 / 6, 0]))
+    assert (both["volumes"], both["one_empty"], both["both_empty"]) == (2, 1, 0)
+    assert both["hd95_max_mm"] == pytest.approx(20.0)  # only where both marked a lesion
+    none = lesion["slice thickness", "5 mm"]
+    assert (none["volumes"], none["both_empty"], none["dice"]) == (0, 1, None)
+
+
+def test_without_a_final_mask_there_is_no_table_of_coarse_labels():
+    assert coarse_table([]) == []
+
+
+@pytest.mark.parametrize(
+    ("diameter_mm", "said"),
+    [(None, "no lesion"), (0.0, "0 to 10 mm"), (9.99, "0 to 10 mm"), (10.0, "10 to 20 mm"), (50.0, "50 mm or more")],
+)
+def test_lesion_sizes_part_at_their_bounds(diameter_mm, said):
+    assert volume_groups("GE", "B30f", 1.0, diameter_mm)["largest lesion"] == said

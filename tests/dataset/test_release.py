@@ -343,6 +343,22 @@ def test_agreement_of_the_manifest_must_be_that_of_the_pairs(make_inputs, tmp_pa
         cut(replace(inputs, agreement=rows), tmp_path / "bad", leak_check=no_leak)
 
 
+def test_coarse_labels_are_grouped_by_what_the_manifest_tells_and_nothing_else(make_inputs, tmp_path):
+    inputs = make_inputs(patients=2)
+    measured = [
+        {"patient_id": v.case_id, "phase": v.phase, "structure": "lesion", "dice": 0.1, "manufacturer": "Rare Scanners"}
+        for v in inputs.volumes
+    ]
+    release = cut(replace(inputs, coarse=measured), tmp_path / "releases", leak_check=no_leak)
+    assert not verify(release)
+    assert {row["manufacturer"] for row in table(release, "coarse.csv")} == {"GE"}
+    assert [row["dice"] for row in table(release, "coarse.csv")] == ["0.1"] * 4
+    copy = shutil.copytree(release, tmp_path / "copy")
+    (copy / "coarse.csv").chmod(0o644)
+    edit("coarse.csv", "GE", "Rare Scanners")(copy)
+    assert "table-differs" in codes(copy)
+
+
 def test_a_copy_is_searched_for_identifiers_too(released):
     (problem,) = verify(released, leak_check=lambda folder: ["ct_files/P0001_ct_P.nii.gz"])
     assert problem.code == "leak"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.agreement.agree import against_final, agree
+from pipeline.agreement.agree import against_final, agree, coarse_against_final
 from pipeline.agreement.consensus import vote
 from pipeline.core.artefacts import Artefact
 from pipeline.core.config import ConsensusConfig
@@ -20,7 +20,14 @@ from pipeline.core.volume import LabelMap, Volume
 from pipeline.lesions.enhancement import PhaseReading, enhancement
 from pipeline.lesions.measure import measure_lesions
 from pipeline.stages import artefacts
-from pipeline.stages.artefacts import FinalAgreement, MeasuredEnhancement, MeasuredLesions, RatedAgreement, VotedMask
+from pipeline.stages.artefacts import (
+    CoarseAgreement,
+    FinalAgreement,
+    MeasuredEnhancement,
+    MeasuredLesions,
+    RatedAgreement,
+    VotedMask,
+)
 
 GRID = Geometry.from_axes((6, 16, 16), spacing_mm=(5.0, 2.0, 2.0))
 
@@ -58,6 +65,8 @@ def test_agreement_and_vote_come_back_as_they_were(tmp_path: Path, masks: dict[s
     consensus = vote(masks, ConsensusConfig())
     voted = VotedMask(explanation=consensus.explanation())
     assert_survives(FinalAgreement(scores=against_final(masks, consensus.labels)), tmp_path)
+    coarse = coarse_against_final(masks["R1"], consensus.labels)
+    assert_survives(CoarseAgreement(agreement=coarse), tmp_path)
     assert_survives(rated, tmp_path)
     assert_survives(voted, tmp_path)
 

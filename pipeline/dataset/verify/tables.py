@@ -22,9 +22,11 @@ from pipeline.dataset.release_inputs import released_scheme
 from pipeline.dataset.splits import Splits, nnunet_folds
 from pipeline.dataset.statistics import statistics_rows
 from pipeline.dataset.tables import (
+    COARSE_COLUMNS,
     STATISTICS_COLUMNS,
     TABLE1_COLUMNS,
     by_patient,
+    coarse_rows,
     largest_diameter_mm,
     lesion_kinds_text,
     rows_text,
@@ -60,6 +62,7 @@ def check_tables(layout: ReleaseLayout, checks: Sequence[VolumeCheck]) -> Iterat
     yield from _check_anonymity(layout, rows)
     yield from _check_lesions(layout, rows)
     yield from _check_agreement(layout, rows)
+    yield from _check_coarse(layout, rows)
 
 
 def labels_of(layout: ReleaseLayout) -> LabelScheme:
@@ -129,6 +132,13 @@ def _check_agreement(layout: ReleaseLayout, rows: Sequence[ManifestRow]) -> Iter
             told = (getattr(row, mean), getattr(row, lowest))
             if records and not _same_figures(told, (fmean(own), min(own)) if own else (None, None)):
                 yield _differs(layout.agreement, f"the {structure} of {row_name(row)} in the manifest")
+
+
+def _check_coarse(layout: ReleaseLayout, rows: Sequence[ManifestRow]) -> Iterator[Problem]:
+    """The table of coarse labels tells of each volume what the manifest tells, and nothing more exactly."""
+    records = _records(layout.coarse_agreement)
+    if records and _text(layout.coarse_agreement) != rows_text(COARSE_COLUMNS, coarse_rows(records, rows)):
+        yield _differs(layout.coarse_agreement, layout.manifest.name)
 
 
 def _same_figures(told: Sequence[float | None], found: Sequence[float | None]) -> bool:
