@@ -364,8 +364,8 @@ def _write_exclusions(
     from pipeline.dataset.manifest import csv_text
 
     rows = [
-        {"patient": names[candidate.case_id], "series": series_name(ws, candidate.key), "phase": candidate.agreed_phase.phase,
-         "rule": reason.rule, "message": reason.message}
+        {"patient": names[candidate.case_id], "series": series_name(ws, candidate.key),
+         "phase": candidate.agreed_phase.phase, "rule": reason.rule, "message": reason.message}
         for candidate, screening in zip(candidates, inclusion.screenings, strict=True)
         for reason in screening.reasons
     ]  # fmt: skip

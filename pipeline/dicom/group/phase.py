@@ -171,7 +171,7 @@ def guess_phases(study: Sequence[Series], rules: PhasesConfig) -> dict[str, Phas
     """
     timing = timings(study)
     exam = _shared(study, timing)
-    kinds = {one.key: kind_of(one.first, _own_protocol(one, exam)) for one in study}
+    kinds = {one.key: kind_of(one, _own_protocol(one, exam)) for one in study}
     further = {**_order_evidence(study, kinds, timing, rules), **_run_evidence(study, kinds, timing)}
     guesses = {}
     for one in study:

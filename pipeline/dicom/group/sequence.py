@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 
-from pipeline.core.records import Instance, Phase
+from pipeline.core.records import Instance, Phase, Series
 from pipeline.dicom.group.wording import mentions, normalised
+from pipeline.dicom.read.kinds import image_type_words
 from pipeline.vocabulary import forms_by_section
 
 SHORT_ECHO_MS = 6.0
@@ -27,7 +28,7 @@ MRCP_ECHO_MS = 400.0
 SHORT_SPIN_ECHO_MS, SHORT_REPETITION_MS = 30.0, 1200.0
 """A spin echo below both is T1-weighted."""
 
-NAMES: Mapping[str, str] = MappingProxyType(
+KIND_NAMES: Mapping[str, str] = MappingProxyType(
     {
         "localizer": "localizer",
         "bolus_tracking": "bolus tracking",
@@ -69,7 +70,9 @@ _SCAN_PARTS: Mapping[str, str] = MappingProxyType(
 )
 """Parts of a Dixon or two-echo scan."""
 
-_FAMILIES: Mapping[str, Phase] = MappingProxyType({"dwi": Phase.DWI, "t2": Phase.T2, "t1": Phase.T1})
+_FAMILIES: Mapping[str, Phase] = MappingProxyType(
+    {"trace": Phase.DWI, "dwi": Phase.DWI, "t2": Phase.T2, "t1": Phase.T1}
+)
 _LAST_WORDS = MappingProxyType(
     {"w": "water", "f": "fat", "in": "in_phase", "opp": "opposed_phase", "out": "opposed_phase"}
 )
@@ -102,23 +105,34 @@ class ImageKind:
     is_disputed: bool = False
 
 
-def kind_of(first: Instance, protocol: str = "") -> ImageKind:
+def kind_of(series: Series, protocol: str = "") -> ImageKind:
     """What kind of image a series is.
 
     Args:
-        first: a slice of it.
+        series: its first slice speaks for it.
         protocol: ProtocolName, where it is not that of the whole exam; asked last.
     """
-    is_mr = first.text("Modality") == "MR"
-    header = frozenset(_of_header(first, is_mr=is_mr))
+    first, is_mr = series.first, series.first.text("Modality") == "MR"
+    header = frozenset(_of_header(first, is_mr=is_mr)) | (
+        {"dwi"} if "DiffusionBValue" in series.distinguished_by else set()
+    )
     words = frozenset(_of_words(first.text("SeriesDescription"), is_mr=is_mr))
-    for found, source in ((header, "header"), (words, "text")):
-        without_phase = next((kind for kind in NAMES if kind in found), None)
-        if without_phase and not (source == "text" and without_phase == "adc" and "dwi" in header):
-            return ImageKind(NAMES[without_phase], None, False, f"{source}: {NAMES[without_phase]}")
+    without_phase = _without_phase(header, words)
+    if without_phase:
+        return without_phase
     if not is_mr:
         return ImageKind("reformat" if "reformat" in header | words else "")
     return _mr_kind(first, header, words, frozenset(_of_words(protocol, is_mr=True)))
+
+
+def _without_phase(header: frozenset[str], words: frozenset[str]) -> ImageKind | None:
+    """What has no contrast phase, if it is that; "ADC" in the name of what ImageType calls a trace is of the exam."""
+    said_of_exam = {"adc"} if "trace" in header else set()
+    for found, source in ((header, "header"), (words - said_of_exam, "text")):
+        for kind, name in KIND_NAMES.items():
+            if kind in found:
+                return ImageKind(name, has_phase=False, sentence=f"{source}: {name}")
+    return None
 
 
 def b_value(first: Instance) -> float | None:
@@ -165,8 +179,7 @@ def _families(found: frozenset[str]) -> frozenset[Phase]:
 
 def _of_header(first: Instance, *, is_mr: bool) -> Iterator[str]:
     """What ImageType says, and for MR the attributes of the sequence."""
-    values = first.text("ImageType").upper().split("\\")[2:]
-    meant = [kind for value in values if (kind := _image_types().get(value.strip()))]
+    meant = [kind for word in image_type_words(first)[2:] if (kind := _image_types().get(word))]
     yield from (kind for kind in meant if is_mr or kind not in _OF_ONE_LETTER)
     if is_mr:
         component, contrast = first.text("ComplexImageComponent"), first.text("AcquisitionContrast")

@@ -20,7 +20,8 @@ NAMED_SECONDS = (15.0, 300.0)
 _LETTER = r"[^\W\d_\u1100-\uffff]"
 """A letter of a script that puts blanks between its words."""
 
-_AS_BLANK = re.compile(r"[\s_./\\,;:()\[\]{}<>=|&'\"]+")
+_AS_BREAK = re.compile(r"[,;:()\[\]{}|]+")
+_AS_BLANK = re.compile(r"[\s_./\\<>=&'\"]+")
 _LOOSE_HYPHENS = re.compile(r"(?<!\bc)-|-(?=\w)")
 _SECOND, _MINUTE = "s|sec|secs|sek|seg|sn|сек|秒|초", "min|mins|minute|minutes|minuten|мин|dk|分|분"
 _NAMED_TIME = re.compile(rf"(?<![\d.])(\d{{1,3}}) ?(?:({_SECOND})|({_MINUTE}))(?!{_LETTER})")
@@ -50,9 +51,12 @@ class Mention:
 
 
 def normalised(text: str) -> str:
-    """A text as forms are looked for: folded, separators as blanks; + and the hyphen of "c-" stay."""
-    blank = _LOOSE_HYPHENS.sub(" ", _AS_BLANK.sub(" ", folded(text)))
-    return " ".join(blank.split())
+    """A text as forms are looked for: folded, separators as blanks; + and the hyphen of "c-" stay.
+
+    What commas, brackets and the like part is parted by a bar, and makes no form together.
+    """
+    parted = _AS_BREAK.sub(" | ", folded(text))
+    return " ".join(_LOOSE_HYPHENS.sub(" ", _AS_BLANK.sub(" ", parted)).split()).strip("| ")
 
 
 @lru_cache(maxsize=4096)
