@@ -208,7 +208,7 @@ def _phase_known(candidate: Candidate, config: Config) -> str | None:
 
 
 def _phase_agreed(candidate: Candidate, config: Config) -> str | None:
-    needs_review = "needs review: header, text and timing disagree about the phase or leave several"
+    needs_review = "needs review: header, text and timing disagree about the phase, or leave several"
     return needs_review if candidate.agreed_phase.needs_person else None
 
 

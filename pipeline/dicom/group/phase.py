@@ -177,8 +177,8 @@ def guess_phases(study: Sequence[Series], rules: PhasesConfig) -> dict[str, Phas
     for one in study:
         sources = _sources(one, kinds[one.key], timing[one.key], exam, rules)
         sources += [further[one.key]] if one.key in further else []
-        repeats = _repeats_earlier(one, study, kinds, timing)
-        guesses[one.key] = _guess(one, kinds[one.key], timing[one.key], sources, repeats=repeats)
+        why = _why_enhanced(_own_words(one, exam), timing[one.key], _repeats_earlier(one, study, kinds, timing))
+        guesses[one.key] = _guess(one, kinds[one.key], sources, why)
     return _in_time_order(study, guesses, timing)
 
 
@@ -196,9 +196,7 @@ def combined(sources: Iterable[Evidence]) -> PhaseGuess:
     return PhaseGuess(next(iter(common)), round(1.0 - doubt, 4), sentences)
 
 
-def _guess(
-    series: Series, kind: ImageKind, timing: Timing, sources: Sequence[Evidence], *, repeats: bool
-) -> PhaseGuess:
+def _guess(series: Series, kind: ImageKind, sources: Sequence[Evidence], why_enhanced: str) -> PhaseGuess:
     """What the kind of image and its evidence make of a series."""
     own = (kind.sentence,) if kind.sentence else ()
     if not kind.has_phase or kind.is_disputed:
@@ -209,9 +207,8 @@ def _guess(
         return _of_sequence(kind, named)
     if kind.sequence is not Phase.T1 or named.phase or named.needs_person:
         return named
-    why = _why_enhanced(series, timing, repeats=repeats)
-    if why:
-        return replace(named, evidence=(*named.evidence, why))
+    if why_enhanced:
+        return replace(named, evidence=(*named.evidence, why_enhanced))
     return replace(named, phase=Phase.T1, confidence=SURE)
 
 
@@ -229,9 +226,8 @@ def _finer_name(series: Series, guess: PhaseGuess) -> str:
     return names[0] if len(names) == 1 else ""
 
 
-def _why_enhanced(series: Series, timing: Timing, *, repeats: bool) -> str:
+def _why_enhanced(words: Iterable[Mention], timing: Timing, repeats: bool) -> str:
     """Why a T1 may have been taken after the contrast agent; "" where nothing says so."""
-    words = mentions(series.first.text("SeriesDescription"))
     if any(word.section == "phase.contrast" for word in words):
         return "text: words for contrast agent, none for a phase"
     if timing.delay_s is not None:
@@ -491,15 +487,15 @@ def _in_time_order(
 ) -> dict[str, PhaseGuess]:
     """Guesses, but for those that contradict the course of time: no arterial phase follows a portal venous one."""
     timed = [
-        (start, _IN_ORDER.index(phase), one.key)
+        (one.first.text("Modality"), start, _IN_ORDER.index(phase), one.key)
         for one in study
         if (phase := guesses[one.key].phase) in _IN_ORDER and (start := timing[one.key].moment_s) is not None
     ]
     doubtful = {
         key
-        for start, rank, key in timed
-        for other_start, other_rank, _ in timed
-        if (start < other_start and rank > other_rank) or (start > other_start and rank < other_rank)
+        for modality, start, rank, key in timed
+        for other_modality, other_start, other_rank, _ in timed
+        if modality == other_modality and (start - other_start) * (rank - other_rank) < 0
     }
     return {key: _withdrawn(guess) if key in doubtful else guess for key, guess in guesses.items()}
 

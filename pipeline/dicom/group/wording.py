@@ -24,7 +24,8 @@ _AS_BREAK = re.compile(r"[,;:()\[\]{}|]+")
 _AS_BLANK = re.compile(r"[\s_./\\<>=&'\"]+")
 _LOOSE_HYPHENS = re.compile(r"(?<!\bc)-|-(?=\w)")
 _SECOND, _MINUTE = "s|sec|secs|sek|seg|sn|сек|秒|초", "min|mins|minute|minutes|minuten|мин|dk|分|분"
-_NAMED_TIME = re.compile(rf"(?<![\d.])(\d{{1,3}}) ?(?:({_SECOND})|({_MINUTE}))(?!{_LETTER})")
+_NAMED_TIME = re.compile(rf"(?<![\d.])(\d{{1,3}}) ?(?:(?<!{_LETTER}\d\d)({_SECOND})|({_MINUTE}))(?!{_LETTER})")
+"""A number with its unit; a letter before two digits and an s names a kernel, such as "H31s"."""
 _SEVERAL = re.compile(r"(?<!\d)[2-5] ?(?:phas|fas|faz|期|相|시기)")
 
 
@@ -156,7 +157,7 @@ def _expression(form: str) -> re.Pattern[str]:
     body = re.escape(form).replace(r"\ ", " ?")
     first, last = form[0], form[-1]
     before = rf"(?<!{_LETTER})" if re.match(_LETTER, first) else r"(?<!\d)" if first.isdigit() else ""
-    is_stem = len(form) >= STEM_LETTERS
+    is_stem = len(form) >= STEM_LETTERS and form not in _ambiguous()
     after = r"(?!\d)" if last.isdigit() else "" if is_stem or not re.match(_LETTER, last) else rf"(?!{_LETTER})"
     return re.compile(before + body + after)
 

@@ -125,6 +125,11 @@ TRAPS_OF_CT = [
     ("ABD PV", C2),
     ("T2SPIR", None),
     ("B30f b800", None),
+    ("BRAIN SEQ 4.8 H31s", None),
+    ("Abdomen 5.0 B70s", None),
+    ("Abdomen 70s", C2),
+    ("Created-SimpleITK", None),
+    ("TC simple", P),
     ("PORTAL VENOUS ABD/PELVIS AP", C2),
     ("Arterial 0.5 s rot", C1),
     ("1 s rotation", None),
@@ -437,6 +442,7 @@ SERIES = st.tuples(
         [
             *("arterial", "portal venous", "delayed 5min", "plain", "ABD 5mm", "AP", "late arterial", "平扫", "C+"),
             *("arterial and venous", "MIP", "70s", "5.0 B30f", "門脈相", "Arterial VNC", "post"),
+            *("t1_vibe", "t1_vibe pre", "T2 haste", "dwi", "t1 20min", "t1 post"),
         ]
     ),
     st.sampled_from([-300, 0, 20, 35, 50, 75, 100, 180, 600]),
