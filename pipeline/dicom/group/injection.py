@@ -23,6 +23,9 @@ SAME_MOMENT_S = 3.0
 BEFORE_S = 10.0
 """Contrast agent reaches the liver later than this after the start of the injection."""
 
+LONGEST_EXAM_S = 7200.0
+"""A plain scan is taken no longer before the injection; a start that lies further ahead is no true one."""
+
 _NO_AGENT = re.compile(r"(?:no(?:ne)?|n|nil|without|ohne|oral\w*|0|-)?\W*", re.IGNORECASE)
 _AGENTS = ("gadoxetate", "gadobenate", "extracellular")
 
@@ -55,20 +58,21 @@ def timings(study: Sequence[Series]) -> dict[str, Timing]:
     moments = moments_s(study)
     runs = _runs(study, moments)
     starts = {start for one in study if (start := _start_s(one.first)) is not None}
-    only = next((one.first for one in study if _start_s(one.first) is not None), None) if len(starts) == 1 else None
+    only = next(iter(starts)) if len(starts) == 1 else None
+    trust = TRUE_TIME if len(starts) > 1 else max((_trust(one.first) for one in study), default=0.0)
     given = [moments[one.key] for one in study if _is_mr(one) and has_agent(one.first)]
     zero = min((moment for moment in given if moment is not None), default=None)
     agent = _agent(study)
     found = {}
     for one in study:
-        moment = moments[one.key]
-        told_by = one.first if _start_s(one.first) is not None else only
+        moment, own = moments[one.key], _start_s(one.first)
+        since_agent = _since(zero, moment) if _is_mr(one) else None
         found[one.key] = Timing(
             moment_s=moment,
-            delay_s=_delay_s(moment, told_by),
-            confidence=TRUE_TIME if len(starts) > 1 else _trust(told_by),
+            delay_s=_since(only if own is None else own, moment),
+            confidence=trust,
             has_agent=has_agent(one.first),
-            follows_agent=None not in (moment, zero) and _since(zero or 0.0, moment or 0.0) > BEFORE_S and _is_mr(one),
+            follows_agent=since_agent is not None and since_agent > BEFORE_S,
             run=runs.get(one.key),
             agent=agent,
         )
@@ -133,25 +137,20 @@ def _start_s(instance: Instance) -> float | None:
     return clock_s(instance.text("ContrastBolusStartTime"))
 
 
-def _trust(instance: Instance | None) -> float:
-    """How far the start of the injection can be believed."""
-    if instance is None:
-        return 0.0
+def _trust(instance: Instance) -> float:
+    """How far the start of the injection can be believed; 0.0 without one."""
     start, stop = _start_s(instance), clock_s(instance.text("ContrastBolusStopTime"))
     volume = instance.number("ContrastBolusVolume")
-    if (volume is not None and volume > 0) or (stop is not None and start is not None and stop > start):
+    if start is None:
+        return 0.0
+    if (volume is not None and volume > 0) or (stop is not None and stop > start):
         return TRUE_TIME
-    return DOUBTFUL_TIME if volume == 0 or (stop is not None and stop == start) else STATED_TIME
+    return DOUBTFUL_TIME if volume == 0 or stop == start else STATED_TIME
 
 
-def _delay_s(moment: float | None, told_by: Instance | None) -> float | None:
-    start = None if told_by is None else _start_s(told_by)
-    return None if moment is None or start is None else _since(start, moment)
-
-
-def _since(start: float, moment: float) -> float:
-    """Seconds from one time of the day to another, across midnight the shorter way."""
-    return (moment - start + DAY_S / 2) % DAY_S - DAY_S / 2
+def _since(start: float | None, moment: float | None) -> float | None:
+    """Seconds from one time of the day to another, across midnight the shorter way; None where one is unknown."""
+    return None if start is None or moment is None else (moment - start + DAY_S / 2) % DAY_S - DAY_S / 2
 
 
 def _agent(study: Sequence[Series]) -> str:

@@ -17,7 +17,7 @@ from itertools import pairwise
 from pipeline.core.config import PhasesConfig
 from pipeline.core.pseudonyms import normalised_patient_id
 from pipeline.core.records import Phase, PhaseGuess, Series
-from pipeline.dicom.group.injection import BEFORE_S, SAME_MOMENT_S, Timing, count_scans, timings
+from pipeline.dicom.group.injection import BEFORE_S, LONGEST_EXAM_S, SAME_MOMENT_S, Timing, count_scans, timings
 from pipeline.dicom.group.sequence import ImageKind, kind_of
 from pipeline.dicom.group.wording import Mention, mentions, named_delays_s, names_several_phases, normalised
 
@@ -230,11 +230,12 @@ def _why_enhanced(words: Iterable[Mention], timing: Timing, repeats: bool) -> st
     """Why a T1 may have been taken after the contrast agent; "" where nothing says so."""
     if any(word.section == "phase.contrast" for word in words):
         return "text: words for contrast agent, none for a phase"
-    if timing.delay_s is not None:
-        is_after = timing.delay_s >= BEFORE_S
-        return f"timing: {timing.delay_s:.0f} s after the start of the injection" if is_after else ""
+    if timing.delay_s is not None and timing.delay_s >= BEFORE_S:
+        return f"timing: {timing.delay_s:.0f} s after the start of the injection"
+    if timing.delay_s is not None and timing.delay_s >= -LONGEST_EXAM_S and timing.confidence >= PLAUSIBLE:
+        return ""
     if timing.has_agent:
-        return "header: contrast agent is named, and no time of it"
+        return "header: contrast agent is named, and no true time of it"
     if timing.run:
         return "timing: volume {} of {} over time".format(*timing.run)
     if timing.follows_agent:
@@ -320,6 +321,8 @@ def _from_delay(series: Series, timing: Timing) -> Evidence | None:
 
 def _possible_at(delay_s: float, series: Series, timing: Timing) -> frozenset[Phase]:
     windows = _CT_WINDOWS if series.first.text("Modality") == "CT" else _MR_WINDOWS[timing.agent]
+    if delay_s < -LONGEST_EXAM_S:
+        return frozenset()
     return next((phases for bound, phases in windows if delay_s < bound), frozenset())
 
 

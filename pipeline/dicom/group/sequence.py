@@ -153,24 +153,27 @@ def _mr_kind(first: Instance, header: frozenset[str], words: frozenset[str], pro
     families = by_header & by_words or by_header or by_words
     if len(families) > 1:
         return ImageKind("", None, True, f"text: words for {' and '.join(sorted(families))}", is_disputed=True)
-    part = next(
-        (part for part in _SCAN_PARTS if part in header), next((part for part in _SCAN_PARTS if part in words), None)
-    )
-    if not families and part:
-        families = frozenset({Phase.T1})
-    if not families:
-        return ImageKind("reformat" if "reformat" in header | words else "")
-    (family,) = families
-    return _named(first, family, part, "header" if by_header else "text")
+    part = _part_of(header) or _part_of(words)
+    is_reformat = "reformat" in header | words
+    if not families and not part:
+        return ImageKind("reformat" if is_reformat else "")
+    family = next(iter(families), Phase.T1)
+    name = _dwi_name(first) if family is Phase.DWI else f"{family} {_SCAN_PARTS[part]}" if part else str(family)
+    source = "header" if by_header or _part_of(header) else "text"
+    named = f"{name}, reformat" if is_reformat else name
+    return ImageKind(named, None if part == "fat" else family, part != "fat", f"{source}: {named}")
 
 
-def _named(first: Instance, family: Phase, part: str | None, source: str) -> ImageKind:
-    if family is Phase.DWI:
-        b = b_value(first)
-        name = "DWI" if b is None else f"DWI b {b:g}"
-    else:
-        name = f"{family} {_SCAN_PARTS[part]}" if part else str(family)
-    return ImageKind(name, None if part == "fat" else family, part != "fat", f"{source}: {name}")
+def _dwi_name(first: Instance) -> str:
+    b = b_value(first)
+    return "DWI" if b is None else f"DWI b {b:g}"
+
+
+def _part_of(found: frozenset[str]) -> str | None:
+    """The part of a Dixon or two-echo scan; the names of both echoes mean both."""
+    if {"in_phase", "opposed_phase"} <= found:
+        return "in_and_opposed"
+    return next((part for part in _SCAN_PARTS if part in found), None)
 
 
 def _families(found: frozenset[str]) -> frozenset[Phase]:

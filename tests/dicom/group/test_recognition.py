@@ -166,6 +166,8 @@ TRAPS_OF_MR = [
     ("T1 tra C5-C7", T1, "T1"),
     ("t1_vibe_W", T1, "T1 water"),
     ("t1_vibe_F", None, "T1 fat"),
+    ("t1 in phase and opposed phase", T1, "T1 in-phase and opposed-phase"),
+    ("t1_vibe COR MPR", T1, "T1, reformat"),
     ("WATER: Ax LAVA-Flex", T1, "T1 water"),
     ("InPhase: Ax LAVA-Flex", T1, "T1 in-phase"),
     ("R2_STAR: IDEAL IQ", None, "T2* or R2* image or map"),
@@ -202,7 +204,18 @@ def test_a_t1_with_words_for_contrast_agent_is_no_plain_t1(text: str):
 
 
 CT_TIMES = [
-    *[(-600, {P}), (9, {P}), (10, {C1}), (44, {C1}), (45, {C1, C2}), (64, {C1, C2}), (65, {C2}), (89, {C2})],
+    *[
+        (-7201, set()),
+        (-7200, {P}),
+        (-600, {P}),
+        (9, {P}),
+        (10, {C1}),
+        (44, {C1}),
+        (45, {C1, C2}),
+        (64, {C1, C2}),
+        (65, {C2}),
+        (89, {C2}),
+    ],
     *[(90, {C2, C3}), (119, {C2, C3}), (120, {C3}), (1199, {C3}), (1200, set())],
 ]
 EARLY_MR_TIMES = [
@@ -394,6 +407,14 @@ def test_a_scan_without_agent_before_the_injection_of_its_study_is_plain_t1():
     assert phases(study) == [T1, HBP]
 
 
+@pytest.mark.parametrize("start", ["110100", "130001"])
+def test_a_doubtful_start_makes_no_plain_t1_of_a_scan_with_agent(start: str):
+    """A start behind the scan, of no volume or hours away, says nothing."""
+    facts = {**GRADIENT_ECHO, **EOB, "ContrastBolusStartTime": start, "AcquisitionTime": "110000"}
+    assert guess("t1_vibe", **facts, ContrastBolusVolume=0.0).phase is None
+    assert guess("t1_vibe", **facts).phase is (T1 if start == "110100" else None)
+
+
 def test_a_later_scan_of_the_same_sequence_is_no_plain_t1():
     bare = {**GRADIENT_ECHO, "RepetitionTime": 4.0}
     assert phases([scan("a", "Ax LAVA", 0, **bare), scan("b", "Ax LAVA", 600, **bare)]) == [T1, None]
@@ -462,6 +483,13 @@ EXAM_TEXTS = st.sampled_from(
         *("Liver routine", "portal venous 70s", "LIVER w/wo", "KM", "late", "delayed"),
     ]
 )
+
+
+def test_what_one_series_says_of_the_injection_counts_for_all_in_any_order():
+    stated = scan("a", "", 75, ContrastBolusStartTime="100000")
+    proven = scan("b", "", 200, ContrastBolusStartTime="100000", ContrastBolusVolume=90.0)
+    for study in ([stated, proven], [proven, stated]):
+        assert {one.confidence for one in guess_phases(study, RULES).values()} == {0.8}
 
 
 def study_of(rows: Iterable[tuple[str, int, str, bool]], *, before: str = "", protocol: str = "") -> list[Series]:
