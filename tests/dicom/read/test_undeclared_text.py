@@ -22,7 +22,8 @@ def forms(section: Any) -> Iterator[str]:
 
 
 FORMS = sorted(set(forms(vocabulary())))
-CHINESE = [form for form in FORMS if all("\u4e00" <= letter <= "\u9fff" for letter in form)]
+CHINESE = [form for form in FORMS if len(form) > 1 and all("\u4e00" <= letter <= "\u9fff" for letter in form)]
+"""Of a single letter the two bytes may be Greek as well."""
 
 
 def as_gb2312(text: str) -> bytes | None:
