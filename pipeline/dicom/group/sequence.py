@@ -198,7 +198,7 @@ def _of_words(text: str, *, is_mr: bool) -> Iterator[str]:
     """What the words of a text say of the kind of image."""
     for mention in mentions(text):
         top, kind = mention.section.split(".")
-        if top in ("derived", "not_a_scan") or (top == "mr" and is_mr):
+        if top in ("derived", "not_a_scan") or (top in ("mr", "mr_names") and is_mr):
             yield kind
     last = normalised(text).split(" ")[-1]
     if is_mr and last in _LAST_WORDS:

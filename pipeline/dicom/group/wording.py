@@ -9,7 +9,7 @@ from functools import cache, lru_cache
 
 from pipeline.vocabulary import folded, forms_by_section, forms_of
 
-_READ_SECTIONS = ("phase", "exam", "derived", "not_a_scan", "mr", "reading")
+_READ_SECTIONS = ("phase", "exam", "derived", "not_a_scan", "mr", "mr_names", "reading")
 
 STEM_LETTERS = 6
 """A form of a European language with so many letters may be continued by others: words are inflected and joined."""
