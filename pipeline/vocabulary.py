@@ -24,6 +24,21 @@ def words_of(*sections: str) -> frozenset[str]:
     return frozenset(word for section in sections for form in _forms(vocabulary()[section]) for word in _parts(form))
 
 
+def forms_of(*path: str) -> tuple[str, ...]:
+    """The forms below a section as they are written, such as `forms_of("phase", "arterial")`."""
+    section: Any = vocabulary()
+    for part in path:
+        section = section[part]
+    return tuple(_forms(section))
+
+
+def forms_by_section(top: str) -> Iterator[tuple[str, str]]:
+    """Every form below a section with the name of its part, such as ("phase.arterial", "动脉期")."""
+    for part in vocabulary()[top]:
+        for form in forms_of(top, part):
+            yield f"{top}.{part}", form
+
+
 def folded(text: str) -> str:
     """A text as words are compared: small letters without accents; full-width letters narrowed, others as they are."""
     return "".join(map(_bare, unicodedata.normalize("NFKC", text))).casefold()

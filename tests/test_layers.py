@@ -23,7 +23,7 @@ ALLOWED = {
     "text": {"core", "pictures"},
     "leaks": {"core", "silence"},
     "dicom.read": {"core"},
-    "dicom.group": {"core", "dicom.read"},
+    "dicom.group": {"core", "vocabulary", "dicom.read"},
     "dicom.deid": {"core", "faces", "frames", "vocabulary", "dicom.read", "text"},
     "dicom": {"core", "frames", "silence", "dicom.read", "dicom.group", "dicom.deid"},
     "cohort": {"core", "image"},

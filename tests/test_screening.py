@@ -159,3 +159,31 @@ def test_what_a_header_says_of_its_scanner_stands_in_no_table_unless_it_is_known
     assert b"kantorow" not in tables
     report = standalone.convert(root / "dicom", root / "volumes")
     assert "kantorow" not in f"{report.series}{report.files}".casefold()
+
+
+def series_rows(root: Path) -> list[dict[str, str]]:
+    with (root / "reports" / "series.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_decision_on_the_phase_replaces_the_guess_in_every_table(root: Path):
+    expose(root / "dicom" / "a", Scan(body()), patient(PatientID="1", SeriesDescription="arterial"))
+    screened(root)
+    (row,) = series_rows(root)
+    assert (row["phase"], row["confidence"], row["evidence"]) == ("C1", "0.9", "text: words for C1")
+    (root / "decisions.csv").write_text(f"series,phase,by\n{row['series']},C2,R9\n")
+    screened(root)
+    (row,) = series_rows(root)
+    assert (row["phase"], row["confidence"], row["evidence"]) == ("C2", "1.0", "decided by a person")
+    ws = Workspace.open(root)
+    assert CONVERT(ws, "P0001").is_well
+    converted = ConvertedVolume.load(ws.layout.header("P0001", Phase.PORTAL_VENOUS))
+    assert (converted.phase_confidence, converted.phase_evidence) == (1.0, ("decided by a person",))
+
+
+def test_what_has_no_phase_is_named_in_the_table_and_in_its_reason(root: Path):
+    expose(root / "dicom" / "a", Scan(body()), patient(PatientID="1", SeriesDescription="Portal venous VNC"))
+    screened(root)
+    (row,) = series_rows(root)
+    assert (row["phase"], row["kind"], row["reasons"]) == ("", "virtual non-contrast image", "phase-unknown")
+    assert row["reason"] == "no phase recognised (virtual non-contrast image)"

@@ -67,9 +67,15 @@ def test_an_agent_keeps_its_concentration(source, kept):
     assert contrast_agent(source, SUBJECT) == kept
 
 
+@pytest.mark.parametrize("name", ["SWAN", "TOUCH", "QUICK", "SMART", "CARE", "BOLD"])
+def test_names_among_the_words_of_recognition_do_not_stay(name):
+    """Each is a part of a sequence's or a program's name, and a family name."""
+    assert description(f"T1 {name}", SUBJECT) == "T1"
+
+
 @given(st.text())
 def test_whatever_stays_of_a_text_is_known(text):
-    known = words_of("phase", "exam", "relation", "time", "body", "scan", "spectral_ct", "mr")
+    known = words_of("phase", "exam", "relation", "time", "body", "scan", "derived", "spectral_ct", "mr")
     for word in str(description(text, SUBJECT) or "").split():
         assert folded(word) in known or any(letter.isdigit() for letter in word)
     assert scanner_model(text, SUBJECT) in (None, " ".join(text.split()))

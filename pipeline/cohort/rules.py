@@ -57,7 +57,8 @@ class Candidate:
         """The phase as a person decided it, or else as it was recognised."""
         if self.decision is None or self.decision.phase is None:
             return self.phase
-        return PhaseGuess(self.decision.phase, 1.0, (*self.phase.evidence, "decided by a person"))
+        said = ("decided by a person",)
+        return PhaseGuess(self.decision.phase, 1.0, said, kind=self.phase.kind, is_decided=True)
 
     @property
     def visit(self) -> str:
@@ -200,12 +201,14 @@ def _above(found: float, limit: float | None, what: str, unit: str) -> str | Non
 
 
 def _phase_known(candidate: Candidate, config: Config) -> str | None:
-    unknown = candidate.agreed_phase.phase is None and not candidate.agreed_phase.needs_person
-    return meaning_of("phase-unknown") if unknown else None
+    guess = candidate.agreed_phase
+    if guess.phase is not None or guess.needs_person:
+        return None
+    return f"no phase recognised ({guess.kind})" if guess.kind else meaning_of("phase-unknown")
 
 
 def _phase_agreed(candidate: Candidate, config: Config) -> str | None:
-    needs_review = "needs review: text and timing disagree about the phase"
+    needs_review = "needs review: header, text and timing disagree about the phase, or leave several"
     return needs_review if candidate.agreed_phase.needs_person else None
 
 

@@ -198,7 +198,7 @@ _INCLUSION = {
     "coverage": ("too little from the first slice to the last", SET_LIMIT),
     "kernel": ("the reconstruction kernel is none of those asked for", SET_LIMIT),
     "kvp": ("the tube voltage is out of range, or not stated", SET_LIMIT),
-    "phase-unknown": ("neither text nor timing shows the contrast phase", DECIDE),
+    "phase-unknown": ("neither header, text nor timing shows the contrast phase", DECIDE),
     "phase-not-required": ("a phase that the dataset does not hold", ""),
     "not-preferred": (
         "another series of the same phase is better",
@@ -215,7 +215,7 @@ _INCLUSION_AND_LABELS = {
     "noise": ("the image is noisier than the limit", LOOK_AT_VOLUME),
     "metal": ("there is more metal than the limit: streaks may hide lesions", LOOK_AT_VOLUME),
     "motion": ("the skin jumps from slice to slice by more than the limit: the patient moved", LOOK_AT_VOLUME),
-    "phase-conflict": ("text, timing or image disagree about the contrast phase", DECIDE),
+    "phase-conflict": ("header, text, timing or image disagree about the contrast phase, or leave several", DECIDE),
 }
 
 _DEIDENTIFICATION = {

@@ -230,14 +230,18 @@ class PhaseGuess:
     Attributes:
         phase: None when nothing speaks for any phase, or the evidence disagrees.
         confidence: 0.0 to 1.0.
-        evidence: one sentence a source (text, timing, image), without patient data.
+        evidence: one sentence a source (header, text, timing, image, person), without patient data.
         needs_person: True when sources disagree; such a series is never used by default.
+        kind: what kind of image it is, in a word or two for a person, such as "ADC map"; "" for a usual CT.
+        is_decided: True where a person said which phase it is; nothing overrules that.
     """
 
     phase: Phase | None
     confidence: float
     evidence: tuple[str, ...] = ()
     needs_person: bool = False
+    kind: str = ""
+    is_decided: bool = False
 
 
 @dataclass(frozen=True, slots=True)

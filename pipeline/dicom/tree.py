@@ -60,7 +60,7 @@ _COLOUR_NOTE = "colour: red, green and blue, without HU or MR intensity"
 _NO_SITES = PhasesConfig()
 
 SERIES_COLUMNS = (
-    *(*PLACE_COLUMNS, "series", "status", "path", "phase", "modality", *FACT_COLUMNS, "reason", "warnings"),
+    *(*PLACE_COLUMNS, "series", "status", "path", "phase", "kind", "modality", *FACT_COLUMNS, "reason", "warnings"),
     *("shape", "spacing", "affine", "vendor", "model", "kernel", "content_sha256"),
 )
 FILE_COLUMNS = ("file", "status", "reason", "series")
@@ -329,6 +329,7 @@ def _row(series: Series, guess: PhaseGuess, pseudonyms: Pseudonyms) -> dict[str,
         "series": pseudonyms.token("series", series.key),
         "modality": safe_modality(series.first.text("Modality")),
         "phase": guess.phase.value if guess.phase else "?" if guess.needs_person else "",
+        "kind": guess.kind,
         "vendor": scanner["manufacturer"],
         "model": scanner["model"],
         "kernel": scanner["kernel"],

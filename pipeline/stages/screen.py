@@ -27,7 +27,7 @@ from pipeline.workspace import Stage, Work, Workspace
 if TYPE_CHECKING:
     from pipeline.cohort.inclusion import Candidate, Inclusion
 
-VERDICT_COLUMNS = ("series", "phase", "confidence", "kept", "reason", "chosen_for", "modality")
+VERDICT_COLUMNS = ("series", "phase", "kind", "confidence", "kept", "reason", "chosen_for", "modality")
 GRID_COLUMNS = (
     *("slices", "slice_spacing_mm", "kernel", "rows", "columns", "row_spacing_mm"),
     *("column_spacing_mm", "manufacturer", "model", "evidence", "reasons"),
@@ -71,7 +71,7 @@ class _Cohort:
     Attributes:
         candidates: what the rules are asked about.
         series: by key, of every patient.
-        guesses: phases by key of series.
+        guesses: phases by key of series, as people decided them or else as recognised.
         waits: what is expected of a patient who waits, by keyed name.
         waiting: what was found of them; they become no case, or stay the case they were.
         standing: cases of patients who wait, as they were taken up before.
@@ -139,7 +139,7 @@ def _cohort(ws: Workspace, now: Arrivals) -> _Cohort:
     return _Cohort(
         candidates=tuple(_with_pixels(ws, candidate, series[candidate.key]) for candidate in candidates),
         series=series,
-        guesses=guesses,
+        guesses={one.key: one.agreed_phase for one in candidates},
         waits=waits,
         waiting=tuple(one for one in everyone if one.case_id in waits and one.key not in known),
         standing=standing,
@@ -337,12 +337,13 @@ def _write_series_table(ws: Workspace, cohort: _Cohort, inclusion: Inclusion, na
 
 
 def _series_row(ws: Workspace, candidate: Candidate, reasons: Sequence[Reason]) -> dict[str, Any]:
-    facts, guess = candidate.facts, candidate.phase
+    facts, guess = candidate.facts, candidate.agreed_phase
     rows, columns = facts.matrix or (None, None)
     row_mm, column_mm = facts.pixel_spacing_mm or (None, None)
     return {
         "series": series_name(ws, candidate.key),
         "phase": guess.phase,
+        "kind": guess.kind,
         "confidence": guess.confidence,
         "reason": next((reason.message for reason in reasons), ""),
         "reasons": " ".join(reason.rule for reason in reasons),
@@ -363,8 +364,8 @@ def _write_exclusions(
     from pipeline.dataset.manifest import csv_text
 
     rows = [
-        {"patient": names[candidate.case_id], "series": series_name(ws, candidate.key), "phase": candidate.phase.phase,
-         "rule": reason.rule, "message": reason.message}
+        {"patient": names[candidate.case_id], "series": series_name(ws, candidate.key),
+         "phase": candidate.agreed_phase.phase, "rule": reason.rule, "message": reason.message}
         for candidate, screening in zip(candidates, inclusion.screenings, strict=True)
         for reason in screening.reasons
     ]  # fmt: skip

@@ -24,7 +24,7 @@ Values = dict[str, Any]
 PSEUDONYMS = Pseudonyms(bytes(range(32)))
 
 KINDS: dict[str, tuple[str, list[Values], list[str]]] = {
-    "b-values": ("MR", [{"DiffusionBValue": b} for b in (0.0, 50.0, 800.0)], ["MR_b0", "MR_b50", "MR_b800"]),
+    "b-values": ("MR", [{"DiffusionBValue": b} for b in (0.0, 50.0, 800.0)], ["DWI_b0", "DWI_b50", "DWI_b800"]),
     "echo numbers": (
         "MR",
         [{"EchoNumbers": n, "EchoTime": t} for n, t in ((1, 2.3), (2, 4.6))],
@@ -40,7 +40,7 @@ KINDS: dict[str, tuple[str, list[Values], list[str]]] = {
     "Dixon": (
         "MR",
         [{"ImageType": ["ORIGINAL", "PRIMARY", "DIXON", part]} for part in ("W", "F", "IN_PHASE", "OUT_PHASE")],
-        ["MR_water", "MR_fat", "MR_in", "MR_opp"],
+        ["T1_water", "MR_fat", "T1_in", "T1_opp"],
     ),
     "keV": (
         "CT",

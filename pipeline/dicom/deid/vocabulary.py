@@ -53,7 +53,7 @@ MODEL = frozenset(MODEL_WORDS.split())
 """Words of models that are hardly a person's name."""
 
 _ALL_OF_MODELS = MODEL | frozenset((*"irstx", "galan", "hero", "jupiter", "master", "omega", "sola", "titan", "vega"))
-DESCRIPTION = words_of("phase", "exam", "relation", "time", "body", "scan", "spectral_ct", "mr")
+DESCRIPTION = words_of(*("phase", "exam", "relation", "time", "body", "scan", "derived", "spectral_ct", "mr"))
 _AGENT_NAMES = words_of("agent")
 AGENT = _AGENT_NAMES | words_of("agent_remark")
 _COIL = frozenset(_COIL_WORDS.split())

@@ -71,9 +71,13 @@ _MACROS: Mapping[tuple[str, ...], Mapping[str, str]] = {
     ("PlaneOrientationSequence",): {"ImageOrientationPatient": ""},
     ("CardiacSynchronizationSequence",): {"NominalCardiacTriggerDelayTime": "TriggerTime"},
     ("PixelValueTransformationSequence",): {"RescaleSlope": "", "RescaleIntercept": "", "RescaleType": ""},
-    ("ContrastBolusUsageSequence",): {"ContrastBolusAgentAdministered": ""},
+    ("ContrastBolusUsageSequence",): {"ContrastBolusAgentAdministered": "", "ContrastBolusAgentPhase": ""},
     # PS3.3 C.8.13.5: MR
-    ("MRImageFrameTypeSequence",): {"FrameType": "ImageType"},
+    ("MRImageFrameTypeSequence",): {
+        "FrameType": "ImageType",
+        "ComplexImageComponent": "",
+        "AcquisitionContrast": "",
+    },
     ("MRTimingAndRelatedParametersSequence",): {"RepetitionTime": "", "FlipAngle": ""},
     ("MREchoSequence",): {"EffectiveEchoTime": "EchoTime"},
     ("MRModifierSequence",): {"InversionTimes": "InversionTime"},

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import struct
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -51,6 +51,7 @@ KEYWORDS: Final = (
     "BodyPartExamined",
     "ScanningSequence",
     "SequenceVariant",
+    "SequenceName",
     "ScanOptions",
     "MRAcquisitionType",
     "SliceThickness",
@@ -66,6 +67,7 @@ KEYWORDS: Final = (
     "ContrastBolusRoute",
     "ContrastBolusStartTime",
     "ContrastBolusStopTime",
+    "ContrastBolusVolume",
     "TriggerTime",
     "ReconstructionDiameter",
     "GantryDetectorTilt",
@@ -78,6 +80,8 @@ KEYWORDS: Final = (
     "DiffusionBValue",
     "DiffusionGradientOrientation",
     "MonoenergeticEnergyEquivalent",
+    "ComplexImageComponent",
+    "AcquisitionContrast",
     "StudyInstanceUID",
     "SeriesInstanceUID",
     "StudyID",
@@ -155,6 +159,13 @@ _BINARY = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "UV
 _ENCODED_TEXT = frozenset({"LO", "SH", "PN", "UC"})
 _ENCODED_LONG_TEXT = frozenset({"LT", "ST", "UT"})
 _GB2312_PAIRS = re.compile(rb"(?:[\x00-\x7f]|[\xa1-\xf7][\xa1-\xfe])+\Z")
+_RARE_LETTERS = re.compile(
+    r"[\u0180-\u019f\u01a2-\u01ae\u01b1-\u0217\u021c-\u0258\u025a-\u036f\u0460-\u058f\u0600-\u07ff]"
+)
+"""Letters of two bytes in UTF-8 that belong to no European language nor Hebrew; 平扫, a plain scan, would read "ƽɨ".
+
+Letters of Romanian, Azeri and Vietnamese lie between them and are left out.
+"""
 _ONE_BYTE_CHARSETS = frozenset({"", "ISO_IR 6", "ISO_IR 100", "ISO 2022 IR 6", "ISO 2022 IR 100"})
 
 
@@ -240,7 +251,8 @@ def decode_text(raw: bytes, charset: str) -> str:
     """Text as declared, or as UTF-8 or GB18030 where what is declared cannot be true.
 
     Consoles in China write GBK under a declared Latin-1, or under none. Every byte is a Latin-1 letter, so decoding
-    never fails: bytes above 127 that all stand in pairs of GB2312 (or are valid UTF-8) give them away.
+    never fails: bytes above 127 that all stand in pairs of GB2312 (or are valid UTF-8) give them away. Bytes that may
+    be either are Chinese where UTF-8 would make letters of them that no console writes.
     """
     if raw.isascii() and b"\x1b" not in raw:
         return raw.decode("ascii")
@@ -255,13 +267,20 @@ def decode_text(raw: bytes, charset: str) -> str:
 
 
 def _undeclared(raw: bytes) -> str:
-    for codec, plausible in (("utf-8", True), ("gb18030", bool(_GB2312_PAIRS.match(raw)))):
-        if plausible:
-            try:
-                return raw.decode(codec)
-            except UnicodeDecodeError:
-                continue
-    return raw.decode("latin-1")
+    readings = dict(_readings(raw))
+    utf_8, chinese = readings.get("utf-8"), readings.get("gb18030")
+    if utf_8 is None or (chinese is not None and _RARE_LETTERS.search(utf_8)):
+        return chinese or raw.decode("latin-1")
+    return utf_8
+
+
+def _readings(raw: bytes) -> Iterator[tuple[str, str]]:
+    """The codecs that bytes may be in, and the text that each gives."""
+    for codec in ("utf-8", "gb18030") if _GB2312_PAIRS.match(raw) else ("utf-8",):
+        try:
+            yield codec, raw.decode(codec)
+        except UnicodeDecodeError:
+            continue
 
 
 @lru_cache(maxsize=64)
