@@ -63,6 +63,7 @@ _DISTRIBUTIONS = {
     "PIL": "pillow",
     "SimpleITK": "simpleitk",
     "cc3d": "connected-components-3d",
+    "cv2": "opencv-python-headless",
     "skimage": "scikit-image",
 }
 """Distributions that are not called as what they install; `importlib.metadata` takes a third of a second to tell."""
