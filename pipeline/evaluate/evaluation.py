@@ -29,7 +29,7 @@ EVALUATION_DEFINITIONS = {
     "fold_mean, fold_sd": "mean and sample standard deviation over the folds, where they held all patients out",
     "missing": "volumes or patients without a prediction: scored as an empty mask, as no box, as wrong in every class",
     "of": "a structure, a lesion kind, a class; each lesion kind of masks as if no other lesion were there, where any "
-    "predicted mask tells kinds",
+    "predicted mask holds kinds",
     "dice, jaccard": "0 where one mask is empty; where both are, the volume is in no mean",
     "asd_mm": "mean of all surface distances, both ways together; the volume's diagonal where one mask is empty",
     "hd95_mm": "the larger of the two directed 95th percentiles of surface distances; as asd_mm where one is empty",
