@@ -39,10 +39,10 @@ STYLE = (
     "text{font:12px sans-serif;fill:#1f2328}.b{font-weight:bold}.m{fill:#59636e}.bg{fill:#fff}"
     ".f{fill:none;stroke:#8c959f}.v1{fill:#4caf50;opacity:.35}.v2{fill:#f44336}.v255{fill:#8c959f}"
     + "".join(f".v{kind.value}{{fill:{css_color(kind.color)}}}" for kind in SCHEME.kinds)
-    + ".v9{fill:#f44336;opacity:.3}.a{fill:none;stroke:#0969da;stroke-width:2.5}.l{fill:none;stroke:#0969da;stroke-width:2.5}"
+    + ".v9{fill:#f44336;opacity:.3}.a{fill:none;stroke:#0969da;stroke-width:2.5}"
     ".d{fill:none;stroke:#bf5b00;stroke-width:2.5;stroke-dasharray:4 4}"
     "@media(prefers-color-scheme:dark){text{fill:#e6edf3}.m{fill:#9198a1}.bg{fill:#0d1117}"
-    ".a,.l{stroke:#58a6ff}.d{stroke:#f0a04b}}"
+    ".a{stroke:#58a6ff}.d{stroke:#f0a04b}}"
 )
 """Own background and a dark form, so that a picture is readable on any page."""
 
@@ -271,10 +271,10 @@ def diameters() -> Sheet:
     assert math.isclose(math.dist(*short), lesion.short_axis_mm)
     x, y = 14, 26
     sheet.cells(x, y, mask.astype(np.uint8) * np.uint8(PALE))
-    for ends, css in ((long, "l"), (short, "d")):
+    for ends, css in ((long, "a"), (short, "d")):
         sheet.line([(x + (column + 0.5) * CELL, y + (row + 0.5) * CELL) for row, column in ends], css)
     right = x + mask.shape[1] * CELL + 20
-    sheet.line([(right, 46), (right + 24, 46)], "l")
+    sheet.line([(right, 46), (right + 24, 46)], "a")
     sheet.text(right + 32, 50, f"axial_diameter_mm {lesion.axial_diameter_mm:.1f}, between voxel centres")
     sheet.line([(right, 70), (right + 24, 70)], "d")
     sheet.text(right + 32, 74, f"short_axis_mm {lesion.short_axis_mm:.1f}, at right angles, in the same slice")
@@ -362,7 +362,7 @@ def detection() -> Sheet:
         sheet.outline(x, 48, masks[0], "a")
         sheet.outline(x, 48, masks[1], "d")
         x += size[1] * CELL + 26
-    sheet.line([(x, 60), (x + 24, 60)], "l")
+    sheet.line([(x, 60), (x + 24, 60)], "a")
     sheet.text(x + 32, 64, "first mask, or coarse label")
     sheet.line([(x, 84), (x + 24, 84)], "d")
     sheet.text(x + 32, 88, "second mask, or final mask")
