@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import find_objects
 
 from pipeline.agreement.decision import UNDECIDED, Decision
 from pipeline.agreement.detection import LesionMaps, components, groups_of
@@ -92,29 +93,34 @@ def _beyond_borders(
     beyond = np.zeros(len(kept), dtype=bool)
     for marked in maps.by_rater > 0:
         far = marked & ~near
-        for lesion, wider_mm in _wider_borders(numbers, _painted(marked, places, shape), geometry) if far.any() else ():
-            far &= ~widened_in_slices(lesion, geometry, BORDER_MM + wider_mm)[places]
+        if far.any():
+            far &= ~_wider_border(numbers, _painted(marked, places, shape), geometry)[places]
         beyond |= far
     return beyond
 
 
-def _wider_borders(
-    numbers: NDArray[np.int64], marked: NDArray[np.bool_], geometry: Geometry
-) -> Iterator[tuple[NDArray[np.bool_], float]]:
-    """Each voted lesion around which a rater left a border on all sides, and how wide that border is where narrowest.
+def _wider_border(numbers: NDArray[np.int64], marked: NDArray[np.bool_], geometry: Geometry) -> NDArray[np.bool_]:
+    """The voted lesions that a rater surrounds, and all near them, by what the rater left where it is narrowest.
 
     Args:
         numbers: (slices, rows, columns) of the voted lesions, 0 outside.
         marked: what the rater marked.
         geometry: for the spacing.
     """
-    voted = numbers > 0
-    voxels = np.bincount(numbers[voted])
+    inside = numbers > 0
+    voxels = np.bincount(numbers[inside])
     narrowest_mm = np.full(len(voxels), np.inf)
-    np.minimum.at(narrowest_mm, numbers[voted], depth_mm(marked, geometry)[voted])
+    np.minimum.at(narrowest_mm, numbers[inside], depth_mm(marked, geometry)[inside])
     widest_mm = WIDEST_BORDER * np.cbrt(6000 * voxels * geometry.voxel_volume_ml / math.pi)
     wider_mm = np.minimum(narrowest_mm - min(geometry.spacing_mm), widest_mm)
-    return ((numbers == number, float(wider_mm[number])) for number in np.flatnonzero(wider_mm > 0).tolist())
+    boxes, border = find_objects(numbers), np.zeros_like(marked)
+    for number in np.flatnonzero(wider_mm > 0).tolist():
+        reach_mm = BORDER_MM + float(wider_mm[number])
+        steps = [int(reach_mm / mm) + 1 for mm in geometry.spacing_mm]
+        around = zip(boxes[number - 1], steps, strict=True)
+        box = tuple(slice(max(0, extent.start - step), extent.stop + step) for extent, step in around)
+        border[box] |= widened_in_slices(numbers[box] == number, geometry, reach_mm)
+    return border
 
 
 def liver_faults(joint: Joint, decision: Decision, *, limit_mm3: float) -> Iterator[Doubt]:

@@ -112,9 +112,8 @@ def wider_borders(mask, kept, spacing_mm):
     voted = np.zeros(mask.shape, bool)
     for voxel in kept:
         voted[voxel] = True
-    outside = [
-        tuple(n - 1 for n in place) for place in np.ndindex(*(n + 2 for n in mask.shape)) if not np.pad(mask, 1)[place]
-    ]
+    padded = np.pad(mask, 1)
+    outside = [tuple(n - 1 for n in place) for place in np.ndindex(padded.shape) if not padded[place]]
     for part in components(voted):
         gap = min(
             math.hypot(*((a - b) * mm for a, b, mm in zip(voxel, other, spacing_mm, strict=True)))
@@ -128,6 +127,7 @@ def wider_borders(mask, kept, spacing_mm):
 def losses(masks, kept, spacing_mm, limit_mm3):
     """What is lost of lesions: minority and lost ones as (rule, voxels), and dropped pieces."""
     kept = {tuple(voxel) for voxel in np.argwhere(kept).tolist()}
+    borders = [[(kept, 2.0), *wider_borders(mask, kept, spacing_mm)] for mask in masks]
     found = []
     for lesion in components(np.any(masks, axis=0)):
         seen = sum(any(mask[voxel] for voxel in lesion) for mask in masks)
@@ -140,11 +140,9 @@ def losses(masks, kept, spacing_mm, limit_mm3):
         own = {voxel for mask in masks for part in components(mask) if not part & kept for voxel in part & lesion}
         far = {
             voxel
-            for mask in masks
+            for mask, own_borders in zip(masks, borders, strict=True)
             for voxel in lesion
-            if mask[voxel]
-            and not near(voxel, kept, spacing_mm)
-            and not any(near(voxel, part, spacing_mm, mm) for part, mm in wider_borders(mask, kept, spacing_mm))
+            if mask[voxel] and not any(near(voxel, part, spacing_mm, mm) for part, mm in own_borders)
         }
         piece_mask = np.zeros(masks[0].shape, bool)
         for voxel in own | far:

@@ -62,6 +62,24 @@ def test_what_is_lost_is_what_a_search_voxel_by_voxel_finds(masks, spacing_mm, t
     assert lost == brute.losses(list(masks), kept, spacing_mm, limit_mm3)
 
 
+@settings(max_examples=30, deadline=None)
+@given(
+    arrays(np.bool_, (2, 2, 3)),
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 10), st.integers(0, 11)), max_size=3),
+    st.sampled_from([(1.0, 1.0, 1.0), (2.0, 0.8, 0.8), (0.7, 1.5, 0.9)]),
+)
+def test_a_wide_border_with_dents_is_what_a_search_voxel_by_voxel_finds(core, dents, spacing_mm):
+    agreed, wide = np.zeros((6, 11, 12), bool), np.ones((6, 11, 12), bool)
+    agreed[2:4, 5:7, 4:7] = core
+    for dent in dents:
+        wide[dent] = agreed[dent]
+    masks = [agreed, agreed, wide]
+    found = reasons_of([labelled(mask) for mask in masks], spacing_mm)
+    voxel_ml = math.prod(spacing_mm) / 1000
+    lost = sorted((reason.rule, round(reason.seen.volume_ml / voxel_ml)) for reason in found if reason.rule in LOSSES)
+    assert lost == brute.losses(masks, agreed, spacing_mm, 14.0)
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(2, 5).flatmap(lambda n: arrays(np.uint8, (n, 3, 6, 7), elements=st.integers(0, 2))))
 def test_no_lesion_of_any_rater_disappears_without_a_reason(masks):
