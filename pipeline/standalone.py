@@ -499,7 +499,7 @@ def _meaning(as_: MaskMeaning) -> MaskMeaning:
 
 
 def _scheme(lesion_kinds: LesionKinds) -> LabelScheme:
-    return checked(LabelsConfig, lesion_kinds=tuple(lesion_kinds)).scheme
+    return checked(LabelsConfig, lesion_kinds=lesion_kinds).scheme
 
 
 def _several(paths: Volume | StrPath | Iterable[StrPath]) -> Iterable[StrPath]:

@@ -183,7 +183,7 @@ def kinds(*values: int) -> liverset.LabelMap:
 def test_lesion_kinds_have_their_names():
     masks = {"R1": kinds(3, 4, 2), "R2": kinds(3, 9, 4)}
     listed = ["HCC", "cyst", {"name": "abscess", "value": 9}]
-    found = liverset.agree(masks, lesion_kinds=listed)
+    found = liverset.agree(masks, lesion_kinds=iter(listed))
     structures = {"whole_liver", "parenchyma", "lesion"}
     assert set(found.to_frame()["structure"]) == structures | {"HCC", "cyst", "abscess"}
     assert set(liverset.agree(masks).to_frame()["structure"]) == structures | {"3", "4", "9"}
@@ -201,6 +201,7 @@ def test_lesion_kinds_have_their_names():
         (["HCC", "hcc"], "lesion kind hcc: the name means something else already; choose another"),
         ([{"name": "HCC", "value": 2}], "lesion_kinds.*value: Input should be greater than or equal to 3"),
         ([{"name": "HCC", "color": "red"}], "lesion_kinds.*unknown key"),
+        ("HCC", "lesion_kinds: "),
     ],
 )
 def test_impossible_lesion_kinds_are_named(listed: list[object], message: str):
