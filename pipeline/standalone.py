@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args, overload
 
 from pipeline.core.config import (
     PATIENT_ID,
@@ -22,6 +22,7 @@ from pipeline.core.config import (
     ConsensusMethod,
     DatasetConfig,
     DeidentificationConfig,
+    LabelsConfig,
     Modality,
     PhasesConfig,
     TiePolicy,
@@ -40,9 +41,12 @@ from pipeline.frames import Tabular
 if TYPE_CHECKING:
     from pipeline.agreement.consensus import Consensus
     from pipeline.agreement.records import Agreement
+    from pipeline.core.geometry import Geometry
+    from pipeline.core.labels import LabelScheme
     from pipeline.core.records import Series
     from pipeline.dicom.deid.clean_tree import CleanTreeReport
     from pipeline.dicom.tree import ConvertReport
+    from pipeline.image.loading import MaskMeaning
     from pipeline.image.masks import StoredMask
     from pipeline.leaks.search import Leak
     from pipeline.lesions.records import Lesion
@@ -50,6 +54,9 @@ if TYPE_CHECKING:
 
 StrPath: TypeAlias = str | PathLike[str]
 """A path, as text or as `pathlib.Path`."""
+
+LesionKinds: TypeAlias = Iterable[str | Mapping[str, Any]]
+"""Names of lesion kinds, or tables that say more, as `dataset.toml` lists them; values follow the list from 3 on."""
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 
@@ -220,22 +227,20 @@ def read_volume(path: StrPath, unit: Unit = Unit.HU) -> Volume:
     return nifti.read_volume(file, unit) if _is_nifti(file) else replace(read_image(file), unit=unit)
 
 
-def read_labels(path: StrPath) -> LabelMap:
+def read_labels(path: StrPath, *, lesion_kinds: LesionKinds = ()) -> LabelMap:
     """The mask in a file, in its own orientation: NIfTI, NRRD, a 3D Slicer segmentation, MetaImage or DICOM SEG.
 
+    Args:
+        path: the file.
+        lesion_kinds: as `lesion_kinds` of `[labels]` lists them; segments may bear their names.
+
     Raises:
+        ConfigError: when two kinds share a name or a value.
         StorageError: when the file is missing, damaged or of another format.
         GeometryError: when it is not three-dimensional, or has no place in space.
         LabelError: when it holds values or segments that are no labels.
     """
-    from pipeline.core.labels import LabelScheme
-    from pipeline.image import nifti
-    from pipeline.image.masks import read_labels_of
-
-    file = Path(path)
-    if _is_nifti(file):
-        return nifti.read_labels(file)
-    return read_labels_of(read_any_mask(file), LabelScheme(), what=file.name).labels
+    return _labels(path, "labels", _scheme(lesion_kinds))
 
 
 def write(image: Volume | LabelMap, path: StrPath) -> None:
@@ -332,21 +337,35 @@ def segment(
     return postprocess(segmenter.segment(volume).labels, config).labels
 
 
-def agree(masks: Mapping[str, LabelMap | StrPath] | Iterable[StrPath], *, tolerance_mm: float = 2.0) -> Agreement:
+def agree(
+    masks: Mapping[str, LabelMap | StrPath] | Iterable[StrPath],
+    *,
+    tolerance_mm: float = 2.0,
+    image: Volume | StrPath | None = None,
+    as_: MaskMeaning = "labels",
+    lesion_kinds: LesionKinds = (),
+) -> Agreement:
     """How far the raters of one volume agree: every pair, all together, each against the vote.
 
     Args:
         masks: rater to mask; or one file a rater, in any orientation of one grid.
         tolerance_mm: largest surface distance that still counts as touching.
+        image: the volume they belong to; masks are brought onto its grid, axial slices from the feet.
+        as_: what the values mean: "labels", or "lesion" where all that is marked is lesion.
+        lesion_kinds: as `lesion_kinds` of `[labels]` lists them.
 
     Raises:
-        GeometryError: when two masks lie on different grids.
-        LabelError: when there is no mask.
+        ConfigError: when `as_` is neither, or two kinds share a name or a value.
+        GeometryError: when two masks lie on different grids, or one outside the image.
+        LabelError: when there is no mask, or one does not fit what its values mean.
         StorageError: when a file is missing, damaged or of another format.
     """
     from pipeline.agreement.agree import agree as measure
+    from pipeline.agreement.files import structures_of
 
-    return measure(_ratings(masks), tolerance_mm=tolerance_mm)
+    scheme = _scheme(lesion_kinds)
+    ratings = _ratings(masks, image, as_, scheme)
+    return measure(ratings, tolerance_mm=tolerance_mm, structures=structures_of(as_), scheme=scheme)
 
 
 def vote(
@@ -354,6 +373,9 @@ def vote(
     *,
     method: ConsensusMethod = "nested-majority",
     ties: TiePolicy = "down",
+    image: Volume | StrPath | None = None,
+    as_: MaskMeaning = "labels",
+    lesion_kinds: LesionKinds = (),
 ) -> Consensus:
     """One mask from several: the vote, and everything it does not settle.
 
@@ -361,30 +383,47 @@ def vote(
         masks: rater to mask; or one file a rater, in any orientation of one grid.
         method: the rule.
         ties: what a tie becomes: no label, the label, no label until the lead radiologist has looked, or 255.
+        image: as in `agree`; the voted mask gets its grid.
+        as_: as in `agree`; a lesion is label 2 in the voted mask all the same.
+        lesion_kinds: as in `agree`.
 
     Raises: as `agree`, and
         ConfigError: when there is no such method or tie policy.
     """
     from pipeline.agreement.consensus import vote as decide
 
-    return decide(_ratings(masks), checked(ConsensusConfig, method=method, ties=ties))
+    config, scheme = checked(ConsensusConfig, method=method, ties=ties), _scheme(lesion_kinds)
+    return decide(_ratings(masks, image, as_, scheme), config, scheme=scheme)
 
 
-def measure_lesions(labels: LabelMap | StrPath, image: Volume | StrPath | None = None) -> Lesions:
-    """Every lesion of a mask: volume, diameters, place, and how it looks on an image.
+def measure_lesions(
+    labels: LabelMap | StrPath,
+    image: Volume | StrPath | None = None,
+    *,
+    as_: MaskMeaning = "labels",
+    lesion_kinds: LesionKinds = (),
+) -> Lesions:
+    """Every lesion of a mask: volume, diameters, place, kinds, and how it looks on an image.
 
     Args:
         labels: liver and lesions.
         image: for intensities; on the mask's grid.
+        as_: as in `agree`.
+        lesion_kinds: as in `agree`.
 
     Raises:
+        ConfigError: when `as_` is neither, or two kinds share a name or a value.
+        LabelError: when the mask does not fit what its values mean.
         GeometryError: when mask and image lie on different grids.
         StorageError: when a file is missing, damaged or of another format.
     """
     from pipeline.lesions.measure import measure_lesions as measure
+    from pipeline.lesions.measure import without_liver
 
-    mask = labels if isinstance(labels, LabelMap) else read_labels(labels)
-    return Lesions(measure(mask, None if image is None else _one_volume(image)))
+    scheme = _scheme(lesion_kinds)
+    mask = _labels(labels, as_, scheme)
+    lesions = measure(mask, None if image is None else _one_volume(image), scheme=scheme)
+    return Lesions(without_liver(lesions) if as_ == "lesion" else lesions)
 
 
 def read_any_mask(path: Path) -> StoredMask:
@@ -411,12 +450,56 @@ def _by_axis(lesion: Lesion) -> dict[str, Any]:
     return {"centroid_lps_mm": centroid, "box": {"start": start, "shape": shape}}
 
 
-def _ratings(masks: Mapping[str, LabelMap | StrPath] | Iterable[StrPath]) -> dict[str, LabelMap]:
-    from pipeline.agreement.files import load_ratings
+def _ratings(
+    masks: Mapping[str, LabelMap | StrPath] | Iterable[StrPath],
+    image: Volume | StrPath | None,
+    as_: MaskMeaning,
+    scheme: LabelScheme,
+) -> dict[str, LabelMap]:
+    """The masks of raters: files on one axial grid, others on the image's, or as they lie where there is none."""
+    from pipeline.agreement.files import load_ratings, placed_on
 
+    grid = None if image is None else _axial_grid(image)
     if not isinstance(masks, Mapping):
-        return load_ratings([Path(mask) for mask in _several(masks)], read=read_any_mask).ratings
-    return {rater: mask if isinstance(mask, LabelMap) else read_labels(mask) for rater, mask in masks.items()}
+        files = [Path(mask) for mask in _several(masks)]
+        return load_ratings(files, grid=grid, meaning=_meaning(as_), scheme=scheme, read=read_any_mask).ratings
+    ratings = {rater: _labels(mask, as_, scheme, what=f"the mask {rater}") for rater, mask in masks.items()}
+    return ratings if grid is None else {name: found.labels for name, found in placed_on(ratings, grid).items()}
+
+
+def _labels(mask: LabelMap | StrPath, as_: MaskMeaning, scheme: LabelScheme, *, what: str = "the mask") -> LabelMap:
+    """A mask as it is meant, in its own orientation; values of plain labels are not checked."""
+    from pipeline.image import nifti
+    from pipeline.image.loading import labels_in
+    from pipeline.image.masks import StoredMask
+
+    is_lesion = _meaning(as_) == "lesion"
+    if isinstance(mask, LabelMap):
+        stored = StoredMask(mask.voxels[None], mask.geometry)
+        return labels_in(stored, scheme, as_, what=what).labels if is_lesion else mask
+    file = Path(mask)
+    if _is_nifti(file) and not is_lesion:
+        return nifti.read_labels(file)
+    return labels_in(read_any_mask(file), scheme, as_, what=file.name).labels
+
+
+def _axial_grid(image: Volume | StrPath) -> Geometry:
+    from pipeline.image.loading import AXIAL
+    from pipeline.image.orientation import reoriented
+
+    return reoriented(_one_volume(image), AXIAL).geometry
+
+
+def _meaning(as_: MaskMeaning) -> MaskMeaning:
+    from pipeline.image.loading import MaskMeaning
+
+    if as_ not in get_args(MaskMeaning):
+        raise ConfigError(f"as_ is {as_!r}, expected one of {', '.join(get_args(MaskMeaning))}")
+    return as_
+
+
+def _scheme(lesion_kinds: LesionKinds) -> LabelScheme:
+    return checked(LabelsConfig, lesion_kinds=lesion_kinds).scheme
 
 
 def _several(paths: Volume | StrPath | Iterable[StrPath]) -> Iterable[StrPath]:

@@ -14,6 +14,7 @@ import liverset
 from pipeline.cli.leaks import leaks
 from pipeline.core.errors import ConfigError, DicomError, GeometryError, LabelError, PrivacyError, StorageError
 from pipeline.image.nifti import content_sha256
+from pipeline.image.orientation import reoriented
 from tests.dicom.scanner import Scan, body, expose
 
 GRID = liverset.Geometry.from_axes((6, 12, 14), spacing_mm=(5, 0.8, 0.7))
@@ -169,6 +170,93 @@ def test_a_vote_lists_what_it_leaves_open_as_a_table():
     assert list(settled.to_frame().columns) == ["rule", "message"]
     assert settled.to_frame().empty
     assert len(repr(settled)) < 100
+
+
+def kinds(*values: int) -> liverset.LabelMap:
+    """A liver with one lesion for each value, apart from one another."""
+    voxels = np.ones(GRID.shape, np.uint8)
+    for n, value in enumerate(values):
+        voxels[2:4, 3:7, 1 + 4 * n : 4 + 4 * n] = value
+    return liverset.LabelMap(voxels, GRID)
+
+
+def test_lesion_kinds_have_their_names():
+    masks = {"R1": kinds(3, 4, 2), "R2": kinds(3, 9, 4)}
+    listed = ["HCC", "cyst", {"name": "abscess", "value": 9}]
+    found = liverset.agree(masks, lesion_kinds=iter(listed))
+    structures = {"whole_liver", "parenchyma", "lesion"}
+    assert set(found.to_frame()["structure"]) == structures | {"HCC", "cyst", "abscess"}
+    assert set(liverset.agree(masks).to_frame()["structure"]) == structures | {"3", "4", "9"}
+    assert [lesion.kinds for lesion in found.lesions] == [("HCC", "HCC"), ("cyst", "abscess"), ("", "cyst")]
+    voted = liverset.vote({**masks, "R3": kinds(3, 4, 4)}, lesion_kinds=listed)
+    assert [vote.kind for vote in voted.kinds.votes] == ["HCC", "cyst", "cyst"]
+    np.testing.assert_array_equal(voted.labels.voxels, kinds(3, 4, 4).voxels)
+    measured = liverset.measure_lesions(kinds(3, 4, 9), lesion_kinds=listed).to_frame()
+    assert measured["kinds"].tolist() == [["HCC"], ["cyst"], ["abscess"]]
+
+
+@pytest.mark.parametrize(
+    ("listed", "message"),
+    [
+        (["HCC", "hcc"], "lesion kind hcc: the name means something else already; choose another"),
+        ([{"name": "HCC", "value": 2}], "lesion_kinds.*value: Input should be greater than or equal to 3"),
+        ([{"name": "HCC", "color": "red"}], "lesion_kinds.*unknown key"),
+        ("HCC", "lesion_kinds: "),
+    ],
+)
+def test_impossible_lesion_kinds_are_named(listed: list[object], message: str):
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        liverset.agree({"R1": mask()}, lesion_kinds=listed)
+
+
+def binary(labels: liverset.LabelMap, value: int = 1) -> liverset.LabelMap:
+    return liverset.LabelMap((labels.voxels == 2).astype(np.uint8) * np.uint8(value), labels.geometry)
+
+
+@pytest.mark.parametrize("value", [1, 2, 255])
+def test_binary_masks_are_lesions_where_they_are_meant_so(value: int, tmp_path: Path):
+    wanted = liverset.agree({"R1": mask(4), "R2": mask(6)}).to_frame().set_index("structure").loc[["lesion"]]
+    masks = {"R1": binary(mask(4), value), "R2": binary(mask(6), value)}
+    for rater, labels in masks.items():
+        liverset.write(labels, tmp_path / f"{rater}.nii.gz")
+    paths = {rater: tmp_path / f"{rater}.nii.gz" for rater in masks}
+    for given in (masks, paths, paths.values()):
+        table = liverset.agree(given, as_="lesion").to_frame().set_index("structure")
+        pd.testing.assert_frame_equal(table, wanted)
+        voted = liverset.vote(given, as_="lesion").labels.voxels
+        assert (voted == 2).sum() == 2 * 4 * 4
+        assert set(np.unique(voted)) == {0, 2}
+    (lesion,) = liverset.measure_lesions(masks["R1"], as_="lesion")
+    assert lesion.voxels == 2 * 4 * 4
+    assert np.isnan(lesion.distance_to_surface_mm)  # no liver says where its surface is
+
+
+def test_labels_of_several_things_are_no_binary_mask():
+    with pytest.raises(LabelError, match="the mask R1 holds the values"):
+        liverset.agree({"R1": mask(), "R2": mask()}, as_="lesion")
+    with pytest.raises(ConfigError, match="as_ is 'lesions', expected one of labels, lesion"):
+        liverset.measure_lesions(mask(), as_="lesions")
+
+
+def test_the_image_is_the_grid_of_cropped_and_turned_masks(tmp_path: Path):
+    """One rater's mask is cropped to the lesion, the other's lies the other way round."""
+    image = liverset.Volume(np.zeros(GRID.shape, np.int16), GRID)
+    liverset.write(image, tmp_path / "image.nii.gz")
+    cropped = liverset.LabelMap(mask().voxels[2:4, 3:7, 3:7], GRID.cropped((2, 3, 3), (2, 4, 4)))
+    masks = {"R1": cropped, "R2": reoriented(mask(), "LPI")}
+    for rater, labels in masks.items():
+        liverset.write(labels, tmp_path / f"{rater}.nii.gz")
+    files = [tmp_path / f"{rater}.nii.gz" for rater in masks]
+    for given in (masks, files):
+        for of in (image, tmp_path / "image.nii.gz"):
+            voted = liverset.vote(given, image=of)
+            assert voted.labels.geometry.same_space(GRID)
+            np.testing.assert_array_equal(voted.labels.voxels == 2, mask().voxels == 2)
+            found = liverset.agree(given, image=of)
+            assert (found.lesions[0].first_slice, found.lesions[0].last_slice) == (2, 3)
+    small = liverset.Volume(np.zeros((3, 12, 14), np.int16), GRID.cropped((0, 0, 0), (3, 12, 14)))
+    with pytest.raises(GeometryError, match="outside the image"):
+        liverset.agree(masks, image=small)
 
 
 @pytest.mark.parametrize("settings", [{"ties": "left"}, {"method": "guess"}])

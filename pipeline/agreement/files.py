@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.agreement.agree import agree
 from pipeline.agreement.consensus import Consensus, vote
-from pipeline.agreement.joint import LIVER_STRUCTURES
+from pipeline.agreement.joint import LIVER_STRUCTURES, Structures
 from pipeline.core.config import ConsensusConfig
 from pipeline.core.files import write_json
 from pipeline.core.geometry import Geometry
@@ -49,7 +49,7 @@ class RatingFiles:
 def load_ratings(
     paths: Sequence[Path],
     *,
-    image: Path | None = None,
+    grid: Geometry | None = None,
     meaning: MaskMeaning = "labels",
     scheme: LabelScheme | None = None,
     read: MaskReader = read_mask,
@@ -60,7 +60,7 @@ def load_ratings(
 
     Args:
         paths: one file a rater.
-        image: the volume; slices are counted on it.
+        grid: the image's, axial; slices are counted on it.
         meaning: what the values of all masks mean.
         scheme: the labels that may occur.
         read: what reads a file.
@@ -77,14 +77,27 @@ def load_ratings(
     }
     if not found:
         return RatingFiles({}, {})
-    grid = axial_grid(image) if image else _common_grid([reading.labels for reading in found.values()])
-    placed = {name: _placed(reading.labels, grid, f"the mask {name}") for name, reading in found.items()}
+    masks = {name: reading.labels for name, reading in found.items()}
+    placed = placed_on(masks, grid or _common_grid(list(masks.values())))
     ratings = {name: placement.labels for name, placement in placed.items()}
     return RatingFiles(
         ratings,
         {name: found[name].repairs + placement.repairs for name, placement in placed.items()},
         without_lesion(ratings),
     )
+
+
+def placed_on(masks: Mapping[str, LabelMap], grid: Geometry) -> dict[str, Placement]:
+    """Masks of raters on one grid, as `placed_exactly` brings each there.
+
+    Raises: as `placed_exactly`.
+    """
+    return {name: _placed(labels, grid, f"the mask {name}") for name, labels in masks.items()}
+
+
+def structures_of(meaning: MaskMeaning) -> Structures:
+    """What masks say something about: those of lesions alone say nothing of the liver."""
+    return LIVER_STRUCTURES if meaning == "labels" else {str(Structure.LESION): Structure.LESION.values}
 
 
 def rater_names(paths: Sequence[Path]) -> list[str]:
@@ -110,9 +123,8 @@ def agree_files(
 
     Raises: as `load_ratings` and `agree`.
     """
-    loaded = load_ratings(paths, image=image, meaning=meaning, scheme=scheme, read=read)
-    structures = LIVER_STRUCTURES if meaning == "labels" else {str(Structure.LESION): Structure.LESION.values}
-    found = agree(loaded.ratings, tolerance_mm=tolerance_mm, structures=structures, scheme=scheme)
+    loaded = load_ratings(paths, grid=_grid_of(image), meaning=meaning, scheme=scheme, read=read)
+    found = agree(loaded.ratings, tolerance_mm=tolerance_mm, structures=structures_of(meaning), scheme=scheme)
     return found.to_json() | {"repairs": loaded.repairs, "warnings": loaded.warnings}
 
 
@@ -139,12 +151,16 @@ def consensus_files(
 
     Raises: as `load_ratings` and `vote`, and `StorageError` when a file cannot be written.
     """
-    loaded = load_ratings(paths, image=image, meaning=meaning, scheme=scheme, read=read)
+    loaded = load_ratings(paths, grid=_grid_of(image), meaning=meaning, scheme=scheme, read=read)
     consensus = vote(loaded.ratings, config or ConsensusConfig(), scheme=scheme)
     explanation = consensus.explanation().to_json() | {"repairs": loaded.repairs, "warnings": loaded.warnings}
     _write_maps(out, consensus)
     write_json(_beside(out, ".json"), explanation)
     return explanation
+
+
+def _grid_of(image: Path | None) -> Geometry | None:
+    return axial_grid(image) if image else None
 
 
 def _common_grid(masks: Sequence[LabelMap]) -> Geometry:

@@ -2,15 +2,19 @@
 
 A border that one rater puts a little further out is no lost lesion. So what the vote keeps of the lesions is widened by
 `BORDER_MM`, by one voxel within the slice and by one slice at least: large voxels make steps that are no disagreement.
-What raters marked beyond is a piece, and so is every lesion of a rater of which nothing is kept, however near it lies.
+A rater who puts the whole border further out, all around a voted lesion, has a wider border: what the rater left on its
+narrowest side, up to `WIDEST_BORDER` of the lesion's diameter, is added to that rater's limit. What a rater marked
+beyond is a piece, and so is every lesion of a rater of which nothing is kept, however near it lies.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import find_objects
 
 from pipeline.agreement.decision import UNDECIDED, Decision
 from pipeline.agreement.detection import LesionMaps, components, groups_of
@@ -26,12 +30,16 @@ from pipeline.agreement.reasons import (
     Span,
 )
 from pipeline.agreement.records import JointLesion
+from pipeline.core.geometry import Geometry
 from pipeline.core.labels import Label, Structure
 from pipeline.image.components import holes
-from pipeline.image.surface import widened_in_slices
+from pipeline.image.surface import depth_mm, widened_in_slices
 
 BORDER_MM = 2.0
 """How far two outlines of one border may lie apart: the tolerance at which NSD counts them as touching."""
+
+WIDEST_BORDER = 1 / 3
+"""Of the diameter of a voted lesion, taken as a ball: what a rater marks around it further out is no border."""
 
 
 def lost_lesions(joint: Joint, lesions: Sequence[JointLesion]) -> Iterator[Doubt]:
@@ -61,8 +69,8 @@ def dropped_pieces(maps: LesionMaps, decision: Decision, *, limit_mm3: float) ->
     whole = _of_lost_lesions(maps, kept)
     corner = maps.positions.min(axis=0)
     places, shape = tuple((maps.positions - corner).T), tuple(np.ptp(maps.positions, axis=0) + 1)
-    border = widened_in_slices(_painted(kept, places, shape), maps.joint.geometry, BORDER_MM)[places]
-    pieces = components(_painted(~border | whole, places, shape))[places]
+    beyond = _beyond_borders(maps, kept, places, shape)
+    pieces = components(_painted(beyond | whole, places, shape))[places]
     ml = maps.joint.geometry.voxel_volume_ml
     is_kept = np.bincount(maps.union, weights=kept) > 0
     for voxels in groups_of(pieces):
@@ -72,6 +80,47 @@ def dropped_pieces(maps: LesionMaps, decision: Decision, *, limit_mm3: float) ->
             seen_by = maps.raters_who_marked(voxels)
             seen = Seen(number, volume_ml, _span(maps.positions[voxels]), seen_by, len(maps.joint.raters))
             yield DroppedPiece(seen, limit_mm3)
+
+
+def _beyond_borders(
+    maps: LesionMaps, kept: NDArray[np.bool_], places: tuple[NDArray[np.int64], ...], shape: tuple[int, ...]
+) -> NDArray[np.bool_]:
+    """(voxels) True where any rater marked what lies beyond the rater's own border of the vote."""
+    geometry = maps.joint.geometry
+    voted = _painted(kept, places, shape)
+    near = widened_in_slices(voted, geometry, BORDER_MM)[places]
+    numbers = components(voted)
+    beyond = np.zeros(len(kept), dtype=bool)
+    for marked in maps.by_rater > 0:
+        far = marked & ~near
+        if far.any():
+            far &= ~_wider_border(numbers, _painted(marked, places, shape), geometry)[places]
+        beyond |= far
+    return beyond
+
+
+def _wider_border(numbers: NDArray[np.int64], marked: NDArray[np.bool_], geometry: Geometry) -> NDArray[np.bool_]:
+    """The voted lesions that a rater surrounds, and all near them, by what the rater left where it is narrowest.
+
+    Args:
+        numbers: (slices, rows, columns) of the voted lesions, 0 outside.
+        marked: what the rater marked.
+        geometry: for the spacing.
+    """
+    inside = numbers > 0
+    voxels = np.bincount(numbers[inside])
+    narrowest_mm = np.full(len(voxels), np.inf)
+    np.minimum.at(narrowest_mm, numbers[inside], depth_mm(marked, geometry)[inside])
+    widest_mm = WIDEST_BORDER * np.cbrt(6000 * voxels * geometry.voxel_volume_ml / math.pi)
+    wider_mm = np.minimum(narrowest_mm - min(geometry.spacing_mm), widest_mm)
+    boxes, border = find_objects(numbers), np.zeros_like(marked)
+    for number in np.flatnonzero(wider_mm > 0).tolist():
+        reach_mm = BORDER_MM + float(wider_mm[number])
+        steps = [int(reach_mm / mm) + 1 for mm in geometry.spacing_mm]
+        around = zip(boxes[number - 1], steps, strict=True)
+        box = tuple(slice(max(0, extent.start - step), extent.stop + step) for extent, step in around)
+        border[box] |= widened_in_slices(numbers[box] == number, geometry, reach_mm)
+    return border
 
 
 def liver_faults(joint: Joint, decision: Decision, *, limit_mm3: float) -> Iterator[Doubt]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias, TypeVar
@@ -385,7 +386,7 @@ def checked(section: type[SectionT], **settings: Any) -> SectionT:
     try:
         return section(**settings)
     except ValidationError as error:
-        faults = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        faults = (": ".join(filter(None, (".".join(map(str, one["loc"])), _what(one)))) for one in error.errors())
         raise ConfigError("\n".join(faults)) from None
 
 
@@ -414,9 +415,12 @@ def _all_faults(error: ValidationError, text: str, name: str) -> str:
         keys = [str(part) for part in fault["loc"]]
         line = _line_of(keys, text)
         where = f"{name}, line {line}" if line else name
-        what = "unknown key" if fault["type"] in _UNKNOWN_KEY else fault["msg"].removeprefix("Value error, ")
-        faults.append(f"{where}: {'.'.join(keys) or 'file'}: {what}")
+        faults.append(f"{where}: {'.'.join(keys) or 'file'}: {_what(fault)}")
     return "\n".join(faults)
+
+
+def _what(fault: Mapping[str, Any]) -> str:
+    return "unknown key" if fault["type"] in _UNKNOWN_KEY else str(fault["msg"]).removeprefix("Value error, ")
 
 
 def _line_of(keys: list[str], text: str) -> int | None:

@@ -12,7 +12,7 @@ from pipeline.core.files import finite
 from pipeline.evaluate.boxes import BoxSample
 from pipeline.evaluate.classes import ClassSample
 from pipeline.evaluate.estimates import Sample, estimates
-from pipeline.evaluate.masks import MASK_MEASURES, MaskSample, MaskScores, score_masks
+from pipeline.evaluate.masks import MASK_MEASURES, MaskSample, MaskScores, MasksScored, score_masks
 from pipeline.evaluate.predictions import Predictions, read_predictions
 from pipeline.evaluate.reference import Reference, VolumeName, groups_of, open_reference
 
@@ -28,6 +28,8 @@ EVALUATION_DEFINITIONS = {
     "ci_low, ci_high": "95 % percentile interval from a bootstrap over patients, all volumes of a patient together",
     "fold_mean, fold_sd": "mean and sample standard deviation over the folds, where they held all patients out",
     "missing": "volumes or patients without a prediction: scored as an empty mask, as no box, as wrong in every class",
+    "of": "a structure, a lesion kind, a class; each lesion kind of masks as if no other lesion were there, where any "
+    "predicted mask holds kinds",
     "dice, jaccard": "0 where one mask is empty; where both are, the volume is in no mean",
     "asd_mm": "mean of all surface distances, both ways together; the volume's diagonal where one mask is empty",
     "hd95_mm": "the larger of the two directed 95th percentiles of surface distances; as asd_mm where one is empty",
@@ -54,7 +56,7 @@ class Evaluation:
         rows: one a task, group, thing and measure.
         volumes: scores of every mask, one row a volume and structure.
         missing: by task, what has no prediction, in the order of the manifest.
-        left_out: splits and phases of the release without any prediction, which were not asked for.
+        left_out: splits, phases and lesion kinds of the release without any prediction, which were not asked for.
         unused: names of files that hold no prediction.
     """
 
@@ -97,20 +99,23 @@ def evaluate(release: Path, predictions: Path, *, seed: int = SEED) -> Evaluatio
     """
     reference = open_reference(release)
     found = read_predictions(predictions, reference)
-    masks: tuple[MaskScores, ...] = ()
+    masks = MasksScored(())
     tasks: list[_Task] = []
     if found.masks:
         asked = _asked(found.masks, reference)
         masks = score_masks(found.masks, asked, reference)
-        tasks.append(_segmentation(asked, masks))
+        tasks.append(_segmentation(asked, masks.scores))
     tasks += [_detection(found, reference)] if found.boxes is not None else []
     tasks += [_classification(found, reference)] if found.scores is not None else []
     return Evaluation(
         version=reference.version,
         rows=tuple(row for task in tasks for row in _rows(task, reference, seed)),
-        volumes=tuple(_volume_row(score) for score in masks),
+        volumes=tuple(_volume_row(score) for score in masks.scores),
         missing={task.name: task.missing for task in tasks if task.missing},
-        left_out=tuple(place for task in tasks for place in _left_out(task, reference)),
+        left_out=(
+            *(place for task in tasks for place in _left_out(task, reference)),
+            *(f"{SEGMENTATION}: {kind}" for kind in masks.kinds_unnamed),
+        ),
         unused=found.unused,
     )
 

@@ -3,6 +3,9 @@
 A missing mask is scored as an empty one. Where one of two masks is empty, Dice and Jaccard are 0 and a distance is the
 diagonal of the volume, as in BraTS: leaving it out would make a network better for every lesion it misses. Where both
 are empty there is nothing to measure, and the volume is in no mean.
+
+Each lesion kind is a structure too, where the released masks hold kinds and any predicted mask does. A network that
+marks lesions whatever their kind says nothing of kinds, and is not measured by them.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +25,7 @@ from pipeline.agreement.joint import LIVER_STRUCTURES, Structures
 from pipeline.agreement.records import Detection, PairScores
 from pipeline.core.errors import EvaluationError, PipelineError
 from pipeline.core.geometry import Geometry
-from pipeline.core.labels import Structure
+from pipeline.core.labels import Label, LabelScheme, Structure
 from pipeline.core.volume import LabelMap
 from pipeline.evaluate.estimates import Draws, Figure, ratio
 from pipeline.evaluate.reference import Meaning, Reference, VolumeName
@@ -44,10 +48,10 @@ class MaskScores:
 
     Attributes:
         volume: patient and phase.
-        structure: what was compared.
+        structure: what was compared; a lesion kind by its name.
         empty: "none", "one" or "both" of the masks.
         values: of `MASK_MEASURES`; NaN where both masks are empty.
-        lesions: predicted, released and found; None but for lesions.
+        lesions: predicted, released and found; None but for lesions and their kinds.
         is_missing: no mask was handed in.
     """
 
@@ -59,9 +63,22 @@ class MaskScores:
     is_missing: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class MasksScored:
+    """What predicted masks are worth.
+
+    Attributes:
+        scores: one a volume and structure, lesion kinds included where they are measured.
+        kinds_unnamed: lesion kinds that the released masks hold, where no predicted mask holds any.
+    """
+
+    scores: tuple[MaskScores, ...]
+    kinds_unnamed: tuple[str, ...] = ()
+
+
 def score_masks(
     masks: Mapping[VolumeName, Mapping[Meaning, Path]], asked: Sequence[VolumeName], reference: Reference
-) -> tuple[MaskScores, ...]:
+) -> MasksScored:
     """Every volume that is asked for, structure by structure.
 
     Args:
@@ -82,7 +99,18 @@ def score_masks(
             faults.append(str(error))
     if faults:
         raise EvaluationError("\n".join(faults))
-    return tuple(scores)
+    return _without_idle_kinds(scores, [kind.name for kind in reference.scheme.kinds])
+
+
+def _without_idle_kinds(scores: Sequence[MaskScores], kinds: Sequence[str]) -> MasksScored:
+    """The scores without kinds that no mask holds, and without all kinds where one side names none."""
+    predicted, released = (
+        {one.structure for one in scores if one.structure in kinds and one.lesions and one.lesions[side]}
+        for side in (0, 1)
+    )
+    idle = set(kinds) - (predicted | released if predicted and released else set())
+    unnamed = () if predicted else tuple(kind for kind in kinds if kind in released)
+    return MasksScored(tuple(one for one in scores if one.structure not in idle), unnamed)
 
 
 def _of_volume(
@@ -92,11 +120,24 @@ def _of_volume(
     for meaning, file in files.items():
         predicted = _predicted(file, meaning, reference, truth.geometry)
         yield from _scores_of(volume, predicted, truth, _HELD[meaning])
+        if meaning == "labels":
+            yield from _kind_scores(volume, predicted, truth, reference.scheme)
     held = {structure for meaning in files for structure in _HELD[meaning]}
     missing = [structure for structure in _HELD["labels"] if structure in wanted - held]
     nothing = LabelMap(np.zeros_like(truth.voxels), truth.geometry)
-    for scores in _scores_of(volume, nothing, truth, missing):
+    kinds = () if "labels" in files else _kind_scores(volume, nothing, truth, reference.scheme)
+    for scores in chain(_scores_of(volume, nothing, truth, missing), kinds):
         yield replace(scores, is_missing=True)
+
+
+def _kind_scores(volume: VolumeName, predicted: LabelMap, truth: LabelMap, scheme: LabelScheme) -> Iterator[MaskScores]:
+    """Every lesion kind as if no other lesion were there."""
+    for kind in scheme.kinds:
+        ours, theirs = (
+            LabelMap((mask.voxels == kind.value) * np.uint8(Label.LESION), mask.geometry) for mask in (predicted, truth)
+        )
+        for scores in _scores_of(volume, ours, theirs, [Structure.LESION]):
+            yield replace(scores, structure=kind.name)
 
 
 def _scores_of(

@@ -54,6 +54,17 @@ def distance_to(edge: NDArray[np.int64], shape: tuple[int, ...], geometry: Geome
     return lambda flat: np.sqrt(squared[flat])
 
 
+def depth_mm(mask: NDArray[np.bool_], geometry: Geometry) -> NDArray[np.float32]:
+    """How far each voxel of a mask is from the nearest voxel outside, 0 outside; beyond the array is outside.
+
+    Args:
+        mask: (slices, rows, columns).
+        geometry: for the spacing.
+    """
+    deep: NDArray[np.float32] = edt.edt(np.pad(mask, 1), anisotropy=geometry.spacing_mm, parallel=1)[1:-1, 1:-1, 1:-1]
+    return deep
+
+
 def widened_in_slices(mask: NDArray[np.bool_], geometry: Geometry, border_mm: float) -> NDArray[np.bool_]:
     """The mask and all near it: within each slice what lies no further than a distance, then across as many slices.
 

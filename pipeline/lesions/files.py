@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,7 @@ from pipeline.image.loading import (
 from pipeline.image.masks import read_mask
 from pipeline.image.orientation import reoriented
 from pipeline.lesions.appearance import appearances
-from pipeline.lesions.measure import LESION_DEFINITIONS, measure_lesions
+from pipeline.lesions.measure import LESION_DEFINITIONS, measure_lesions, without_liver
 from pipeline.lesions.regions import lesion_regions
 
 
@@ -65,7 +63,7 @@ def lesions_files(
     }
     measured = measure_lesions(labels, scheme=scheme)
     if meaning == "lesion":
-        measured = tuple(replace(lesion, distance_to_surface_mm=math.nan) for lesion in measured)
+        measured = without_liver(measured)
     lesions = [
         lesion.to_json() | {"appearance": {name: seen[lesion.number - 1].to_json() for name, seen in looks.items()}}
         for lesion in measured

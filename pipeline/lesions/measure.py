@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -62,6 +63,11 @@ def measure_lesions(
         )
         for number, (region, depth_mm, appearance) in enumerate(zip(regions, depths_mm, looks, strict=True), start=1)
     )
+
+
+def without_liver(lesions: Sequence[Lesion]) -> tuple[Lesion, ...]:
+    """Lesions of a mask that says nothing of the liver, so that nobody knows how far below its surface they lie."""
+    return tuple(replace(lesion, distance_to_surface_mm=math.nan) for lesion in lesions)
 
 
 def _depths_mm(labels: LabelMap, regions: Sequence[Region]) -> list[float]:

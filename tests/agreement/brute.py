@@ -107,9 +107,27 @@ def near(voxel, kept, spacing_mm, border_mm=2.0):
     )
 
 
+def wider_borders(mask, kept, spacing_mm):
+    """Voted lesions that a mask surrounds, each with how far around the vote its border may reach."""
+    voted = np.zeros(mask.shape, bool)
+    for voxel in kept:
+        voted[voxel] = True
+    padded = np.pad(mask, 1)
+    outside = [tuple(n - 1 for n in place) for place in np.ndindex(padded.shape) if not padded[place]]
+    for part in components(voted):
+        gap = min(
+            math.hypot(*((a - b) * mm for a, b, mm in zip(voxel, other, spacing_mm, strict=True)))
+            for voxel in part
+            for other in outside
+        )
+        ball_mm = (6 * len(part) * math.prod(spacing_mm) / math.pi) ** (1 / 3)
+        yield part, 2.0 + max(0.0, min(gap - min(spacing_mm), ball_mm / 3))
+
+
 def losses(masks, kept, spacing_mm, limit_mm3):
     """What is lost of lesions: minority and lost ones as (rule, voxels), and dropped pieces."""
     kept = {tuple(voxel) for voxel in np.argwhere(kept).tolist()}
+    borders = [[(kept, 2.0), *wider_borders(mask, kept, spacing_mm)] for mask in masks]
     found = []
     for lesion in components(np.any(masks, axis=0)):
         seen = sum(any(mask[voxel] for voxel in lesion) for mask in masks)
@@ -120,7 +138,12 @@ def losses(masks, kept, spacing_mm, limit_mm3):
         if not lesion & kept:
             continue
         own = {voxel for mask in masks for part in components(mask) if not part & kept for voxel in part & lesion}
-        far = {voxel for voxel in lesion if not near(voxel, kept, spacing_mm)}
+        far = {
+            voxel
+            for mask, own_borders in zip(masks, borders, strict=True)
+            for voxel in lesion
+            if mask[voxel] and not any(near(voxel, part, spacing_mm, mm) for part, mm in own_borders)
+        }
         piece_mask = np.zeros(masks[0].shape, bool)
         for voxel in own | far:
             piece_mask[voxel] = True

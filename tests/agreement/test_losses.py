@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -61,6 +62,24 @@ def test_what_is_lost_is_what_a_search_voxel_by_voxel_finds(masks, spacing_mm, t
     assert lost == brute.losses(list(masks), kept, spacing_mm, limit_mm3)
 
 
+@settings(max_examples=30, deadline=None)
+@given(
+    arrays(np.bool_, (2, 2, 3)),
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 10), st.integers(0, 11)), max_size=3),
+    st.sampled_from([(1.0, 1.0, 1.0), (2.0, 0.8, 0.8), (0.7, 1.5, 0.9)]),
+)
+def test_a_wide_border_with_dents_is_what_a_search_voxel_by_voxel_finds(core, dents, spacing_mm):
+    agreed, wide = np.zeros((6, 11, 12), bool), np.ones((6, 11, 12), bool)
+    agreed[2:4, 5:7, 4:7] = core
+    for dent in dents:
+        wide[dent] = agreed[dent]
+    masks = [agreed, agreed, wide]
+    found = reasons_of([labelled(mask) for mask in masks], spacing_mm)
+    voxel_ml = math.prod(spacing_mm) / 1000
+    lost = sorted((reason.rule, round(reason.seen.volume_ml / voxel_ml)) for reason in found if reason.rule in LOSSES)
+    assert lost == brute.losses(masks, agreed, spacing_mm, 14.0)
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(2, 5).flatmap(lambda n: arrays(np.uint8, (n, 3, 6, 7), elements=st.integers(0, 2))))
 def test_no_lesion_of_any_rater_disappears_without_a_reason(masks):
@@ -80,6 +99,61 @@ def test_a_wider_border_is_no_lost_lesion(spacing_mm, wider_mm):
     centre = [n // 2 for n in SHAPE]
     narrow, wide = (labelled(ball(centre, radius, spacing_mm)) for radius in (7, 7 + wider_mm))
     assert rules(reasons_of([narrow, narrow, wide], spacing_mm)) == []
+
+
+@pytest.mark.parametrize("spacing_mm", SPACINGS[:4])
+@pytest.mark.parametrize(
+    ("radius_mm", "wider_mm"), [(5, 1), (5, 2), (5, 3), (5, 4), *itertools.product([8, 12, 20], [1, 2, 3, 4, 5])]
+)
+def test_a_border_that_is_wider_all_around_is_no_piece(spacing_mm, radius_mm, wider_mm):
+    shape = [2 * int((radius_mm + wider_mm) / mm) + 5 for mm in spacing_mm]
+    narrow, wide = (
+        labelled(ball([n // 2 for n in shape], radius, spacing_mm, shape))
+        for radius in (radius_mm, radius_mm + wider_mm)
+    )
+    assert rules(reasons_of([narrow, narrow, wide], spacing_mm)) == []
+
+
+@pytest.mark.parametrize("spacing_mm", SPACINGS[:3])
+@pytest.mark.parametrize("wider_mm", [0, 3, 5])
+def test_a_bulge_is_a_piece_however_wide_the_border(spacing_mm, wider_mm):
+    """The middle of a ball of 3 mm radius lies 3 mm beyond the widest border that is none, on one side."""
+    shape = [2 * int(30 / mm) + 5 for mm in spacing_mm]
+    centre = [n // 2 for n in shape]
+    narrow = ball(centre, 12, spacing_mm, shape)
+    away = centre[2] + round((12 + wider_mm + 2 + 3) / spacing_mm[2])
+    bulge = ball((*centre[:2], away), 3, spacing_mm, shape)
+    bulge[centre[0], centre[1], centre[2] : away] = True
+    wide = ball(centre, 12 + wider_mm, spacing_mm, shape) | bulge
+    (found,) = reasons_of([labelled(narrow), labelled(narrow), labelled(wide)], spacing_mm)
+    assert (found.rule, found.seen.seen_by) == ("dropped-piece", ("R3",))
+    assert 14 <= found.seen.volume_ml * 1000 <= 4 / 3 * math.pi * 27 * 1.5
+
+
+def test_a_mass_around_a_nodule_is_more_than_a_border():
+    """A third of 6 mm and the 2 mm of every border: up to 4 mm around the nodule are a border."""
+    centre = [n // 2 for n in SHAPE]
+    nodule, rim, mass = (labelled(ball(centre, radius, (1, 1, 1))) for radius in (3, 6.5, 8.5))
+    assert rules(reasons_of([nodule, nodule, rim], (1, 1, 1))) == []
+    assert set(rules(reasons_of([nodule, nodule, mass], (1, 1, 1)))) == {"dropped-piece"}
+
+
+def test_a_border_that_is_wider_on_one_side_alone_is_a_piece():
+    centre = [n // 2 for n in SHAPE]
+    agreed = ball(centre, 8, (1, 1, 1))
+    lopsided = agreed | ball((*centre[:2], centre[2] + 5), 8, (1, 1, 1))
+    assert rules(reasons_of([labelled(agreed), labelled(agreed), labelled(lopsided)], (1, 1, 1))) == ["dropped-piece"]
+
+
+def test_one_raters_wide_border_hides_no_bulge_of_another():
+    """Two of five raters marked the bulge: one as part of a wide border, the other by itself."""
+    shape = (40, 40, 40)
+    agreed, wide = (ball((20, 20, 20), radius, (1, 1, 1), shape) for radius in (10, 15))
+    bulging = agreed | (wide & (np.indices(shape)[2] > 30) & ball((20, 20, 32), 4, (1, 1, 1), shape))
+    masks = [labelled(agreed)] * 3 + [labelled(wide), labelled(bulging)]
+    (found,) = reasons_of(masks, (1, 1, 1))
+    assert (found.rule, found.seen.seen_by) == ("dropped-piece", ("R4", "R5"))
+    assert rules(reasons_of(masks[:4], (1, 1, 1))) == []
 
 
 def test_one_more_slice_of_a_lesion_is_its_border():

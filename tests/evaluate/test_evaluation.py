@@ -161,6 +161,96 @@ def test_a_lesion_mask_where_others_hold_the_liver_too_lacks_the_liver(release, 
     assert figure(evaluation, "dice", "whole_liver")["value"] < 1.0
 
 
+HCC, ICC = 3, 4
+
+
+@pytest.fixture
+def kinds_released(release: Path, tmp_path: Path) -> Path:
+    """The release with HCC as the kind of each volume's upper lesion, ICC as that of the lower one."""
+    copy = tmp_path / "release"
+    shutil.copytree(release, copy)
+    for row in rows_of(copy):
+        labels = read_labels(copy / row.label_path)
+        voxels = labels.voxels.copy()
+        voxels[:, :9][voxels[:, :9] == 2] = HCC
+        voxels[:, 9:][voxels[:, 9:] == 2] = ICC
+        write_nifti(copy / row.label_path, LabelMap(voxels, labels.geometry))
+    return copy
+
+
+def swapped(row: ManifestRow, labels: LabelMap) -> LabelMap:
+    """Moved by a column, and of patients with an even number the kinds exchanged."""
+    voxels = shifted(labels, 1).voxels.copy()
+    if int(row.patient_id[1:]) % 2 == 0:
+        voxels[voxels >= HCC] = HCC + ICC - voxels[voxels >= HCC]
+    return LabelMap(voxels, labels.geometry)
+
+
+def test_kinds_score_as_voxels_and_lesions_counted_one_by_one(kinds_released, tmp_path):
+    evaluation = evaluate(kinds_released, write_masks(kinds_released, tmp_path / "masks", swapped))
+    assert evaluation.left_out == ()
+    for kind, value in (("HCC", HCC), ("ICC", ICC)):
+        dice, hd95_mm, lesions = [], [], [0, 0, 0]
+        for row in rows_of(kinds_released):
+            truth = read_labels(kinds_released / row.label_path)
+            mask, other = swapped(row, truth).voxels == value, truth.voxels == value
+            if not mask.any() and not other.any():
+                continue
+            both = mask.any() and other.any()
+            dice.append(brute.dice(mask, other))
+            hd95_mm.append(brute.scores(mask, other, SPACING_MM, 2.0)["hd95_max_mm"] if both else DIAGONAL_MM)
+            ours, theirs = brute.components(mask), brute.components(other)
+            found = sum(len(a & b) > 0.5 * len(a | b) for a in ours for b in theirs)
+            lesions = [sum(pair) for pair in zip(lesions, (len(ours), len(theirs), found), strict=True)]
+        assert len(set(dice)) > 1
+        assert figure(evaluation, "dice", kind)["value"] == pytest.approx(statistics.mean(dice))
+        assert figure(evaluation, "hd95_mm", kind)["value"] == pytest.approx(statistics.mean(hd95_mm))
+        assert figure(evaluation, "lesion_recall", kind)["value"] == pytest.approx(lesions[2] / lesions[1])
+        assert figure(evaluation, "lesion_precision", kind)["value"] == pytest.approx(lesions[2] / lesions[0])
+    assert "| all | HCC |" in markdown(evaluation)
+
+
+def test_masks_without_kinds_are_not_measured_by_them_and_it_is_said(kinds_released, tmp_path):
+    def without_kinds(row: ManifestRow, labels: LabelMap) -> LabelMap:
+        return LabelMap(np.minimum(labels.voxels, 2), labels.geometry)
+
+    evaluation = evaluate(kinds_released, write_masks(kinds_released, tmp_path / "masks", without_kinds))
+    assert {row["of"] for row in evaluation.rows} == {"whole_liver", "lesion"}
+    assert evaluation.left_out == ("segmentation: HCC", "segmentation: ICC")
+    assert figure(evaluation, "dice", "lesion")["value"] == 1.0
+    assert "Not measured, since nothing of it was predicted: segmentation: HCC, segmentation: ICC." in markdown(
+        evaluation
+    )
+
+
+def test_one_mask_with_kinds_asks_for_kinds_of_all(kinds_released, tmp_path):
+    """All other masks are handed in as binary lesion masks, which say nothing of kinds."""
+
+    def of_the_first(row: ManifestRow, labels: LabelMap) -> LabelMap | None:
+        return labels if row.ct_path.endswith("P0001_ct_P.nii.gz") else None
+
+    folder = write_masks(kinds_released, tmp_path / "masks", of_the_first)
+    for row in rows_of(kinds_released)[1:]:
+        shutil.copy(kinds_released / row.mask_path, folder)
+        shutil.copy(kinds_released / row.liver_mask_path, folder)
+    evaluation = evaluate(kinds_released, folder)
+    with_hcc = sum(row.lesion_count > 0 for row in rows_of(kinds_released))
+    assert figure(evaluation, "dice", "HCC")["value"] == pytest.approx(1 / with_hcc)
+    assert figure(evaluation, "dice", "ICC")["value"] == 0.0
+    assert figure(evaluation, "dice", "lesion")["value"] == 1.0
+    assert len(evaluation.missing["segmentation"]) == len(rows_of(kinds_released)) - 1
+
+
+def test_a_release_without_kinds_asks_for_none(release, tmp_path):
+    def named(row: ManifestRow, labels: LabelMap) -> LabelMap:
+        return LabelMap(np.where(labels.voxels == 2, np.uint8(HCC), labels.voxels), labels.geometry)
+
+    evaluation = evaluate(release, write_masks(release, tmp_path, named))
+    assert {row["of"] for row in evaluation.rows} == {"whole_liver", "lesion"}
+    assert figure(evaluation, "dice", "lesion")["value"] == 1.0
+    assert evaluation.left_out == ()
+
+
 def test_phases_that_nobody_predicted_are_not_asked_for(release, tmp_path):
     evaluation = evaluate(
         release, write_masks(release, tmp_path, lambda row, labels: labels if row.phase == "C1" else None)
