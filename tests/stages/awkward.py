@@ -130,10 +130,10 @@ def build(ws: Workspace) -> None:
 
 def settle(ws: Workspace) -> None:
     """Two raters and the lead answer what was packed, and everything that follows from it."""
-    _answer(ws, ROUND)
+    answer(ws, ROUND)
     _collect(ws)
     assert stages.ADJUDICATE(ws).is_well
-    _answer(ws, ADJUDICATION)
+    answer(ws, ADJUDICATION)
     _collect(ws)
 
 
@@ -144,7 +144,8 @@ def _collect(ws: Workspace) -> None:
             stage(ws, case_id)
 
 
-def _answer(ws: Workspace, kind: str) -> None:
+def answer(ws: Workspace, kind: str) -> None:
+    """Everybody who was sent a package of this kind returns it, with other masks."""
     for number in ws.layout.numbers(kind):
         for place, package in enumerate(sorted(ws.layout.outbox(number, kind).glob("*.zip"))):
             returned = io.BytesIO()
