@@ -311,7 +311,10 @@ def decide(folder: Path, series: str, decision: str, boxes: str, by: str, note: 
 
     if decision not in tuple(TextVerdict):
         raise ConfigError(f"{decision} is no decision; expected one of {', '.join(TextVerdict)}")
-    if series not in _named_series(folder):
+    named = _named_series(folder)
+    if not named:
+        raise ConfigError(f"{folder} holds no series to decide about; name a dataset, or the private folder of a copy")
+    if series not in named:
         raise ConfigError(f"no series {series} here; give the name as the message or reports/series.csv has it")
     decided = TextDecision(TextVerdict(decision), by, parse_boxes(boxes))
     decide_on_text(folder / DECISIONS, series, decided, note)

@@ -143,13 +143,12 @@ def window(image: Path, out: Path, level: float, width: float) -> None:
 def _suspect_lines(suspect: Suspect, out: Path) -> Iterator[str]:
     """Where a series seems to hold text, what to look at, and how to decide."""
     from pipeline.core.boxes import boxes_text
+    from pipeline.core.decisions import ways_to_decide
 
-    private = f"{out}-private"
-    yield f"series {suspect.series} seems to have text burned into its pixels at {boxes_text(suspect.boxes)}"
-    yield (
-        f"  look at {private}/{suspect.picture}, then run `liverset decide {private} {suspect.series} mask --by CODE`, "
-        "or the same with `publish` or `exclude`, and this command again"
-    )
+    private, seems = f"{out}-private", "still seems" if suspect.masked else "seems"
+    ways = ways_to_decide(private, suspect.series, suspect.boxes, suspect.masked)
+    yield f"series {suspect.series} {seems} to have text burned into its pixels at {boxes_text(suspect.boxes)}"
+    yield f"  look at {private}/{suspect.picture}, then run {ways}, and this command again"
 
 
 def _status_line(rows: Sequence[Mapping[str, str]], noun: str, plural: str = "") -> str:
