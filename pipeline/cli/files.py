@@ -81,11 +81,14 @@ def deidentify(
     it held text waits until you have looked at its montage there, and decided in decisions.csv beside it.
     """
     from pipeline import standalone
+    from pipeline.core.problems import kind_of
 
     report = standalone.deidentify(source, out, key=key, config=config_path, allow_faces=allow_faces)
     counts = ", ".join(f"{count} {word}" for word, count in report.counts().items()) or "no files"
-    lines = [counts, *(line for suspect in report.suspects for line in _suspect_lines(suspect, out))]
-    lines += [f"Next: `liverset leaks {source} {out}` searches the copy for identifiers of the source"]
+    lines = [counts, *(f"  {code}: {kind.meaning}" for code in report.counts() if (kind := kind_of(code)))]
+    lines += [line for suspect in report.suspects for line in _suspect_lines(suspect, out)]
+    search = f"Next: `liverset leaks {source} {out}` searches the copy for identifiers of the source"
+    lines += [search if any(file.output for file in report.files) else "no image was written"]
     suspects = [asdict(suspect) for suspect in report.suspects]
     show({"counts": report.counts(), "suspects": suspects}, lines, as_json=as_json)
     _exit(ok=report.is_clean)

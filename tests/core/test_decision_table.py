@@ -95,7 +95,7 @@ def test_a_table_is_read_as_spreadsheets_save_it_and_written_with_its_own_separa
 )
 def test_boxes_that_a_separator_cuts_are_refused_rather_than_lost(table: Path, line: str):
     table.write_text(f"series;phase;text;boxes;by;note\n{line}\n")
-    with pytest.raises(ConfigError, match="line 2: .*quotes"):
+    with pytest.raises(ConfigError, match=r"line 2: .*quotes"):
         read_decisions(table)
 
 
