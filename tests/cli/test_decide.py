@@ -29,6 +29,7 @@ def test_a_dataset_is_decided_about_packed_and_loses_a_case(tmp_path: Path):
     for case in stages.case_ids(ws):
         assert all(stage(ws, case).is_well for stage in stages.CASE_STAGES)
     assert stages.PACK(ws).is_well
+    assert "Next: put returned masks into the inbox folders" in run("review", "status", ws.root).output
     answered(ws)
     said = run("withdraw", ws.root, case_id, "--reason", "a letter")
     assert said.exit_code == 0
@@ -77,6 +78,7 @@ def test_a_false_alarm_of_deidentify_is_released(tmp_path: Path):
         assert again.exit_code == 0
         assert again.output.splitlines()[0] == f"36 {code}"
         assert len(list(out.rglob("*.dcm"))) == (0 if verdict == "exclude" else 36)
+        assert ("no image was written" in again.output) == (verdict == "exclude")
     assert (
         run("decide", f"{out}-private", series, "mask", "--by", "R9", "--boxes", "rows 1-2 columns 1-2").exit_code == 0
     )
