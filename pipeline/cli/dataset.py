@@ -264,6 +264,8 @@ def withdraw(folder: Path, case_id: str, reason: str, *, as_json: bool) -> None:
     from pipeline import stages
     from pipeline.workspace import Workspace
 
+    if not reason.strip():
+        raise ConfigError('expected a reason that names nobody, such as --reason "letter of 3 May"')
     done = stages.withdraw(Workspace.open(folder), case_id, reason=reason, when=date.today().isoformat())
     recalled = stages.recall_problems(done.recalls)
     lines = [f"taken out of {name}" for name in done.changed]

@@ -31,6 +31,9 @@ def test_a_dataset_is_decided_about_packed_and_loses_a_case(tmp_path: Path):
     assert stages.PACK(ws).is_well
     assert "Next: put returned masks into the inbox folders" in run("review", "status", ws.root).output
     answered(ws)
+    said = run("withdraw", ws.root, case_id, "--reason", " ")
+    assert said.exit_code == 2
+    assert ws.layout.case(case_id).is_dir()
     said = run("withdraw", ws.root, case_id, "--reason", "a letter")
     assert said.exit_code == 0
     assert f"taken out of cases/{case_id}" in said.output
