@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 
 from pipeline import stages
 from pipeline.cli import main
+from pipeline.cli.next_step import next_lines
 from pipeline.core.errors import PrivacyError
 from pipeline.core.files import sha256_of
 from pipeline.core.records import Severity
@@ -113,6 +114,7 @@ def test_a_half_copied_export_waits_and_is_taken_up_whole(root: Path, tmp_path: 
     assert (note.code, note.severity) == ("arriving", Severity.NOTE)
     assert "its files changed less than 10 minutes ago" in note.message
     assert "771204" not in note.message
+    assert next_lines(Workspace.open(root), Path("ds")) == ["Next: `liverset build ds` when the export is complete"]
     assert planned(root) == [], "nothing to do while it is still young"
 
     clock.minutes = 11

@@ -240,7 +240,8 @@ def test_a_box_beyond_the_volume_is_refused(tmp_path: Path):
     case_id, series = suspect(ws)
     decide(ws, series, TextVerdict.MASK, "rows 1-15 columns 1-81")
     message = message_of(stages.CONVERT(ws, case_id))
-    assert message == f"{case_id} {PHASE}, series {series}: the box rows 1-15 columns 1-81 does not lie within {LIMITS}"
+    what = f"the box rows 1-15 columns 1-81 does not lie within {LIMITS}; correct the boxes in decisions.csv"
+    assert message == f"{case_id} {PHASE}, series {series}: {what}"
 
 
 def test_the_message_names_series_montage_and_command_and_no_patient(tmp_path: Path):

@@ -264,6 +264,8 @@ def withdraw(folder: Path, case_id: str, reason: str, *, as_json: bool) -> None:
     from pipeline import stages
     from pipeline.workspace import Workspace
 
+    if not reason.strip():
+        raise ConfigError('expected a reason that names nobody, such as --reason "letter of 3 May"')
     done = stages.withdraw(Workspace.open(folder), case_id, reason=reason, when=date.today().isoformat())
     recalled = stages.recall_problems(done.recalls)
     lines = [f"taken out of {name}" for name in done.changed]
@@ -311,7 +313,10 @@ def decide(folder: Path, series: str, decision: str, boxes: str, by: str, note: 
 
     if decision not in tuple(TextVerdict):
         raise ConfigError(f"{decision} is no decision; expected one of {', '.join(TextVerdict)}")
-    if series not in _named_series(folder):
+    named = _named_series(folder)
+    if not named:
+        raise ConfigError(f"{folder} holds no series to decide about; name a dataset, or the private folder of a copy")
+    if series not in named:
         raise ConfigError(f"no series {series} here; give the name as the message or reports/series.csv has it")
     decided = TextDecision(TextVerdict(decision), by, parse_boxes(boxes))
     decide_on_text(folder / DECISIONS, series, decided, note)

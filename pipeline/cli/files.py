@@ -81,11 +81,14 @@ def deidentify(
     it held text waits until you have looked at its montage there, and decided in decisions.csv beside it.
     """
     from pipeline import standalone
+    from pipeline.core.problems import kind_of
 
     report = standalone.deidentify(source, out, key=key, config=config_path, allow_faces=allow_faces)
     counts = ", ".join(f"{count} {word}" for word, count in report.counts().items()) or "no files"
-    lines = [counts, *(line for suspect in report.suspects for line in _suspect_lines(suspect, out))]
-    lines += [f"Next: `liverset leaks {source} {out}` searches the copy for identifiers of the source"]
+    lines = [counts, *(f"  {code}: {kind.meaning}" for code in report.counts() if (kind := kind_of(code)))]
+    lines += [line for suspect in report.suspects for line in _suspect_lines(suspect, out)]
+    search = f"Next: `liverset leaks {source} {out}` searches the copy for identifiers of the source"
+    lines += [search if any(file.output for file in report.files) else "no image was written"]
     suspects = [asdict(suspect) for suspect in report.suspects]
     show({"counts": report.counts(), "suspects": suspects}, lines, as_json=as_json)
     _exit(ok=report.is_clean)
@@ -143,13 +146,12 @@ def window(image: Path, out: Path, level: float, width: float) -> None:
 def _suspect_lines(suspect: Suspect, out: Path) -> Iterator[str]:
     """Where a series seems to hold text, what to look at, and how to decide."""
     from pipeline.core.boxes import boxes_text
+    from pipeline.core.decisions import ways_to_decide
 
-    private = f"{out}-private"
-    yield f"series {suspect.series} seems to have text burned into its pixels at {boxes_text(suspect.boxes)}"
-    yield (
-        f"  look at {private}/{suspect.picture}, then run `liverset decide {private} {suspect.series} mask --by CODE`, "
-        "or the same with `publish` or `exclude`, and this command again"
-    )
+    private, seems = f"{out}-private", "still seems" if suspect.masked else "seems"
+    ways = ways_to_decide(private, suspect.series, suspect.boxes, suspect.masked)
+    yield f"series {suspect.series} {seems} to have text burned into its pixels at {boxes_text(suspect.boxes)}"
+    yield f"  look at {private}/{suspect.picture}, then run {ways}, and this command again"
 
 
 def _status_line(rows: Sequence[Mapping[str, str]], noun: str, plural: str = "") -> str:

@@ -85,7 +85,10 @@ def _counts(flow: Sequence[FlowStep]) -> str:
     lines = []
     for of in ("series", "patients"):
         first, *rules, last = [step for step in flow if step.of == of]
-        lines.append(f"# These rules keep {last.remaining} of {first.remaining} {of}, the clinical table not asked:")
+        end = ":" if rules else ""
+        lines.append(
+            f"# These rules keep {last.remaining} of {first.remaining} {of}, the clinical table not asked{end}"
+        )
         lines += [f"#   {step.rule} speaks against {step.against}" for step in rules]
     return "\n".join(lines)
 

@@ -56,8 +56,13 @@ def _review_step(ws: Workspace, folder: Path) -> str:
 def _has_returns(ws: Workspace) -> bool:
     """True when something in an inbox was not checked yet."""
     from pipeline import stages
+    from pipeline.dataset.layout import ADJUDICATION, ROUND
     from pipeline.workspace import Waiting
 
+    layout = ws.layout
+    inboxes = [layout.inbox(number, kind) for kind in (ROUND, ADJUDICATION) for number in layout.numbers(kind)]
+    if not any(path for inbox in inboxes for path in inbox.glob("*")):
+        return False
     try:
         return stages.COLLECT.why(ws) is not None
     except Waiting:
@@ -71,6 +76,8 @@ def _release_step(ws: Workspace, folder: Path) -> str:
 
     if not ws.layout.screening.exists():
         return f"`liverset build {folder}`"
+    if stages.waiting(ws) and not stages.case_ids(ws):
+        return f"`liverset build {folder}` when the export is complete"
     if not stages.settled_cases(ws):
         return f"fix the problems that reports/problems.csv lists, then `liverset build {folder}`"
     newest = latest_version(ws.layout.releases)

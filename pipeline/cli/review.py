@@ -123,7 +123,8 @@ def _hand_out(folder: Path, stage: Stage, *, as_json: bool) -> None:
     packages = stages.packages(ws)
     new = [path.relative_to(ws.root).as_posix() for path in packages if path not in before]
     lines = [*new, *problem_lines(outcome.problems), outcome.note or "no new package"]
-    lines += ["Next: send each zip to the radiologist whose code it bears"] if new else []
+    each = "each zip to the radiologist whose code it bears"
+    lines += [f"Next: send {each if stage is stages.PACK else 'the zip to the lead radiologist'}"] if new else []
     lines += next_lines(ws, folder, outcomes=[outcome], command=f"review {stage.name}")
     content = {**outcome.to_json(), "packages": [path.relative_to(ws.root).as_posix() for path in packages]}
     show(content, lines, as_json=as_json)

@@ -16,6 +16,7 @@ import pandas as pd
 
 from pipeline.core.config import Config
 from pipeline.core.errors import ConfigError
+from pipeline.core.files import separator_of
 from pipeline.core.pseudonyms import normalised_patient_id
 from pipeline.core.records import HEALTHY, UNLISTED, Patient
 
@@ -87,10 +88,8 @@ def _table(path: Path) -> pd.DataFrame:
     except OSError:
         raise ConfigError(f"{path.name} cannot be read; [source] clinical must name a table in the folder") from None
     text = _decoded(content, path.name)
-    header = text.partition("\n")[0]
-    separator = max(",;\t", key=header.count)
     try:
-        return pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False)
+        return pd.read_csv(io.StringIO(text), sep=separator_of(text), dtype=str, keep_default_na=False)
     except ValueError:  # of pandas: ParserError, EmptyDataError
         raise ConfigError(f"{path.name} is not a table with one header line; export it as CSV") from None
 

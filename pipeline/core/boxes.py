@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from pipeline.core.errors import ConfigError, PrivacyError
+from pipeline.core.file_names import DECISIONS
 from pipeline.core.words import slice_number
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ def blanked(voxels: _Array, boxes: Iterable[Box], value: float) -> _Array:
         spans = ((0, len(voxels)) if box.slices is None else box.slices, box.rows, box.columns)
         if any(beyond > size for (_, beyond), size in zip(spans, voxels.shape, strict=False)):
             slices, rows, columns = voxels.shape[:3]
-            raise PrivacyError(f"the box {box} does not lie within {slices} slices, {rows} rows and {columns} columns")
+            size = f"{slices} slices, {rows} rows and {columns} columns"
+            raise PrivacyError(f"the box {box} does not lie within {size}; correct the boxes in {DECISIONS}")
         copy[tuple(slice(*span) for span in spans)] = value
     return copy
 

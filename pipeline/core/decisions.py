@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -23,11 +23,12 @@ from typing import TypeVar
 
 from pipeline.core.boxes import Box, boxes_text, parse_boxes
 from pipeline.core.errors import ConfigError
-from pipeline.core.files import write_text
+from pipeline.core.files import separator_of, write_text
 from pipeline.core.records import Phase
 
 DECISION_COLUMNS = ("series", "phase", "text", "boxes", "by", "note")
 NOT_TO_BE_USED = "none"
+_SURPLUS = "cells beyond the columns"
 CONTRADICTION = "contradicts an earlier line about the same series; keep one"
 _PHASES = {NOT_TO_BE_USED: None, **{str(phase): phase for phase in Phase}}
 
@@ -101,6 +102,25 @@ _Word = TypeVar("_Word", Decision, TextDecision)
 NO_DECISIONS = Decisions()
 
 
+def ways_to_decide(folder: str, series: str, found: Sequence[Box], masked: Sequence[Box] = ()) -> str:
+    """The commands by which a person decides about what looks like text, for a message.
+
+    Args:
+        folder: as the command takes it; "" for the current one.
+        series: its keyed name.
+        found: where text seems to stand.
+        masked: boxes that are masked already; they stay masked.
+    """
+    command = " ".join(word for word in ("liverset decide", folder, series) if word)
+    if not masked:
+        return f"`{command} mask --by CODE`, or the same with `publish` if it is no text, or with `exclude`"
+    return (
+        f'`{command} mask --boxes "{boxes_text((*masked, *found))}" --by CODE`, '
+        f'or `{command} mask-and-publish --boxes "{boxes_text(masked)}" --by CODE` if what is left is no text, '
+        f"or `{command} exclude --by CODE`"
+    )
+
+
 def read_decisions(path: Path) -> Decisions:
     """Every decision of a table; none when there is no such table.
 
@@ -108,7 +128,7 @@ def read_decisions(path: Path) -> Decisions:
         ConfigError: when columns are missing, or lines cannot be understood or contradict one another; all of them are
             named.
     """
-    return _understood(_rows(path), path.name)
+    return _understood(_rows(_text(path), path.name), path.name)
 
 
 def decide_on_text(path: Path, series: str, decision: TextDecision, note: str = "") -> None:
@@ -118,22 +138,25 @@ def decide_on_text(path: Path, series: str, decision: TextDecision, note: str = 
         ConfigError: when the table cannot be understood, or says of the series what contradicts the decision.
     """
     words = (series, "", str(decision.verdict), boxes_text(decision.boxes), decision.by, note)
-    earlier = [{**row, "text": "", "boxes": ""} if row["series"] == series else row for row in _rows(path)]
-    rows = [*(row for row in earlier if row["phase"] or row["text"]), dict(zip(DECISION_COLUMNS, words, strict=True))]
-    _understood(rows, path.name)
+    content = _text(path)
+    earlier = _rows(content, path.name)
+    others = {line: {**row, "text": "", "boxes": ""} if row["series"] == series else row for line, row in earlier}
+    rows = {line: row for line, row in others.items() if row["phase"] or row["text"]}
+    rows[max(others, default=1) + 1] = dict(zip(DECISION_COLUMNS, words, strict=True))
+    _understood(rows.items(), path.name)
+    columns = dict.fromkeys((*DECISION_COLUMNS, *(name for row in rows.values() for name in row)))
     text = io.StringIO()
-    columns = dict.fromkeys((*DECISION_COLUMNS, *(name for row in rows for name in row)))
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n", delimiter=separator_of(content))
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(rows.values())
     write_text(path, text.getvalue())
 
 
-def _understood(rows: Sequence[Mapping[str, str]], name: str) -> Decisions:
+def _understood(rows: Iterable[tuple[int, Mapping[str, str]]], name: str) -> Decisions:
     use: dict[str, Decision] = {}
     text: dict[str, TextDecision] = {}
     faults = []
-    for line, row in enumerate(rows, start=2):
+    for line, row in rows:
         try:
             _add(row, use, text)
         except ConfigError as error:
@@ -146,9 +169,11 @@ def _understood(rows: Sequence[Mapping[str, str]], name: str) -> Decisions:
 def _add(row: Mapping[str, str], use: dict[str, Decision], text: dict[str, TextDecision]) -> None:
     """Take a row into what was decided before it."""
     series, by, looked = row["series"], row["by"], _text_decision(row)
-    if row["phase"] not in ("", *_PHASES) or not series or not by or not (row["phase"] or looked):
+    if row["phase"] not in ("", *_PHASES) or not series or not (row["phase"] or looked):
         phases, verdicts = ", ".join(_PHASES), ", ".join(TextVerdict)
-        raise ConfigError(f"expected a series, one of {phases} or a text of {verdicts}, and who decided")
+        raise ConfigError(f"expected a series, and one of {phases} or a text of {verdicts}")
+    if not by:
+        raise ConfigError("does not say who decided; give a code in the column by")
     if row["phase"]:
         _settle(use, series, Decision(_PHASES[row["phase"]], by))
     if looked:
@@ -170,23 +195,29 @@ def _text_decision(row: Mapping[str, str]) -> TextDecision | None:
     decision = TextDecision(TextVerdict(row["text"]), row["by"], parse_boxes(row["boxes"])) if row["text"] else None
     if row["boxes"] and not (decision and decision.masks):
         raise ConfigError(f"only {TextVerdict.MASK} and {TextVerdict.MASK_AND_PUBLISH} have boxes")
+    if row["boxes"] and " " in row["by"]:
+        raise ConfigError("by is a code without blanks; put quotes around boxes that hold the table's separator")
     return decision
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    """The cells without outer blanks; a column that is not there is empty."""
-    if not path.exists():
-        return []
-    reader = csv.DictReader(io.StringIO(_text(path), newline=""))
+def _rows(content: str, name: str) -> list[tuple[int, dict[str, str]]]:
+    """Line and cells of each row that says anything, without outer blanks; a column that is not there is empty."""
+    reader = csv.DictReader(io.StringIO(content, newline=""), restkey=_SURPLUS, delimiter=separator_of(content))
     found = set(reader.fieldnames or ())
     if not {"series", "by"} <= found or not {"phase", "text"} & found:
-        raise ConfigError(f"{path.name} needs the columns series, phase or text, and by")
-    blank = dict.fromkeys(DECISION_COLUMNS, "")
-    return [blank | {name: (cell or "").strip() for name, cell in row.items() if name} for row in reader]
+        raise ConfigError(f"{name} needs the columns series, phase or text, and by")
+    blank, rows = dict.fromkeys(DECISION_COLUMNS, ""), []
+    for row in reader:
+        if any(row.pop(_SURPLUS, ())):
+            raise ConfigError(f"{name}, line {reader.line_num}: more cells than columns; put quotes around each text")
+        cells = {column: (cell or "").strip() for column, cell in row.items() if column}
+        rows += [(reader.line_num, blank | cells)] if any(cells.values()) else []
+    return rows
 
 
 def _text(path: Path) -> str:
+    """The content of a table; its header where there is no such table."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig") if path.exists() else ",".join(DECISION_COLUMNS)
     except (OSError, UnicodeDecodeError):
         raise ConfigError(f"{path.name} cannot be read; save it as UTF-8 CSV") from None

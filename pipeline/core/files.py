@@ -180,6 +180,11 @@ def read_json(path: Path) -> Any:
         raise StorageError(f"{path.name} is not readable JSON ({error}); delete it and run again") from error
 
 
+def separator_of(table: str) -> str:
+    """What stands between two cells of a table that a spreadsheet saved: a comma, a semicolon or a tab."""
+    return max(",;\t", key=table.partition("\n")[0].count)
+
+
 def read_csv(path: Path) -> list[dict[str, str]]:
     """The rows of a table of ours, by column; none before it was written.
 

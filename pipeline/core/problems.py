@@ -181,7 +181,8 @@ _INCLUSION = {
     "needs-person": ("a series needs review: the rules cannot decide", DECIDE),
     "arriving": (
         "the patient waits: files are still being copied, or fewer images are there than the headers promise",
-        "build again when the export is complete; if no more will come, add the series to decisions.csv with its phase",
+        "build again when the export is complete and has been still for settle_minutes; if images are missing and no "
+        "more will come, add the series to decisions.csv with its phase",
     ),
     "unusable": ("no volume can be made from the slices", EXPORT_AGAIN),
     "patient-conflict": (

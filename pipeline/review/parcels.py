@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from pipeline.core.errors import ReviewError
 from pipeline.core.file_names import IMAGE_FILE, WORKLIST
+from pipeline.core.files import separator_of
 from pipeline.image.masks import mask_suffix
 from pipeline.review.package import PACKAGE_FACTS
 from pipeline.review.pages import READER_COLORS
@@ -208,9 +209,7 @@ def _remarks(worklists: list[ReturnedFile]) -> dict[str, Remark]:
     remarks = {}
     for file in worklists:
         text = _decoded(file.read())
-        first = text.partition("\n")[0]
-        separator = max((",", ";", "\t"), key=first.count)
-        for row in _rows(text, separator):
+        for row in _rows(text, separator_of(text)):
             item, status, comment = ((row.get(column) or "").strip() for column in ("item", "status", "comment"))
             if status or comment:
                 remarks[item] = Remark(status.casefold(), comment)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.boxes import BETWEEN_BOXES, Box, blanked, boxes_text
 from pipeline.core.config import DeidentificationOption
-from pipeline.core.decisions import TextVerdict
+from pipeline.core.decisions import ways_to_decide
 from pipeline.core.errors import DicomError, GeometryError, PrivacyError
 from pipeline.core.files import PRIVATE_FILE_MODE, remove, write_atomically
 from pipeline.core.problems import meaning_of
@@ -157,14 +157,10 @@ def _suspicion(
     write_atomically(picture, montage(left, boxes), mode=PRIVATE_FILE_MODE)
     opinion = " (tesseract reads letters there)" if is_read(left, finding) else ""
     still = "still seems" if masked else "seems"
-    own = f' --boxes "{boxes_text((*masked, *boxes))}"' if masked else ""
-    left_over = TextVerdict.MASK_AND_PUBLISH if masked else TextVerdict.PUBLISH
     return (
         f"{still} to have text burned into its pixels{opinion} at {boxes_text(boxes)}. "
         f"Look at {picture.relative_to(ws.root).as_posix()}, "
-        f"then run in the dataset folder `liverset decide {name} mask{own} --by CODE`, "
-        f"or the same with `{left_over}` if {'what is left' if masked else 'it'} is no text, "
-        f"or with `{TextVerdict.EXCLUDE}`"
+        f"then run in the dataset folder {ways_to_decide('', name, boxes, masked)}"
     )
 
 

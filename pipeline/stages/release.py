@@ -145,6 +145,9 @@ def _cut(ws: Workspace, version: str) -> tuple[tuple[Problem, ...], str]:
     from pipeline.dataset.release import cut
 
     inputs, notes = release_inputs(ws, version)
+    if notes and not inputs.volumes:
+        missing = "\n".join(note.message for note in notes)
+        raise ReleaseError(f"nothing can be released; run `liverset build`, then finish the review:\n{missing}")
     require_searched_for_text(ws, [(volume.case_id, volume.phase) for volume in inputs.volumes])
     folder = cut(
         inputs, ws.layout.releases, leak_check=lambda path: places_of_leaks(ws, [path]), jobs=ws.config.run.jobs

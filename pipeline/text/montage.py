@@ -80,7 +80,8 @@ def _tile(slices: Sequence[NDArray[Any]], index: int, box: Box, shown: tuple[flo
     near = _enlarged(plane, box, whole.shape[1])
     caption = f"slice {slice_number(index)} of {len(slices)}, {Box(box.rows, box.columns)}"
     band = captioned(np.zeros((CAPTION_PIXELS, whole.shape[1], 3), np.uint8), [caption])
-    return np.concatenate([band, whole, near])
+    below = captioned(np.zeros_like(band), ["the same place enlarged"])
+    return np.concatenate([band, whole, below, near])
 
 
 def _enlarged(plane: NDArray[Any], box: Box, width: int) -> Picture:

@@ -29,7 +29,11 @@ def test_a_dataset_is_decided_about_packed_and_loses_a_case(tmp_path: Path):
     for case in stages.case_ids(ws):
         assert all(stage(ws, case).is_well for stage in stages.CASE_STAGES)
     assert stages.PACK(ws).is_well
+    assert "Next: put returned masks into the inbox folders" in run("review", "status", ws.root).output
     answered(ws)
+    said = run("withdraw", ws.root, case_id, "--reason", " ")
+    assert said.exit_code == 2
+    assert ws.layout.case(case_id).is_dir()
     said = run("withdraw", ws.root, case_id, "--reason", "a letter")
     assert said.exit_code == 0
     assert f"taken out of cases/{case_id}" in said.output
@@ -58,6 +62,12 @@ def test_what_cannot_be_decided_is_wrong_use_and_writes_nothing(
     assert not ws.layout.decisions.exists()
 
 
+def test_a_folder_without_series_to_decide_about_is_named(tmp_path: Path):
+    said = run("decide", tmp_path / "nowhere", "77a0d21c55ef", "mask", "--by", "R9")
+    assert said.exit_code == 2
+    assert f"{tmp_path / 'nowhere'} holds no series to decide about" in said.output
+
+
 def test_a_false_alarm_of_deidentify_is_released(tmp_path: Path):
     ws = dataset(tmp_path / "texts")
     source, out = ws.root / "dicom", tmp_path / "clean"
@@ -71,6 +81,14 @@ def test_a_false_alarm_of_deidentify_is_released(tmp_path: Path):
         assert again.exit_code == 0
         assert again.output.splitlines()[0] == f"36 {code}"
         assert len(list(out.rglob("*.dcm"))) == (0 if verdict == "exclude" else 36)
+        assert ("no image was written" in again.output) == (verdict == "exclude")
+    assert (
+        run("decide", f"{out}-private", series, "mask", "--by", "R9", "--boxes", "rows 1-2 columns 1-2").exit_code == 0
+    )
+    left = run("deidentify", source, out)
+    assert "still seems to have text" in left.output
+    assert f'{series} mask --boxes "rows 1-2 columns 1-2; ' in left.output
+    assert f'{series} mask-and-publish --boxes "rows 1-2 columns 1-2" --by CODE`' in left.output
     (tmp_path / "clean-private" / "decisions.csv").unlink()
     assert run("deidentify", source, out).exit_code == 1
     assert not list(out.rglob("*.dcm"))

@@ -61,7 +61,51 @@ def test_all_faulty_lines_are_named(table: Path):
     assert [f"line {n}" in str(caught.value) for n in range(2, 8)] == [False, True, True, True, True, True]
 
 
-@pytest.mark.parametrize("text", ["series,by\n", "series,phase\n", "text,by\n"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_table_is_read_as_spreadsheets_save_it_and_written_with_its_own_separator(
+    table: Path, separator: str, end: str, mark: str
+):
+    cells = (
+        ("series", "phase", "text", "boxes", "by", "note", ""),
+        ("ab12", "", "mask", '"slices 3-5 rows 1-12 columns 4-60; row 7 column 9"', "R9", "Höhe", ""),
+        ("", "", "", "", "", "", ""),
+        ("cd34", "none", "", "", "R8", "", ""),
+    )
+    table.write_bytes((mark + end.join(map(separator.join, cells)) + end).encode())
+    known = Decisions(
+        {"cd34": Decision(None, "R8")},
+        {"ab12": TextDecision(TextVerdict.MASK, "R9", (CORNER, Box((6, 7), (8, 9))))},
+    )
+    assert read_decisions(table) == known
+    decide_on_text(table, "ef56", TextDecision(TextVerdict.PUBLISH, "R1"))
+    found = read_decisions(table)
+    assert (found.use, found.text) == (known.use, {**known.text, "ef56": TextDecision(TextVerdict.PUBLISH, "R1")})
+    with table.open(newline="", encoding="utf-8") as file:
+        assert [row[0] for row in csv.reader(file, delimiter=separator)] == ["series", "ab12", "cd34", "ef56"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "ab12;;mask;rows 1-2 columns 1-9; rows 5-6 columns 1-9;R9",
+        "ab12;;mask;rows 1-2 columns 1-9; rows 5-6 columns 1-9; rows 8 columns 2;R9;two",
+    ],
+)
+def test_boxes_that_a_separator_cuts_are_refused_rather_than_lost(table: Path, line: str):
+    table.write_text(f"series;phase;text;boxes;by;note\n{line}\n")
+    with pytest.raises(ConfigError, match=r"line 2: .*quotes"):
+        read_decisions(table)
+
+
+def test_a_fault_is_named_by_its_line_in_the_file(table: Path):
+    table.write_text("series,phase,by\n\nab12,C1,R9\n,,\ncd34,C1,\n")
+    with pytest.raises(ConfigError, match="line 5: does not say who decided"):
+        read_decisions(table)
+
+
+@pytest.mark.parametrize("text", ["", "series,by\n", "series,phase\n", "text,by\n"])
 def test_a_table_without_its_columns_is_refused(table: Path, text: str):
     table.write_text(text)
     with pytest.raises(ConfigError, match="needs the columns"):

@@ -292,3 +292,16 @@ def test_what_a_person_wrote_into_a_header_or_a_cell_stands_in_no_table(tmp_path
     for secret in ("Kantorowitz", "Oberhuber", "06641234567", "Huber", "770120"):
         assert not [file.name for file, text in texts.items() if secret in text]
         assert secret not in str(outcomes)
+
+
+def test_a_release_without_a_settled_case_says_of_each_what_is_missing(tmp_path: Path):
+    ws = write_dataset(tmp_path / "box-livers", (Person("Mora^Elsa", "884120"),))
+    build(ws)
+    outcome = stages.cut_release(ws, "1.0.0")
+    assert not outcome.is_well
+    assert [problem.message.splitlines() for problem in outcome.problems] == [
+        [
+            "nothing can be released; run `liverset build`, then finish the review:",
+            "P0001 is not in this version: agree is not done",
+        ]
+    ]

@@ -213,6 +213,7 @@ class _Desk:
             boxes = boxes_to_mask(pixels, decision)
             suspect = suspect_of(pixels, name, decision, boxes, self.private)
         except PrivacyError as error:
+            self._withheld(series, "text-suspected")
             raise PrivacyError(f"series {name}: {error}") from None
         if suspect:
             return self._withheld(series, "text-suspected"), suspect

@@ -29,11 +29,13 @@ class Suspect:
         series: its keyed name, as decisions name it.
         boxes: where.
         picture: file name of the montage; empty where none was written.
+        masked: boxes that an earlier decision masks.
     """
 
     series: str
     boxes: tuple[Box, ...]
     picture: str
+    masked: tuple[Box, ...] = ()
 
 
 def suspect_of(
@@ -64,7 +66,7 @@ def suspect_of(
             if private is not None:
                 name = f"text_{series}{'_read' if is_read(left, finding) else ''}.png"
                 write_atomically(make_private_folder(private) / name, montage(left, boxes), mode=PRIVATE_FILE_MODE)
-            return Suspect(series, boxes, name)
+            return Suspect(series, boxes, name, tuple(masked))
     return None
 
 

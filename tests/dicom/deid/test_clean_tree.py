@@ -265,13 +265,15 @@ def test_boxes_by_hand_that_leave_letters_keep_the_series_out(tmp_path):
         decisions = decided(TextVerdict.MASK, suspect.series, (box,))
         report = clean(tmp_path / "source", tmp_path / code, modality=Modality.MR, decisions=decisions)
         assert report.counts() == {code: 1}
+    assert list((tmp_path / "text-masked").rglob("*.dcm"))
     with pytest.raises(PrivacyError, match=f"series {suspect.series}: the box .* does not lie within 10 slices"):
         clean(
             tmp_path / "source",
-            tmp_path / "out",
+            tmp_path / "text-masked",
             modality=Modality.MR,
             decisions=decided(TextVerdict.MASK, suspect.series, (Box((0, 97), (0, 9)),)),
         )
+    assert not list((tmp_path / "text-masked").rglob("*.dcm"))
 
 
 @pytest.mark.parametrize("promised", [9, 11])
