@@ -88,6 +88,15 @@ def test_the_table_shows_a_person_what_to_choose_from(root: Path):
     assert len({row["patient"] for row in rows}) == len({row["study"] for row in rows}) == 1
 
 
+def test_a_decision_about_a_series_that_is_not_there_is_named(root: Path):
+    expose(root / "dicom", Scan(body()), patient(PatientID="1"))
+    screened(root)
+    name = series_rows(root)[0]["series"]
+    (root / "decisions.csv").write_text(f"series,phase,by\n{name},C2,R9\n{name[:-1]}x,none,R9\n")
+    found = [problem for problem in screened(root).problems if problem.code == "unknown-series"]
+    assert [name[:-1] + "x" in problem.message for problem in found] == [True]
+
+
 def test_files_without_a_patient_number_stop_nobody_else(root: Path):
     expose(root / "dicom" / "a", Scan(body()), patient(PatientID="1"))
     expose(root / "dicom" / "b", Scan(body(seed=1)), patient(PatientName="NOWAK^ANNA"))

@@ -177,6 +177,10 @@ _CONVERSION = {
 }
 
 _INCLUSION = {
+    "unknown-series": (
+        "a line of decisions.csv names a series that is not there, so it decides nothing",
+        "correct the name by reports/series.csv, or delete the line",
+    ),
     "no-case": ("no patient passed the inclusion rules", "look at reports/exclusions.csv, and change the rules"),
     "needs-person": ("a series needs review: the rules cannot decide", DECIDE),
     "arriving": (

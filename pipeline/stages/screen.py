@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,6 +76,7 @@ class _Cohort:
         waiting: what was found of them; they become no case, or stay the case they were.
         standing: cases of patients who wait, as they were taken up before.
         withdrawn: how many series are still there of patients who withdrew.
+        names: what tables and decisions call each series, those of patients who withdrew too.
     """
 
     candidates: tuple[Candidate, ...]
@@ -85,6 +86,7 @@ class _Cohort:
     waiting: tuple[Candidate, ...]
     standing: Mapping[str, ScreenedCase]
     withdrawn: int
+    names: frozenset[str]
 
 
 def _screen(ws: Workspace, case_id: str | None) -> Work:
@@ -109,6 +111,7 @@ def _screen(ws: Workspace, case_id: str | None) -> Work:
         *_waiting_problems(ws, cohort),
         *_screen_problems(inclusion, cases, waits=bool(cohort.waits)),
         *_withdrawn_problems(cohort.withdrawn),
+        *_unknown_decisions(ws, cohort.names),
     )
     return Work((*outputs, ws.layout.harvest, *tables), problems, note + waiting)
 
@@ -144,6 +147,7 @@ def _cohort(ws: Workspace, now: Arrivals) -> _Cohort:
         waiting=tuple(one for one in everyone if one.case_id in waits and one.key not in known),
         standing=standing,
         withdrawn=withdrawn,
+        names=frozenset(series_name(ws, key) for key in (*series, *(one.key for one in grouped))),
     )
 
 
@@ -174,6 +178,12 @@ def _withdrawn_problems(count: int) -> Iterator[Problem]:
         found = counted(count, "series", "series")
         message = f"{found} of patients who withdrew consent found in the sources; none is used"
         yield Problem("withdrawn", Severity.FLAG, message)
+
+
+def _unknown_decisions(ws: Workspace, names: Collection[str]) -> Iterator[Problem]:
+    """Decisions that reach nothing, such as a series name with a typing error."""
+    for name in sorted(decided(ws).use.keys() - names):
+        yield Problem("unknown-series", Severity.FLAG, f"decisions.csv decides about series {name}, which is not there")
 
 
 def screened_series(ws: Workspace, series: Sequence[Series]) -> tuple[tuple[Candidate, ...], Inclusion]:

@@ -185,8 +185,8 @@ def test_nothing_planted_leaves_by_any_door(root: Path, start: Callable[..., sub
     for number, folder in enumerate(sorted((home / "dicom").iterdir())):
         expose_again(folder, planter, number)
         folder.rename(folder.with_name(f"{people[number].name.split('^')[0]}_{people[number].number}"))
-    plants = planter.torture.plants | make_torture(home / "dicom" / planter.word("path"), seed=5).plants
     (home / "clinical.csv").write_text(clinical_table(people, planter), encoding="utf-8")
+    plants = planter.torture.plants | make_torture(home / "dicom" / planter.word("path"), seed=5).plants
     terminal = io.StringIO()
 
     def run(*command: str, expected: tuple[int, ...] = (0,)) -> None:
