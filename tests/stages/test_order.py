@@ -15,8 +15,8 @@ from tests.stages.awkward import Person, build, write_dataset
 SURNAMES = ("Adler", "Berger", "Cermak", "Dorfer", "Egger", "Fuchs")
 
 
-CONFLICT = {"ProtocolName": "arterial"}
-"""Beside a description that says portal venous: the phase needs a person."""
+CONFLICT = {"SeriesDescription": "arterial, portal venous"}
+"""Of two phases: a person must decide."""
 
 
 def built(folder: Path, surnames: tuple[str, ...], layout: str) -> Workspace:
