@@ -101,7 +101,7 @@ EDITS = {
         {"pack", "adjudicate"},
     ),
     "the CSV writer": (
-        "dataset/manifest.py",
+        "core/files.py",
         "def csv_text(",
         "@staticmethod\ndef csv_text(",
         {"scan", "screen", "collect", "report"},

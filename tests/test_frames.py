@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.errors import StorageError
-from pipeline.dataset.manifest import csv_text
+from pipeline.core.files import csv_text
 from pipeline.frames import Tabular, frame, read_frame
 
 

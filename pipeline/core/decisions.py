@@ -23,7 +23,7 @@ from typing import TypeVar
 
 from pipeline.core.boxes import Box, boxes_text, parse_boxes
 from pipeline.core.errors import ConfigError
-from pipeline.core.files import separator_of, write_text
+from pipeline.core.files import csv_text, separator_of, write_text
 from pipeline.core.records import Phase
 
 DECISION_COLUMNS = ("series", "phase", "text", "boxes", "by", "note")
@@ -145,11 +145,7 @@ def decide_on_text(path: Path, series: str, decision: TextDecision, note: str = 
     rows[max(others, default=1) + 1] = dict(zip(DECISION_COLUMNS, words, strict=True))
     _understood(rows.items(), path.name)
     columns = dict.fromkeys((*DECISION_COLUMNS, *(name for row in rows.values() for name in row)))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n", delimiter=separator_of(content))
-    writer.writeheader()
-    writer.writerows(rows.values())
-    write_text(path, text.getvalue())
+    write_text(path, csv_text(tuple(columns), rows.values(), separator=separator_of(content)))
 
 
 def _understood(rows: Iterable[tuple[int, Mapping[str, str]]], name: str) -> Decisions:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import csv
 import errno
 import hashlib
+import io
 import json
 import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -185,6 +186,15 @@ def separator_of(table: str) -> str:
     return max(",;\t", key=table.partition("\n")[0].count)
 
 
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]], *, separator: str = ",") -> str:
+    """A table as CSV with LF line ends; None and NaN are empty, true and false lower case."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n", delimiter=separator)
+    writer.writerow(columns)
+    writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
+    return buffer.getvalue()
+
+
 def read_csv(path: Path) -> list[dict[str, str]]:
     """The rows of a table of ours, by column; none before it was written.
 
@@ -238,3 +248,9 @@ def _explained(error: OSError, path: Path) -> StorageError:
     if error.errno == errno.ENOENT:
         return StorageError(f"{path.name} is missing; run the stage that writes it again")
     return StorageError(f"{path.name}: {error.strerror or type(error).__name__}")
+
+
+def _cell(value: object) -> str:
+    if value is None or value != value:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -12,9 +12,8 @@ from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 
 from pipeline.core.errors import PrivacyError
-from pipeline.core.files import read_csv, write_text
+from pipeline.core.files import csv_text, read_csv, write_text
 from pipeline.core.pseudonyms import Pseudonyms
-from pipeline.dataset.manifest import csv_text
 
 SIGNATURE_DIGITS = 64
 

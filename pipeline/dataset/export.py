@@ -23,11 +23,11 @@ from pipeline.core.file_names import (
     nnunet_image,
     nnunet_labels,
 )
-from pipeline.core.files import link_or_copy, read_json, write_json, write_text
+from pipeline.core.files import csv_text, link_or_copy, read_json, write_json, write_text
 from pipeline.core.labels import LabelScheme
 from pipeline.core.volume import LabelMap
 from pipeline.dataset.layout import ExportFormat, ReleaseLayout
-from pipeline.dataset.manifest import ManifestRow, csv_text, read_manifest
+from pipeline.dataset.manifest import ManifestRow, read_manifest
 from pipeline.dataset.release_inputs import released_scheme
 from pipeline.image.nifti import read_labels, write_nifti
 

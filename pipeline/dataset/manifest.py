@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.core.ages import OLDEST_EXACT_YEARS, OPEN_CLASS
 from pipeline.core.errors import ReleaseError
+from pipeline.core.files import csv_text
 from pipeline.core.records import Phase, Problem, Severity
 from pipeline.dataset.splits import SplitName
 
@@ -210,15 +211,6 @@ def parquet_bytes(rows: Iterable[ManifestRow]) -> bytes:
     return buffer.getvalue()
 
 
-def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]], *, separator: str = ",") -> str:
-    """A table as CSV with LF line ends; None and NaN are empty, true and false lower case."""
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n", delimiter=separator)
-    writer.writerow(columns)
-    writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
-    return buffer.getvalue()
-
-
 def row_order(row: ManifestRow) -> tuple[int, str, int]:
     """Sorts rows by the patient's number, then by phase in the order of `Phase`."""
     return len(row.patient_id), row.patient_id, list(Phase).index(row.phase)
@@ -227,12 +219,6 @@ def row_order(row: ManifestRow) -> tuple[int, str, int]:
 def row_name(row: ManifestRow) -> str:
     """How messages call a volume."""
     return f"{row.patient_id} {row.phase}"
-
-
-def _cell(value: object) -> str:
-    if value is None or value != value:
-        return ""
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _problem(code: str, message: str) -> Problem:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
+from pipeline.core.files import csv_text
 from pipeline.core.labels import Label, LabelScheme
 from pipeline.core.records import Phase
-from pipeline.dataset.manifest import ManifestRow, csv_text
+from pipeline.dataset.manifest import ManifestRow
 from pipeline.dataset.release_inputs import Row
 
 TABLE_DIGITS = 4

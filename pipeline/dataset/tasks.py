@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.files import csv_text
 from pipeline.core.kinds import FIRST_KIND
 from pipeline.core.labels import Label, LabelScheme, Structure, largest_first, structure_mask
 from pipeline.core.records import HEALTHY
 from pipeline.core.volume import LabelMap
-from pipeline.dataset.manifest import ManifestRow, csv_text
+from pipeline.dataset.manifest import ManifestRow
 from pipeline.dataset.release_inputs import Row
 from pipeline.dataset.tables import by_patient
 from pipeline.image.components import bounding_box, label_components

@@ -6,8 +6,6 @@ the UID find its patient's volume. No order tells anything of the source either;
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,7 +16,7 @@ from typing import TypeAlias
 from pipeline.core.config import PATIENT_ID, PhasesConfig
 from pipeline.core.errors import PipelineError
 from pipeline.core.file_names import FILES_TABLE, LOOKUP_TABLE, SERIES_TABLE, SLICES_TABLE
-from pipeline.core.files import PRIVATE_FILE_MODE, make_private_folder, write_json, write_text
+from pipeline.core.files import PRIVATE_FILE_MODE, csv_text, make_private_folder, write_json, write_text
 from pipeline.core.pseudonyms import Pseudonyms, normalised_patient_id
 from pipeline.core.records import Fate, Instance, PhaseGuess, Problem, Series, Severity, SourceFile
 from pipeline.core.volume import ColorImage, Volume
@@ -156,11 +154,11 @@ def convert_tree(
         allow_tilt=allow_tilt,
         progress=progress,
     )
-    write_text(out / SERIES_TABLE, _csv(SERIES_COLUMNS, report.series))
-    write_text(out / FILES_TABLE, _csv(FILE_COLUMNS, report.files))
-    write_text(out / SLICES_TABLE, _csv(SLICE_COLUMNS, report.slices))
+    write_text(out / SERIES_TABLE, csv_text(SERIES_COLUMNS, report.series))
+    write_text(out / FILES_TABLE, csv_text(FILE_COLUMNS, report.files))
+    write_text(out / SLICES_TABLE, csv_text(SLICE_COLUMNS, report.slices))
     table = make_private_folder(private) / LOOKUP_TABLE
-    write_text(table, _csv(LOOKUP_COLUMNS, report.lookup), mode=PRIVATE_FILE_MODE)
+    write_text(table, csv_text(LOOKUP_COLUMNS, report.lookup), mode=PRIVATE_FILE_MODE)
     return report
 
 
@@ -393,11 +391,3 @@ def _file_rows(
 
 def _file_row(file: str, fate: Fate, reason: str, series: str = "") -> dict[str, str]:
     return {"file": file, "status": fate.value, "reason": reason, "series": series}
-
-
-def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.core.config import LEAD
 from pipeline.core.errors import ReviewError
-from pipeline.core.files import digest, read_csv, write_text
+from pipeline.core.files import csv_text, digest, read_csv, write_text
 from pipeline.core.records import Problem, Severity
 from pipeline.core.words import counted
 from pipeline.dataset.layout import ADJUDICATION, ROUND
@@ -150,8 +150,6 @@ def _replaced(ws: Workspace, number: int) -> list[VolumeKey]:
 
 
 def _collect(ws: Workspace, case_id: str | None) -> Work:
-    from pipeline.dataset.manifest import csv_text
-
     accepted = _accepted(ws)
     parcels = [
         parcel for kind, number in _rounds(ws) for parcel in _Inbox(ws, kind, number, accepted).checked().values()

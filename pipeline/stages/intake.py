@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.core.errors import ConfigError, DicomError
-from pipeline.core.files import digest, make_private_folder, write_text
+from pipeline.core.files import csv_text, digest, make_private_folder, write_text
 from pipeline.core.problems import words_sha256
 from pipeline.core.records import FileFate, Series
 from pipeline.core.words import counted
@@ -95,8 +95,6 @@ def _scan(ws: Workspace, case_id: str | None) -> Work:
 
 
 def _write_files_table(ws: Workspace, set_aside: Sequence[FileFate], series: Sequence[Series]) -> None:
-    from pipeline.dataset.manifest import csv_text
-
     counts = Counter((str(fate.fate), fate.code, fate.reason) for fate in set_aside)
     counts["used", "", ""] = sum(len(one.instances) for one in series)
     rows = [dict(zip(FILES_COLUMNS, (*key, count), strict=True)) for key, count in sorted(counts.items())]

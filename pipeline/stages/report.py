@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.agreement.records import Agreement, FinalScores
 from pipeline.cohort.inclusion import FlowStep
-from pipeline.core.files import digest, read_csv, write_text
+from pipeline.core.files import csv_text, digest, read_csv, write_text
 from pipeline.core.labels import LabelScheme, Structure
 from pipeline.core.problems import words_sha256
 from pipeline.core.receipts import read_receipt
@@ -88,8 +88,6 @@ def _inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
 
 
 def _report(ws: Workspace, case_id: str | None) -> Work:
-    from pipeline.dataset.manifest import csv_text
-
     recalled, layout = recalls(ws), ws.layout
     rows = [problem.to_json() for problem in standing_problems(ws)]
     write_text(layout.problems_table, csv_text(PROBLEM_COLUMNS, rows))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.core.config import Config, Section
 from pipeline.core.decisions import Decision
 from pipeline.core.errors import ConfigError, PipelineError
-from pipeline.core.files import sha256_of, write_text
+from pipeline.core.files import csv_text, sha256_of, write_text
 from pipeline.core.pseudonyms import normalised_patient_id
 from pipeline.core.receipts import read_receipt
 from pipeline.core.records import Case, Patient, PhaseGuess, PixelFacts, Problem, Reason, Series, Severity
@@ -321,7 +321,6 @@ def _screened(ws: Workspace, case: Case, cohort: _Cohort) -> ScreenedCase:
 
 
 def _write_series_table(ws: Workspace, cohort: _Cohort, inclusion: Inclusion, names: Mapping[str, str]) -> None:
-    from pipeline.dataset.manifest import csv_text
     from pipeline.dicom.deid.deidentify import scanner_facts
     from pipeline.dicom.describe import description_of, place_in_table, starts_s
 
@@ -371,8 +370,6 @@ def _series_row(ws: Workspace, candidate: Candidate, reasons: Sequence[Reason]) 
 def _write_exclusions(
     ws: Workspace, candidates: Sequence[Candidate], inclusion: Inclusion, names: Mapping[str, str]
 ) -> None:
-    from pipeline.dataset.manifest import csv_text
-
     rows = [
         {"patient": names[candidate.case_id], "series": series_name(ws, candidate.key),
          "phase": candidate.agreed_phase.phase, "rule": reason.rule, "message": reason.message}

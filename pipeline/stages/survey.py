@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import os
 import re
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.core.config import FOLDER, PATIENT_ID, Config, DatasetConfig, InclusionConfig, Modality, SourceConfig
 from pipeline.core.errors import ConfigError, DicomError
+from pipeline.core.files import csv_text
 from pipeline.core.pseudonyms import normalised_patient_id
 from pipeline.core.records import Phase, Series
 from pipeline.core.words import counted
@@ -94,14 +93,15 @@ class Survey:
         for one in sorted(self.series, key=lambda one: (one.first.text("StudyDate"), one.key)):
             firsts.setdefault(normalised_patient_id(one.first.text("PatientID")), one)
         rows = [(number, *_age_and_sex(first), "") for number, first in sorted(firsts.items()) if number]
-        return _csv(CLINICAL_COLUMNS, rows)
+        return csv_text(CLINICAL_COLUMNS, (dict(zip(CLINICAL_COLUMNS, row, strict=True)) for row in rows))
 
     def hospital_table(self) -> str:
         """How many series each hospital has, and of how many the phase is not recognised. Private."""
         counts: dict[str, Counter[bool]] = defaultdict(Counter)
         for one in self.candidates:
             counts[one.facts.institution][one.phase.phase is None] += 1
-        return _csv(HOSPITAL_COLUMNS, [(name, found.total(), found[True]) for name, found in sorted(counts.items())])
+        rows = ((name, found.total(), found[True]) for name, found in sorted(counts.items()))
+        return csv_text(HOSPITAL_COLUMNS, (dict(zip(HOSPITAL_COLUMNS, row, strict=True)) for row in rows))
 
     def hospitals(self) -> int:
         """How many hospitals have a name in the headers."""
@@ -198,10 +198,3 @@ def _age_and_sex(series: Series) -> tuple[str, str]:
     years = _YEARS.fullmatch(series.first.text("PatientAge"))
     sex = series.first.text("PatientSex").upper()
     return years[1] if years else "", sex if sex in ("M", "F", "O") else ""
-
-
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([columns, *rows])
-    return text.getvalue()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.core.errors import PrivacyError
-from pipeline.core.files import read_csv, remove, write_text
+from pipeline.core.files import csv_text, read_csv, remove, write_text
 from pipeline.dataset.layout import CARRIED_OVER
 from pipeline.stages.adjudicate import adjudications
 from pipeline.stages.case import screened_cases
@@ -64,8 +64,6 @@ def withdraw(ws: Workspace, case_id: str, *, reason: str, when: str) -> Withdraw
 
 def _bury(ws: Workspace, case_id: str, reason: str, when: str) -> None:
     """The tombstone, and no way to the case from now on."""
-    from pipeline.dataset.manifest import csv_text
-
     ws.crosswalk.withdraw(case_id)
     ws.crosswalk.save()
     rows = [row for row in read_csv(ws.layout.withdrawals) if row["case"] != case_id]
@@ -105,8 +103,6 @@ def _parcels(ws: Workspace, case_id: str) -> Iterator[Path]:
 
 def _tables(ws: Workspace, case_id: str) -> Iterator[Path]:
     """Tables about cases, without the rows that name the case."""
-    from pipeline.dataset.manifest import csv_text
-
     layout = ws.layout
     named = re.compile(rf"(?<![A-Za-z0-9]){case_id}(?![A-Za-z0-9])")
     for path in (layout.series_table, layout.exclusions_table, layout.returns_table, layout.manifest):

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pipeline.core.errors import ReleaseError
+from pipeline.core.files import csv_text
 from pipeline.dataset.manifest import (
     COLUMNS,
     ManifestRow,
-    csv_text,
     manifest_text,
     read_manifest,
     released_age,

@@ -6,8 +6,6 @@ with a code; what looks as if it held text stays out until a person has looked a
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +19,7 @@ from pydicom import dcmread
 from pipeline.core.config import DeidentificationConfig, Modality
 from pipeline.core.decisions import NO_DECISIONS, Decisions
 from pipeline.core.errors import PipelineError, PrivacyError
-from pipeline.core.files import PRIVATE_FILE_MODE, make_private_folder, remove, write_atomically, write_text
+from pipeline.core.files import PRIVATE_FILE_MODE, csv_text, make_private_folder, remove, write_atomically, write_text
 from pipeline.core.pseudonyms import Pseudonyms, normalised_patient_id
 from pipeline.core.records import Instance, SourceFile
 from pipeline.dicom.deid.admission import admit
@@ -137,10 +135,10 @@ def deidentify_tree(
         rows += cleaned
         suspects += [suspect] if suspect else []
     report = CleanTreeReport(tuple(sorted(rows, key=lambda row: row.number)), tuple(suspects))
-    write_text(out / REPORT_TABLE, _csv(REPORT_COLUMNS, report.rows()))
+    write_text(out / REPORT_TABLE, csv_text(REPORT_COLUMNS, report.rows()))
     if private is not None:
         table = make_private_folder(private) / REPORT_TABLE
-        write_text(table, _csv(NUMBERED_COLUMNS, report.numbered_rows()), mode=PRIVATE_FILE_MODE)
+        write_text(table, csv_text(NUMBERED_COLUMNS, report.numbered_rows()), mode=PRIVATE_FILE_MODE)
     return report
 
 
@@ -316,11 +314,3 @@ def _write(
     output = f"{clean.PatientID}/study-{study}/series-{series}/{number:05d}.dcm"
     write_atomically(out / output, file_bytes(clean), durable=False)
     return output
-
-
-def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
