@@ -229,6 +229,8 @@ class LabelsConfig(Section):
 
     @model_validator(mode="after")
     def _kinds_apart(self) -> Self:
+        if not self.lesion_kinds:
+            return self
         try:
             self.scheme  # noqa: B018
         except LabelError as error:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -11,8 +13,10 @@ import pytest
 from click.testing import CliRunner
 
 from pipeline.cli import main
+from tests.places import ROOT
 
 WIDTH = 80
+HEAVY = ("numpy", "pandas", "torch", "pydicom", "SimpleITK", "prefect")
 GROUPS = [(), ("review",), ("release",)]
 MAKES_ITS_FOLDER = {"init", "demo"}
 """These two make the folder that they are given."""
@@ -104,3 +108,13 @@ def test_two_folders_are_wrong_use(tmp_path: Path):
     result = CliRunner().invoke(main, ["build", str(tmp_path), str(tmp_path)])
     assert result.exit_code == 2
     assert "expected one dataset folder, found 2" in result.stderr
+
+
+def test_help_loads_no_numerical_library():
+    code = (
+        "import sys, click; from click.testing import CliRunner; from pipeline.cli import main; "
+        "assert CliRunner().invoke(main, ['--help']).exit_code == 0; "
+        f"print(*(name for name in {HEAVY} if name in sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.split() == []
