@@ -30,7 +30,7 @@ class HandOut:
 
 def assignments(ws: Workspace) -> dict[int, Assignment]:
     """Who reads what, by round."""
-    return {number: stored.assignment for number, stored in _rounds(ws).items()}
+    return {number: stored.assignment for number, stored in rounds(ws).items()}
 
 
 def hand_outs(ws: Workspace) -> Mapping[VolumeKey, HandOut]:
@@ -55,7 +55,7 @@ def was_replaced(ws: Workspace, volume: VolumeKey, number: int | None = None) ->
     label = ws.layout.coarse_provenance(*volume)
     if last is None or not label.is_file():
         return False
-    images = _rounds(ws)[last.round if number is None else number].images
+    images = rounds(ws)[last.round if number is None else number].images
     sent = next((image for image in images if image.volume == volume and image.content_sha256), None)
     if sent is None or sent.content_sha256 == CoarseLabel.load(label).image_sha256:
         return False
@@ -81,7 +81,8 @@ def coarse_as_sent(ws: Workspace, case_id: str, phase: Phase) -> LabelMap:
     return read_labels(ws.layout.coarse(case_id, phase))
 
 
-def _rounds(ws: Workspace) -> Mapping[int, RoundAssignment]:
+def rounds(ws: Workspace) -> Mapping[int, RoundAssignment]:
+    """What was kept of each round of review, by its number."""
     files = {number: ws.layout.assignment(number) for number in ws.layout.numbers()}
     return _read(tuple(files.items()), tuple(map(identity_of, files.values())))
 

@@ -5,15 +5,17 @@ Asked of what packages and versions record of themselves, whether or not their f
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from pipeline.core.files import read_csv
 from pipeline.core.records import Phase, Problem, Severity
-from pipeline.dataset.layout import ADJUDICATION, ROUND, ReleaseLayout
-from pipeline.stages.artefacts import AskedOfLead, ConvertedVolume, RoundAssignment, SentImage, VolumeKey
+from pipeline.dataset.layout import ADJUDICATION, ReleaseLayout
+from pipeline.stages.artefacts import AskedOfLead, ConvertedVolume, SentImage, VolumeKey
 from pipeline.stages.case import volumes
+from pipeline.stages.handed_out import rounds
 from pipeline.workspace import Workspace
 
 RECALL_COLUMNS = ("case", "phase", "held_by", "reason")
@@ -69,11 +71,15 @@ class Held:
 def recalls(ws: Workspace) -> tuple[Recall, ...]:
     """Every volume to be recalled, and from whom, in order of cases."""
     there, withdrawn = frozenset(volumes(ws)), withdrawn_cases(ws)
-    found = {
-        Recall(*held.volume, held.by, why)
-        for held in (*handed_out(ws), *_released(ws))
-        if (why := _why(ws, held, there, withdrawn))
-    }
+    holders: dict[VolumeKey, set[Held]] = defaultdict(set)
+    for one in (*handed_out(ws), *_released(ws)):
+        holders[one.volume].add(one)
+    found = set()
+    for volume, own in holders.items():
+        header = ws.layout.header(*volume)
+        now = ConvertedVolume.load(header) if volume in there and header.is_file() else None
+        gone = Why.WITHDRAWN if volume[0] in withdrawn else Why.GONE if volume not in there else None
+        found |= {Recall(*volume, held.by, why) for held in own if (why := gone or _why_changed(held, now))}
     return tuple(sorted(found))
 
 
@@ -111,8 +117,7 @@ def images_sent(ws: Workspace, sent: Iterable[VolumeKey]) -> tuple[SentImage, ..
 
 def handed_out(ws: Workspace) -> Iterator[Held]:
     """Every volume in every review package."""
-    for number in ws.layout.numbers(ROUND):
-        stored = RoundAssignment.load(ws.layout.assignment(number))
+    for number, stored in rounds(ws).items():
         images = {image.volume: image for image in stored.images}
         for rater, items in stored.assignment.lists.items():
             for item in items:
@@ -137,16 +142,10 @@ def _released(ws: Workspace) -> Iterator[Held]:
             yield Held(volume, f"release {folder.name}", row["series"], row.get("text_mask") or "")
 
 
-def _why(ws: Workspace, held: Held, there: Collection[VolumeKey], withdrawn: Collection[str]) -> Why | None:
-    """Why a volume is recalled; None where it need not be."""
-    if held.volume[0] in withdrawn:
-        return Why.WITHDRAWN
-    if held.volume not in there:
-        return Why.GONE
-    header = ws.layout.header(*held.volume)
-    if not header.is_file():
+def _why_changed(held: Held, now: ConvertedVolume | None) -> Why | None:
+    """Why a volume that is still there is recalled; None where it need not be."""
+    if now is None:
         return None
-    now = ConvertedVolume.load(header)
     if held.series and held.series != now.text("series_uid"):
         return Why.REPLACED
     return Why.MASKED if now.text_mask and now.text_mask != held.text_mask else None

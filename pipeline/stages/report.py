@@ -24,7 +24,7 @@ from pipeline.stages.artefacts import (
     VolumeKey,
 )
 from pipeline.stages.case import SettledCase, StandingVote, read_vote, screened_cases, volumes
-from pipeline.stages.recall import RECALL_COLUMNS, recall_problems, recalls
+from pipeline.stages.recall import RECALL_COLUMNS, Recall, recall_problems, recalls
 from pipeline.stages.tables import agreement_tables, coarse_volume, rated_volume
 from pipeline.stages.way import DATASET_STAGES, HANDOUT_STAGES, TO_SETTLE
 from pipeline.workspace import Stage, Work, Workspace
@@ -40,8 +40,12 @@ PROBLEM_COLUMNS = ("severity", "code", "message", "fix")
 
 def standing_problems(ws: Workspace) -> tuple[Problem, ...]:
     """Everything that receipts say still stands against the dataset and its cases."""
+    return _standing(ws, recalls(ws))
+
+
+def _standing(ws: Workspace, recalled: Iterable[Recall]) -> tuple[Problem, ...]:
     of_cases = (problem for case_id in screened_cases(ws) for problem in _noticed(ws, TO_SETTLE, case_id))
-    return (*_of_dataset(ws), *of_cases, *open_votes(ws), *recall_problems(recalls(ws)))
+    return (*_of_dataset(ws), *of_cases, *open_votes(ws), *recall_problems(recalled))
 
 
 def read_consort(ws: Workspace) -> tuple[FlowStep, ...]:
@@ -89,7 +93,7 @@ def _inputs(ws: Workspace, case_id: str | None) -> dict[str, str]:
 
 def _report(ws: Workspace, case_id: str | None) -> Work:
     recalled, layout = recalls(ws), ws.layout
-    rows = [problem.to_json() for problem in standing_problems(ws)]
+    rows = [problem.to_json() for problem in _standing(ws, recalled)]
     write_text(layout.problems_table, csv_text(PROBLEM_COLUMNS, rows))
     write_text(layout.recall_table, csv_text(RECALL_COLUMNS, [one.row() for one in recalled]))
     write_text(layout.qc_page, _page(ws))
