@@ -119,7 +119,6 @@ def _screen(ws: Workspace, case_id: str | None) -> Work:
 def _cohort(ws: Workspace, now: Arrivals) -> _Cohort:
     """Everything that was found; a patient who waits takes part as the case that already stands."""
     from pipeline.dicom.group.people import contradicted_numbers
-    from pipeline.dicom.group.phase import recognise_phases
     from pipeline.dicom.group.series import group_series
 
     found = scan_sources(ws)
@@ -127,17 +126,15 @@ def _cohort(ws: Workspace, now: Arrivals) -> _Cohort:
     grouped = group_series(found.instances, found.set_aside).series
     series = {one.key: one for one in grouped if not ws.crosswalk.is_withdrawn(one.first.text("PatientID"))}
     withdrawn = len(grouped) - len(series)
-    guesses = recognise_phases(tuple(series.values()), ws.config.phases)
-    decisions = decided(ws).use
     doubtful = contradicted_numbers(one.first for one in series.values())
-    everyone = [_candidate(ws, one, guesses[one.key], decisions, doubtful) for one in series.values()]
+    everyone = _candidates(ws, tuple(series.values()), doubtful)
     waits = _waits(ws, everyone, series, now)
     standing = _standing(ws, [series[one.key] for one in everyone if one.case_id in waits])
     candidates = [candidate for candidate in everyone if candidate.case_id not in waits]
     for case_id, case in standing.items():
         for phase, key in case.series.items():
-            series[key], guesses[key] = kept_series(ws, case_id, phase), case.guesses[phase]
-            candidates.append(_candidate(ws, series[key], guesses[key], decisions, doubtful))
+            series[key] = kept_series(ws, case_id, phase)
+            candidates.append(_candidate(ws, series[key], case.guesses[phase], decided(ws).use, doubtful))
     known = {candidate.key for candidate in candidates}
     return _Cohort(
         candidates=tuple(_with_pixels(ws, candidate, series[candidate.key]) for candidate in candidates),
@@ -190,13 +187,18 @@ def screened_series(ws: Workspace, series: Sequence[Series]) -> tuple[tuple[Cand
     """Each series with what the rules ask about it, and the verdict of the rules; nothing is written."""
     from pipeline.cohort.inclusion import screen_cohort
     from pipeline.dicom.group.people import contradicted_numbers
+
+    known = _candidates(ws, series, contradicted_numbers(one.first for one in series))
+    candidates = tuple(_with_pixels(ws, candidate, one) for candidate, one in zip(known, series, strict=True))
+    return candidates, screen_cohort(candidates, _patients(ws, series), ws.config)
+
+
+def _candidates(ws: Workspace, series: Sequence[Series], doubtful: Mapping[str, str]) -> list[Candidate]:
+    """What the headers of series tell the rules, in their order."""
     from pipeline.dicom.group.phase import recognise_phases
 
     guesses, decisions = recognise_phases(series, ws.config.phases), decided(ws).use
-    doubtful = contradicted_numbers(one.first for one in series)
-    known = (_candidate(ws, one, guesses[one.key], decisions, doubtful) for one in series)
-    candidates = tuple(_with_pixels(ws, candidate, one) for candidate, one in zip(known, series, strict=True))
-    return candidates, screen_cohort(candidates, _patients(ws, series), ws.config)
+    return [_candidate(ws, one, guesses[one.key], decisions, doubtful) for one in series]
 
 
 def _patient_name(ws: Workspace, series: Series) -> str:
