@@ -152,7 +152,7 @@ def _suspicion(
     from pipeline.text.montage import montage
     from pipeline.text.suspects import is_read
 
-    boxes, name = find_boxes(left), series_name(ws, series.key)
+    boxes, name = find_boxes(left, finding), series_name(ws, series.key)
     picture = ws.layout.text_montage(case_id, phase)
     write_atomically(picture, montage(left, boxes), mode=PRIVATE_FILE_MODE)
     opinion = " (tesseract reads letters there)" if is_read(left, finding) else ""

@@ -24,7 +24,7 @@ MOST_SEARCHES = 8
 """A search finds one line a slice; what stands below it is found when the line is covered."""
 
 
-def find_boxes(slices: Sequence[NDArray[Any]]) -> tuple[Box, ...]:
+def find_boxes(slices: Sequence[NDArray[Any]], found: TextFinding | None = None) -> tuple[Box, ...]:
     """Boxes over everything that looks like text, searched again until nothing is left or no more is found.
 
     A line that stands in the same place of several slices is covered on all: whoever writes it on several writes it on
@@ -32,14 +32,16 @@ def find_boxes(slices: Sequence[NDArray[Any]]) -> tuple[Box, ...]:
 
     Args:
         slices: as `find_text` takes them, at least one.
+        found: what it found in them, where they were searched already.
     """
     boxes: list[Box] = []
     for _ in range(MOST_SEARCHES):
-        found = find_text(beside(slices, boxes))
+        found = found or find_text(beside(slices, boxes))
         if not found.is_suspect:
             break
         for box in _around(found, slices[0].shape):
             boxes = _joined(boxes, box)
+        found = None
     return tuple(sorted(boxes, key=lambda box: (box.slices or (-1, -1), box.rows, box.columns)))
 
 

@@ -62,7 +62,7 @@ def suspect_of(
         left = beside(slices, masked)
         finding = find_text(left)
         if finding.is_suspect:
-            boxes, name = find_boxes(left), ""
+            boxes, name = find_boxes(left, finding), ""
             if private is not None:
                 name = f"text_{series}{'_read' if is_read(left, finding) else ''}.png"
                 write_atomically(make_private_folder(private) / name, montage(left, boxes), mode=PRIVATE_FILE_MODE)
