@@ -18,7 +18,7 @@ from pipeline.core.records import Instance, Phase, PhaseGuess, Series
 from pipeline.dicom.convert import safe_modality
 from pipeline.dicom.deid.deidentify import NAME_DIGITS, clean_text, clean_values, patient_id_of
 from pipeline.dicom.group.split import COUNTED_VRS
-from pipeline.dicom.group.times import time_s
+from pipeline.dicom.group.times import begun_s
 from pipeline.dicom.read.kinds import image_type_words
 
 _KEYWORD_OF = MappingProxyType(
@@ -105,9 +105,9 @@ def starts_s(series: Iterable[Series]) -> dict[str, str]:
     """Seconds from the start of a study's first series to that of each, by key; none where the time is unknown."""
     studies: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
     for one in series:
-        times = [time for time in map(time_s, one.instances) if time is not None]
-        if times:
-            studies[one.first.text("PatientID"), one.first.text("StudyInstanceUID")][one.key] = min(times)
+        begun = begun_s(one.instances)
+        if begun is not None:
+            studies[one.first.text("PatientID"), one.first.text("StudyInstanceUID")][one.key] = begun
     return {key: f"{start - min(starts.values()):.0f}" for starts in studies.values() for key, start in starts.items()}
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.core.records import Instance, Series
-from pipeline.dicom.group.times import clock_s, time_s
+from pipeline.dicom.group.times import begun_s, clock_s
 from pipeline.dicom.group.wording import stands_in
 
 DAY_S = 86400.0
@@ -87,19 +87,15 @@ def has_agent(instance: Instance) -> bool:
 def moments_s(study: Sequence[Series]) -> dict[str, float | None]:
     """Seconds into the day at which each series began, by key.
 
-    Volumes of one MR series that share a time are told apart by TriggerTime, which Philips and GE count from the first.
+    Volumes of one MR series that share a time are separated by TriggerTime, which Philips and GE count from the first.
     """
-    begun = {one.key: _begun_s(one) for one in study}
+    begun = {one.key: begun_s(one.instances) for one in study}
     for volumes in _repeated_volumes(study):
         triggers = {one.key: one.first.number("TriggerTime") for one in volumes}
         is_shared = len({begun[one.key] for one in volumes}) == 1 and begun[volumes[0].key] is not None
         if is_shared and len(set(triggers.values()) - {None}) == len(volumes):
             begun.update({key: (begun[key] or 0.0) + (trigger or 0.0) / 1000 for key, trigger in triggers.items()})
     return begun
-
-
-def _begun_s(series: Series) -> float | None:
-    return min((time for time in map(time_s, series.instances) if time is not None), default=None)
 
 
 def count_scans(moments: Iterable[float | None]) -> int:

@@ -14,7 +14,7 @@ from pipeline.dicom.group.grid import stack, vector
 from pipeline.dicom.group.lost import images_lost, slices_lost, spacing_problems
 from pipeline.dicom.group.outliers import continued, folder_of, odd_slice_problems
 from pipeline.dicom.group.split import MIN_SLICES, Part, Portion, at_one_place, by_geometry, into_volumes, is_even_line
-from pipeline.dicom.group.times import time_s
+from pipeline.dicom.group.times import begun_s
 from pipeline.dicom.read import header as words
 from pipeline.dicom.read.kinds import is_colour, is_monochrome, is_placed_capture, why_no_slice
 from pipeline.dicom.read.mosaic import is_mosaic
@@ -302,8 +302,7 @@ def _with_unique_keys(series: Sequence[Series]) -> tuple[Series, ...]:
 
 
 def _first_of(slices: Part) -> tuple[float, str]:
-    times = [time for time in map(time_s, slices) if time is not None]
-    return min(times, default=0.0), min(slice_.text("SOPInstanceUID") for slice_ in slices)
+    return begun_s(slices) or 0.0, min(slice_.text("SOPInstanceUID") for slice_ in slices)
 
 
 def frames_of(instance: Instance) -> list[Instance]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -34,6 +34,11 @@ def time_s(slice_: Instance) -> float | None:
     stamp = slice_.text("AcquisitionDateTime")
     text = stamp[8:] if len(stamp) >= 14 else slice_.text("AcquisitionTime") or slice_.text("ContentTime")
     return clock_s(text)
+
+
+def begun_s(slices: Iterable[Instance]) -> float | None:
+    """Seconds into the day at which the first of some slices was acquired; None where no header tells."""
+    return min((time for time in map(time_s, slices) if time is not None), default=None)
 
 
 def clock_s(text: str) -> float | None:
