@@ -25,6 +25,7 @@ from pipeline.agreement.records import (
     VoteScores,
 )
 from pipeline.agreement.scores import overlap_of, overlaps
+from pipeline.core.kinds import kind_name
 from pipeline.core.labels import Label, LabelScheme, Structure
 from pipeline.core.volume import LabelMap
 
@@ -111,7 +112,7 @@ def _kind_parts(maps: LesionMaps, marked: NDArray[np.uint8] | None, names: KindN
         return []
     joint = kind_joint(maps, marked)
     values = np.unique(joint.patterns[1:]).tolist()
-    return [(joint, names.get(value, str(value)), (value,)) for value in values if value]
+    return [(joint, kind_name(value, names), (value,)) for value in values if value]
 
 
 def coarse_against_final(coarse: LabelMap, final: LabelMap, *, scheme: LabelScheme | None = None) -> Agreement:

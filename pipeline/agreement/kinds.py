@@ -20,7 +20,7 @@ from pipeline.agreement.detection import LesionMaps, best_matching, components, 
 from pipeline.agreement.joint import Joint, encoded
 from pipeline.agreement.reasons import Seen, Span, UnsettledKind
 from pipeline.agreement.records import JointLesion, KindPair, KindVote
-from pipeline.core.kinds import FIRST_KIND, LAST_KIND
+from pipeline.core.kinds import FIRST_KIND, LAST_KIND, kind_name
 from pipeline.core.labels import Label
 from pipeline.core.volume import LabelMap
 
@@ -198,4 +198,4 @@ def _numbered(keys: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _name(value: int, names: KindNames) -> str:
     """A kind's name; "" for none."""
-    return names.get(value, str(value)) if value else ""
+    return kind_name(value, names) if value else ""

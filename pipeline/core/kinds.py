@@ -105,6 +105,11 @@ def completed(listed: Sequence[str | KindEntry]) -> tuple[Kind, ...]:
     )
 
 
+def kind_name(value: int, names: Mapping[int, str]) -> str:
+    """What a lesion kind is called; a value that no list names shows as a number."""
+    return names.get(value, str(value))
+
+
 def plain(name: str) -> str:
     """A name as it is compared: case, blanks and underscores, which some programs write for blanks, do not matter."""
     return "".join(name.replace("_", " ").split()).casefold()

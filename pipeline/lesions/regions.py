@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
 from pipeline.core.geometry import Geometry
+from pipeline.core.kinds import kind_name
 from pipeline.core.labels import LabelScheme, Structure, largest_first, structure_mask
 from pipeline.core.volume import LabelMap
 from pipeline.image.components import Box, bounding_box, label_components
@@ -55,7 +56,7 @@ def lesion_regions(labels: LabelMap) -> tuple[Region, ...]:
 def kinds_of(region: Region, labels: LabelMap, scheme: LabelScheme) -> tuple[str, ...]:
     """The lesion kinds marked in a region, that of most voxels first; empty where none is."""
     values = largest_first(labels.voxels[region.box][region.mask])
-    return tuple(scheme.kind_names.get(value, str(value)) for value in values)
+    return tuple(kind_name(value, scheme.kind_names) for value in values)
 
 
 def eroded_in_slice(mask: NDArray[np.bool_], axis: int) -> NDArray[np.bool_]:

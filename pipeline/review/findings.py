@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.file_names import STATUS_AGREE, WORKLIST
-from pipeline.core.kinds import FIRST_KIND
+from pipeline.core.kinds import FIRST_KIND, kind_name
 from pipeline.core.labels import Label, Structure, structure_mask
 from pipeline.core.records import Problem, Severity
 from pipeline.core.volume import LabelMap, Unit, Volume
@@ -178,7 +178,7 @@ def _mixed_kinds(item_id: str, returned: LabelMap, sent: LabelMap, kinds: Mappin
     if len(mixed) <= len(_several_kinds(sent)):
         return None
     values, slices = mixed[0]
-    named = " and ".join(kinds.get(value, str(value)) for value in values)
+    named = " and ".join(kind_name(value, kinds) for value in values)
     return Problem(
         "mixed-kinds",
         Severity.FLAG,
