@@ -25,6 +25,7 @@ from pipeline.core.labels import LabelScheme
 from pipeline.core.problems import CUT_AGAIN, FINISH_REVIEW
 from pipeline.core.records import Problem, Severity
 from pipeline.core.words import counted
+from pipeline.dataset.anonymity import Row as PatientRow
 from pipeline.dataset.croissant import croissant
 from pipeline.dataset.datacard import datacard_text
 from pipeline.dataset.difference import ReleaseDifference, diff
@@ -181,11 +182,7 @@ def _open_points(volume: ReleaseVolume, min_raters: int) -> Iterator[Problem]:
 
 def _fill(layout: ReleaseLayout, inputs: ReleaseInputs, previous: Path | None, jobs: int) -> None:
     """Write every file but the checksums."""
-    facts, settings, known = patient_facts(inputs), inputs.config.splits, known_splits(layout.root.parent)
-    outside = held_out(facts, settings, known)
-    told = told_facts(facts, inputs.config.deidentification.min_k, outside)
-    splits = assign_splits(told, settings, known, outside=outside)
-    generalised = generalised_columns(facts, told)
+    splits, generalised = _as_published(inputs, known_splits(layout.root.parent))
     volumes = sorted(inputs.volumes, key=lambda volume: volume.name)
 
     def release(volume: ReleaseVolume) -> tuple[ManifestRow, Sequence[Row]]:
@@ -224,6 +221,14 @@ def _fill(layout: ReleaseLayout, inputs: ReleaseInputs, previous: Path | None, j
     write_json(layout.croissant, croissant(rows, inputs, scheme, sha256_of(layout.manifest)))
     for name, page in inputs.pages.items():
         write_text(layout.root / name, page(rows, summaries))
+
+
+def _as_published(inputs: ReleaseInputs, known: Splits | None) -> tuple[Splits, Mapping[str, PatientRow]]:
+    """Where each patient stands, and which columns of each are published more generally than they are known."""
+    facts, settings = patient_facts(inputs), inputs.config.splits
+    outside = held_out(facts, settings, known)
+    published = told_facts(facts, inputs.config.deidentification.min_k, outside)
+    return assign_splits(published, settings, known, outside=outside), generalised_columns(facts, published)
 
 
 def _lesion_rows(
