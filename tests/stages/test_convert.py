@@ -11,17 +11,7 @@ from pydicom.dataset import Dataset
 from pipeline.stages import CONVERT, SCAN, SCREEN
 from pipeline.workspace import Workspace
 from tests.dicom.scanner import Scan, body, expose
-
-SETTINGS = """
-[dataset]
-name = "people"
-[source]
-paths = ["dicom/"]
-[phases]
-required = ["C2"]
-[inclusion]
-min_slices = 5
-"""
+from tests.test_screening import SETTINGS
 
 
 def pixels_gain_bytes(path: Path) -> None:

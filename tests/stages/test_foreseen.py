@@ -18,17 +18,8 @@ from pipeline.stages.kept import keep_series, kept_series
 from pipeline.workspace import Outcome, Status, Workspace
 from tests.dicom.scanner import Scan, body, expose
 from tests.dicom.test_situations import stamped
+from tests.test_screening import SETTINGS
 
-SETTINGS = """
-[dataset]
-name = "people"
-[source]
-paths = ["dicom/"]
-[phases]
-required = ["C2"]
-[inclusion]
-min_slices = 5
-"""
 LOOK = {"SeriesDescription": "portal venous", "SliceThickness": 2.5}
 
 

@@ -6,16 +6,14 @@ import re
 from datetime import datetime
 from itertools import product
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import config as pydicom_config
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pydicom.uid import ExplicitVRLittleEndian
 
 from pipeline.core.config import DeidentificationConfig
 from pipeline.core.config import DeidentificationOption as Option
@@ -24,6 +22,7 @@ from pipeline.dicom.deid.deidentify import deidentify
 from pipeline.dicom.deid.encode import file_bytes
 from pipeline.dicom.deid.liver import LiverAttribute, liver_attributes, makers
 from pipeline.dicom.deid.vocabulary import AGENT, DESCRIPTION, MODEL
+from tests.dicom.deid.test_annex_e import image
 
 KEYS = Pseudonyms(bytes(range(32)))
 DEFAULT = DeidentificationConfig()
@@ -36,16 +35,10 @@ TEXTS = frozenset({"LO", "SH", "CS", "UC"})
 
 def blank(modality: str) -> Dataset:
     """An image with nothing but what every image has."""
-    dataset = Dataset()
+    dataset = image()
+    del dataset.StudyTime
     dataset.SOPClassUID, dataset.Modality = CLASSES[modality], modality
-    dataset.SOPInstanceUID, dataset.SeriesInstanceUID, dataset.StudyInstanceUID = "1.2.3.4.5", "1.2.3.4", "1.2.3"
     dataset.PatientID = "MRN0012345"
-    dataset.Rows = dataset.Columns = 2
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 12, 11, 0
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-    dataset.PixelData = np.arange(4, dtype="<u2").tobytes()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     return dataset
 
 
