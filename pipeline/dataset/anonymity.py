@@ -1,8 +1,9 @@
 """How many patients look alike in what is published, and how to make them alike enough.
 
 A patient can be singled out by the values that someone may know from elsewhere (quasi-identifiers). Patients who share
-all of them form a class; k is the size of the smallest. Ages are told in wider bands first, then values are left out in
-a fixed order. In any order, the fewest would be costly to find (Meyerson & Williams 2004); in a fixed one they are not.
+all of them form a class; k is the size of the smallest. Ages are put into wider bands first, then values are left out
+in a fixed order. In any order, the fewest would be costly to find (Meyerson & Williams 2004); in a fixed one they are
+not.
 Source: Sweeney 2002, k-anonymity; Machanavajjhala et al. 2007, l-diversity.
 """
 
@@ -58,7 +59,7 @@ class Anonymised:
         rows: one a patient, in the order given.
         k: size of the smallest class among rows that still tell something; 0 when none does.
         age_band_years: width of the bands that ages were widened to; None when they stayed as they were.
-        left_out: how many known values are told of nobody now.
+        left_out: how many known values are not published.
     """
 
     rows: tuple[Row, ...]
@@ -159,7 +160,7 @@ def _anonymised(rows: Sequence[Row], min_k: int, age_band_years: int | None) -> 
 
 
 class _Search:
-    """The step of `LEFT_OUT_IN_TURN` for each patient by which the fewest values are left out; at step 0 all is told.
+    """The step of `LEFT_OUT_IN_TURN` for each patient by which the fewest values are left out; at step 0 none is.
 
     Who looks alike after a step does so after all later ones, so classes form a tree. From its leaves up, each class is
     asked what it costs when so and so many of its patients go on to the next step. It keeps none or at least `min_k`.

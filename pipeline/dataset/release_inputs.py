@@ -127,7 +127,7 @@ class ReleaseInputs:
         enhancement: one row a lesion and phase.
         coarse: the network's label against the final mask, one row a volume and structure.
         summaries: further tables of agreement by a short name, such as "plc" and "limt", from the manifest's rows:
-            what they group by is told as there.
+            what they group by stands as it does there.
         accepted_leaks: how many matches of each kind a person accepted as no leak.
         provenance: packages, program, models and input hashes; nothing of a machine, no clock.
         pages: further texts by their path in the release, such as the quality page, from the manifest's rows and the

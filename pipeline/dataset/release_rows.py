@@ -68,7 +68,7 @@ def told_facts(facts: Mapping[str, PatientRow], min_k: int | None, held_out: Col
 
 
 def generalised_columns(facts: Mapping[str, PatientRow], told: Mapping[str, PatientRow]) -> dict[str, PatientRow]:
-    """Manifest columns that are told more generally than they are known, or not at all, by case_id."""
+    """Manifest columns that are published more generally than they are known, or left empty, by case_id."""
     return {
         case_id: {column: told[case_id][column] for column in QUASI_IDENTIFIERS if told[case_id][column] != row[column]}
         for case_id, row in facts.items()

@@ -28,7 +28,7 @@ LESION_COLUMNS = (
 )
 AGREEMENT_COLUMNS = ("patient_id", "phase", "structure", "raters", "dice")
 COARSE_GROUPS = ("slice_thickness_mm", "manufacturer", "kernel", "largest_lesion_mm")
-"""Columns of the manifest that agreement with the coarse label is told by; taken from there, never from a header."""
+"""Columns of the manifest that agreement with the coarse label is grouped by; taken from there, never from a header."""
 
 COARSE_COLUMNS = (
     "patient_id",

@@ -191,7 +191,7 @@ def _read_scores(
 
 
 def _means(own: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """One score a class: the mean over a patient's phases, where several are told."""
+    """One score a class: the mean over a patient's phases, where several have scores."""
     return {name: math.fsum(values) / len(values) for name, values in own.items()}
 
 
